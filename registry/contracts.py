@@ -1,0 +1,465 @@
+"""What the components of each slot must be able to do, and what they get to see.
+
+Protocols and bases for datasets, transforms, regularizers, metrics, callbacks, sinks and report parts, and the frozen
+dataclasses that cross the border between them and the engine. Knows nothing of recipes or of the engine itself;
+imports torch for type checking only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+Plain = Any  # bool | int | float | str | None | Tensor, and lists and dicts of them: what a checkpoint may hold
+
+
+# --------------------------------------------------------------------------------------------------------- datasets
+@dataclass(frozen=True)
+class DataFacts:
+    """What a dataset entry declares without being read; None where only the data can tell.
+
+    Attributes:
+        splits: images per split, by the split's name ("train", "val", "test"), in this order.
+        class_names: one name per class index.
+        image_size: (height, width) in pixels.
+        channels: 3 for RGB, 1 for grey.
+    """
+
+    splits: Mapping[str, int | None]
+    class_names: tuple[str, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+
+
+class ImageSource(Protocol):
+    """One split of a dataset: labelled images, uint8 (H, W, C) with C = 3 (RGB) or 1, read on request.
+
+    Attributes:
+        class_names: one name per class index.
+        targets: class index of every image, int64 (N,).
+    """
+
+    class_names: Sequence[str]
+    targets: np.ndarray
+
+    def image(self, index: int) -> np.ndarray:
+        """Return image `index` as uint8 (H, W, C)."""
+
+    def describe(self, index: int) -> str:
+        """Name image `index` for a message: a path where there is one, else "image 17 of CIFAR10 train"."""
+
+    def packed(self) -> np.ndarray | None:
+        """Return all images as one uint8 array (N, H, W, C) where the source holds them so; None otherwise."""
+
+    def listing(self) -> Sequence[tuple[str, int, int]] | None:
+        """Return (name, bytes, mtime in ns) per file, the key of the packed cache; None where `packed` serves."""
+
+
+# ------------------------------------------------------------------------------------------- regularizers and metrics
+class Regularizer(Protocol):
+    """A penalty on parameters whose gradient is added straight into `.grad`."""
+
+    include: Sequence[str] | None
+    exclude: Sequence[str] | None
+
+    def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add d(penalty)/dp to the existing `.grad` of each parameter, in place, without a host sync."""
+
+    def value(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Return the penalty as a float32 scalar on the parameters' device."""
+
+
+class Metric(Protocol):
+    """A number over all samples of an epoch, gathered on the device without a host sync.
+
+    Attributes:
+        mode: "max" when greater is better.
+    """
+
+    mode: ClassVar[Literal["min", "max"]]
+
+    def reset(self) -> None:
+        """Forget everything."""
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Take in float logits (N, C) and int64 targets (N,)."""
+
+    def compute(self) -> Tensor:
+        """Return the value over everything taken in, a scalar on the device."""
+
+    def state(self) -> dict[str, Plain]:
+        """Return everything `load` needs to continue."""
+
+    def load(self, state: Mapping[str, Plain]) -> None:
+        """Continue from `state`."""
+
+
+# ---------------------------------------------------------------------------------------------------- what is recorded
+@dataclass(frozen=True)
+class Curve:
+    """A line to look at.
+
+    Attributes:
+        xs: abscissae.
+        ys: ordinates, as many.
+        x_label: what xs are, with unit.
+        y_label: what ys are, with unit.
+        x_log: draw the abscissa logarithmically.
+    """
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    x_label: str
+    y_label: str
+    x_log: bool = False
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a sink may know of the run it records.
+
+    Attributes:
+        name: the recipe's name.
+        folder: the run folder.
+        steps_per_epoch: optimizer steps per epoch.
+        epochs: epochs planned.
+        hparams: flat recipe values, "optimizer.lr" -> 0.1, for comparison over runs.
+        resumed_epoch: last whole epoch already recorded; 0 in a fresh run.
+        resumed_step: optimizer steps already recorded; 0 in a fresh run.
+    """
+
+    name: str
+    folder: Path
+    steps_per_epoch: int
+    epochs: int
+    hparams: Mapping[str, bool | int | float | str]
+    resumed_epoch: int = 0
+    resumed_step: int = 0
+
+
+class Sink:
+    """Something that keeps or shows what the Recorder is told; the base ignores everything.
+
+    Tags are "train/loss", "val/accuracy", "lr", "finder/loss", "gradcam/...". A sink never raises into training: the
+    recorder switches off one that does, with one warning.
+    """
+
+    def open(self, run: RunInfo) -> None:
+        """Start; on a resumed run drop what was recorded after `run.resumed_epoch` and `run.resumed_step`."""
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Take the row of a finished epoch, counted from 1: lr, seconds, train/loss, val/accuracy, ..."""
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Take values at optimizer step `step`, at the log interval only."""
+
+    def curve(self, tag: str, curve: Curve) -> None:
+        """Take a whole curve."""
+
+    def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
+        """Take a picture, uint8 RGB (H, W, 3)."""
+
+    def text(self, tag: str, text: str) -> None:
+        """Take Markdown text."""
+
+    def result(self, values: Mapping[str, float]) -> None:
+        """Take the run's final numbers, once, at the end."""
+
+    def close(self) -> None:
+        """Write everything and let go."""
+
+
+class Recorder(Protocol):
+    """Where callbacks and report parts send what people should see; passes it on to every sink."""
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Record values at optimizer step `step`."""
+
+    def curve(self, tag: str, curve: Curve) -> None:
+        """Record a whole curve."""
+
+    def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
+        """Record a picture, uint8 RGB (H, W, 3)."""
+
+    def text(self, tag: str, text: str) -> None:
+        """Record Markdown text."""
+
+
+# ----------------------------------------------------------------------------------------------------------- callbacks
+@dataclass(frozen=True)
+class View:
+    """What a callback sees of a training, to read only.
+
+    Attributes:
+        epoch: current epoch, from 1; 0 before the first.
+        epochs: epochs planned.
+        step: optimizer steps done.
+        steps_per_epoch: optimizer steps per epoch.
+        lr: learning rate of the last step, of the first parameter group.
+        model: the model being trained.
+        row: metrics of the last finished epoch; empty before.
+        best: the best epoch's row so far; None before the first.
+        recorder: where to send what people should see.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps_per_epoch: int
+    lr: float
+    model: nn.Module
+    row: Mapping[str, float]
+    best: Mapping[str, float] | None
+    recorder: Recorder
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A callback's request to end training after this epoch; no error.
+
+    Attributes:
+        reason: shown in the log and the report.
+    """
+
+    reason: str
+
+
+class Callback:
+    """Behaviour during training; every method is an event of the loop, and the base does nothing.
+
+    An event may return `Stop` to end training after the current epoch, or a mapping of scalars to add to the epoch's
+    row (from `epoch_finished` only).
+    """
+
+    def run_started(self, view: View) -> None:
+        """Before the first step of this process, also when resumed."""
+
+    def epoch_started(self, view: View) -> None:
+        """Before an epoch's first batch."""
+
+    def step_finished(self, view: View) -> Stop | None:
+        """After an optimizer step. Called at the log interval only, so that a step costs nothing."""
+
+    def measure(self, view: View) -> Mapping[str, float]:
+        """After validation: scalars to add to the epoch's row."""
+        return {}
+
+    def epoch_finished(self, view: View) -> Stop | None:
+        """After the row is recorded."""
+
+    def run_finished(self, view: View) -> None:
+        """At the end, also after an error or an interrupt."""
+
+    def state(self) -> dict[str, Plain]:
+        """Everything that must survive a resume."""
+        return {}
+
+    def load(self, state: Mapping[str, Plain]) -> None:
+        """Continue from `state`."""
+
+
+# ------------------------------------------------------------------------------------------------------- stage results
+@dataclass(frozen=True)
+class LRFinding:
+    """What an LR sweep found.
+
+    Attributes:
+        lrs: learning rate that belongs to each loss, per step.
+        losses: plain loss at each point (mean cross entropy per sample, no penalties).
+        smoothed: zero-phase smooth of `losses`.
+        picks: learning rate by rule ("minimum", "steepest", "valley", "minimum_over_10"); None where a rule has none.
+        pick: the rule taken.
+        lr: the number; None when inconclusive.
+        loss: smoothed loss at the curve's point nearest to `lr`; None when inconclusive.
+        status: "found", "inconclusive" or "assumed" (`--fast` takes sqrt(start*end)).
+        reason: why it is inconclusive and what to try; "" otherwise.
+        stopped: "end" or "diverged" or "non-finite".
+        seconds: wall time.
+    """
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    picks: Mapping[str, float | None]
+    pick: str
+    lr: float | None
+    loss: float | None
+    status: Literal["found", "inconclusive", "assumed"]
+    reason: str
+    stopped: Literal["end", "diverged", "non-finite"]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's answers on a whole split, in dataset order.
+
+    Attributes:
+        indices: index of each image in its dataset split, int64 (N,).
+        targets: class index, int64 (N,).
+        logits: float32 (N, C).
+        loss: mean of the recipe's plain loss.
+        metrics: metric key -> value, "accuracy" among them.
+    """
+
+    indices: np.ndarray
+    targets: np.ndarray
+    logits: np.ndarray
+    loss: float
+    metrics: Mapping[str, float]
+
+
+# -------------------------------------------------------------------------------------------------------------- report
+@dataclass(frozen=True)
+class Paragraph:
+    """Text, plain; `**bold**` and `code` in backticks are rendered, everything else is escaped."""
+
+    text: str
+    tone: Literal["plain", "note", "warning"] = "plain"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headers; numbers are already text. `align` has one of "l" or "r" per column."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    align: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture that lies in the run folder.
+
+    Attributes:
+        path: relative to the run folder, a PNG.
+        alt: what a person who cannot see it should know.
+        caption: shown below.
+        svg: the same as inline SVG for the page; the PNG remains for Markdown and other uses.
+        width: natural width in CSS pixels; None for full width.
+    """
+
+    path: str
+    alt: str
+    caption: str
+    svg: str | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures in a grid, each with its own caption."""
+
+    figures: tuple[Figure, ...]
+    caption: str
+    columns: int = 5
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, as written."""
+
+    text: str
+    language: str = "text"
+
+
+Block = Paragraph | Table | Figure | Gallery | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: a title and blocks, top to bottom.
+
+    Attributes:
+        title: heading.
+        blocks: content.
+        key: stable anchor, e.g. "gradcam".
+        facts: numbers worth keeping, "mean heat share" -> 3.4; they go into summary.json under `report.<key>`.
+    """
+
+    title: str
+    blocks: tuple[Block, ...]
+    key: str
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images of the split the report explains, by position 0..N-1 in `Predictions`."""
+
+    def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
+        """Return the stored images, uint8 (H, W, C), sizes may differ."""
+
+    def shown(self, positions: Sequence[int]) -> np.ndarray:
+        """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
+
+    def prepared(self, positions: Sequence[int]) -> Tensor:
+        """Return the model's input, float32 (n, C, H, W), on the model's device."""
+
+    def masks(self, positions: Sequence[int]) -> np.ndarray | None:
+        """Return the object masks, bool (n, H, W), where the dataset knows them; None otherwise."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a report part may look at. Parts write pictures below `folder` and return what to print.
+
+    Attributes:
+        folder: the run folder; figures go to figures/, GradCAM to gradcam/.
+        name: the recipe's name.
+        description: the recipe's description; "" where it has none.
+        recipe: the recipe as given, YAML text.
+        resolved: the resolved recipe as nested plain values.
+        class_names: one per class index.
+        split: the split that predictions and images are of ("test", "val").
+        selected_on: the split whose metric chose the best epoch.
+        history: one row per epoch, as in metrics.jsonl.
+        best: the best epoch's row; None when no epoch was finished.
+        summary: what summary.json will hold.
+        environment: versions, hardware, git, command line.
+        finding: the LR finder's result; None where the recipe has no `lr_finder`.
+        model: best weights, eval mode; parts leave modes, gradients and random state as they found them.
+        predictions: of the model on `split`; None when no epoch was finished.
+        images: the images behind `predictions`.
+        train_samples: (n, H, W, 3) uint8 training images before augmentation.
+        augmented: k -> the same images after their k-th augmentation draw, uint8 (n, H', W', 3).
+        warnings: one sentence each: selection on test, idle epochs, gap, ...
+        recorder: TensorBoard and other sinks.
+        parameters: number of trained parameters.
+    """
+
+    folder: Path
+    name: str
+    description: str
+    recipe: str
+    resolved: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    split: str
+    selected_on: str
+    history: Sequence[Mapping[str, float]]
+    best: Mapping[str, float] | None
+    summary: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    finding: LRFinding | None
+    model: nn.Module
+    predictions: Predictions | None
+    images: Images
+    train_samples: np.ndarray
+    augmented: Callable[[int], np.ndarray]
+    warnings: Sequence[str]
+    recorder: Recorder
+    parameters: int
+
+
+class ReportPart(Protocol):
+    """An entry of `report:`; also run alone by `explain` and the tests."""
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write the part's pictures and return what to print."""

@@ -1,0 +1,338 @@
+"""The recipe as the rest of the house sees it: typed, frozen, checked.
+
+The sections below ARE the schema of the language: their annotations, defaults and docstrings are what the checker, the
+JSON Schema and `describe` derive from. Nothing here reads text (text.py), checks (check.py) or builds (trainer/build.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from registry.markers import Bounds, Slot, Text
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written.
+
+    Attributes:
+        file: path as the user gave it, or "command line".
+        line: from 1.
+        column: from 1.
+    """
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A whole value that is known only at run time: `$lr_finder.lr`, `$data.mean`, `$run.total_steps`.
+
+    Attributes:
+        path: what follows the dollar sign.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One component as the recipe names it, checked.
+
+    Attributes:
+        slot: "model", "optimizer", ...
+        type: the registered name.
+        name: `as`, else the type.
+        arguments: values as written; nested components are `Spec`, run-time values `Reference`.
+        knobs: engine-only sub-maps, e.g. {"step": StepOn(...)} of a scheduler, {"groups": (Group, ...)} of an optimizer.
+        path: where it stands in the recipe, "data.augment.1".
+        origin: where it was written.
+    """
+
+    slot: str
+    type: str
+    name: str
+    arguments: Mapping[str, Any]
+    path: str
+    origin: Origin
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A validation part cut off the training split.
+
+    Attributes:
+        fraction: share of the training split.
+        seed: of the draw.
+        stratify: keep the classes' shares.
+    """
+
+    fraction: Annotated[float, Bounds(above=0, below=1)]
+    seed: Annotated[int, Bounds(min=0)] = 0
+    stratify: bool = True
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learnt from.
+
+    Attributes:
+        dataset: the images; its splits, class names, mean, std and image size follow from it.
+        val: a split's name, or a share of the training split; omitted: the `val` split where there is one, else a tenth.
+        batch_size: images per micro-batch.
+        eval_batch_size: images per batch where nothing is learnt.
+        workers: processes that read images where they do not fit in memory; `auto` decides.
+        drop_last: leave out an epoch's incomplete last batch.
+        augment: transforms of training images, in this order, uint8 in and out.
+        eval: transforms of all other images (val, test, predict, GradCAM), uint8 in and out.
+        preprocess: transforms of every image, also in predict, after `augment` or `eval`; makes float.
+        augment_backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what there is.
+        limit: use only the first N training and validation images, drawn evenly over the classes.
+        on_bad_image: `fail` at an unreadable image, or `skip` it and say so.
+        sampler: `balanced` draws every class equally often; omitted: each image once an epoch.
+    """
+
+    dataset: Annotated[Spec, Slot("dataset")]
+    val: str | Fraction | None = None
+    batch_size: Annotated[int, Bounds(min=1)] = 128
+    eval_batch_size: Annotated[int, Bounds(min=1)] = 512
+    workers: Literal["auto"] | Annotated[int, Bounds(min=0)] = "auto"
+    drop_last: bool = False
+    augment: tuple[Annotated[Spec, Slot("transform")], ...] = ()
+    eval: tuple[Annotated[Spec, Slot("transform")], ...] = ()
+    preprocess: tuple[Annotated[Spec, Slot("transform")], ...] = ()
+    augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
+    limit: Annotated[int, Bounds(min=1)] | None = None
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    sampler: Literal["balanced"] | None = None
+
+
+@dataclass(frozen=True)
+class LRFinder:
+    """Leslie Smith's learning-rate range test (arXiv 1506.01186), before training.
+
+    Attributes:
+        start: first learning rate.
+        end: last learning rate.
+        steps: optimizer steps of the sweep.
+        mode: spacing of the learning rates.
+        loss: measured on the `train` batch before its update, or on a `val` subset after it.
+        smooth: width (sigma) of the Gaussian smooth as a share of the steps; 0 for none.
+        diverge: stop when the smoothed loss exceeds this many times its best.
+        pick: the rule that takes the number.
+    """
+
+    start: Annotated[float, Bounds(above=0)] = 1e-5
+    end: Annotated[float, Bounds(above=0)] = 1.0
+    steps: Annotated[int, Bounds(min=6)] = 100
+    mode: Literal["exponential", "linear"] = "exponential"
+    loss: Literal["train", "val"] = "train"
+    smooth: Annotated[float, Bounds(min=0, max=0.5)] = 0.04
+    diverge: Annotated[float, Bounds(above=1)] = 4.0
+    pick: Literal["minimum", "steepest", "valley", "minimum_over_10"] = "minimum_over_10"
+
+
+@dataclass(frozen=True)
+class Ema:
+    """Averaged weights, used wherever the model is evaluated.
+
+    Attributes:
+        decay: share of the average kept at an update.
+        every: optimizer steps between updates.
+        mode: `ema` keeps an average aside; `lookahead` (arXiv 1907.08610) also moves the weights back to it.
+    """
+
+    decay: Annotated[float, Bounds(min=0, below=1)]
+    every: Annotated[int, Bounds(min=1)] = 1
+    mode: Literal["ema", "lookahead"] = "ema"
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which epoch is the best.
+
+    Attributes:
+        metric: key in metrics.jsonl.
+        mode: `max` where greater is better.
+    """
+
+    metric: Annotated[str, Text("metric")] = "val/accuracy"
+    mode: Literal["min", "max"] = "max"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When the whole state is written, and how much of it stays.
+
+    Attributes:
+        every: epochs between checkpoints.
+        minutes: also every so many minutes, in the middle of an epoch.
+        steps: also every so many optimizer steps.
+        keep: earlier checkpoints that stay beside `last.pt`, as epoch-<n>.pt.
+    """
+
+    every: Annotated[int, Bounds(min=1)] = 1
+    minutes: Annotated[float, Bounds(above=0)] | None = None
+    steps: Annotated[int, Bounds(min=1)] | None = None
+    keep: Annotated[int, Bounds(min=0)] = 1
+
+
+@dataclass(frozen=True)
+class Train:
+    """How it is learnt.
+
+    Attributes:
+        epochs: passes over the training images.
+        device: `auto` takes a GPU where there is one; or "cpu", "cuda", "cuda:1", "mps".
+        precision: `auto` takes bf16 where the hardware has it, else fp16 on a GPU, else fp32.
+        accumulate: micro-batches per optimizer step.
+        clip_norm: largest total gradient norm, penalties included.
+        ema: averaged weights.
+        mix: mixes the images of a batch (MixUp, CutMix).
+        compile: run the model through torch.compile.
+        deterministic: only deterministic algorithms, on a GPU too.
+        metrics: measured on train and val every epoch.
+        best: which epoch's weights are kept as the best.
+        on_nan: at a loss that is not finite: `stop`, `skip` the step, or `restore` the last checkpoint once.
+        log_every: optimizer steps between readings of the running numbers.
+        checkpoint: when and how many.
+        max_minutes: end training after the epoch in which this much time has passed.
+        freeze: patterns of parameters that do not learn.
+        start_from: a run folder, checkpoint or safetensors file whose weights are loaded first.
+        tta: test-time augmentation of the final evaluation: `flip` averages over mirrored images, `flip_translate` also
+            over images moved by one pixel.
+    """
+
+    epochs: Annotated[int, Bounds(min=1)]
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    accumulate: Annotated[int, Bounds(min=1)] = 1
+    clip_norm: Annotated[float, Bounds(above=0)] | None = None
+    ema: Ema | None = None
+    mix: Annotated[Spec, Slot("mix")] | None = None
+    compile: bool = False
+    deterministic: bool = False
+    metrics: tuple[Annotated[Spec, Slot("metric")], ...] = ("Accuracy",)  # type: ignore[assignment]
+    best: Best = Best()
+    on_nan: Literal["stop", "skip", "restore"] = "stop"
+    log_every: Annotated[int, Bounds(min=1)] = 50
+    checkpoint: Checkpoint = Checkpoint()
+    max_minutes: Annotated[float, Bounds(above=0)] | None = None
+    freeze: tuple[Annotated[str, Text("pattern")], ...] = ()
+    start_from: Annotated[str, Text("path")] | None = None
+    tta: Literal["none", "flip", "flip_translate"] = "none"
+
+
+@dataclass(frozen=True)
+class StepOn:
+    """When a scheduler steps: the engine-only sub-map `scheduler.step`.
+
+    Attributes:
+        each: `step` or `epoch`; omitted: `step` for OneCycleLR and CyclicLR, else `epoch`.
+        monitor: the metric key handed to ReduceLROnPlateau.
+    """
+
+    each: Literal["step", "epoch"] | None = None
+    monitor: Annotated[str, Text("metric")] | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A parameter group with arguments of its own: an item of `optimizer.groups`. The first that matches wins.
+
+    Attributes:
+        match: patterns of parameter names, or @bias @norm @embedding @head.
+        lr_scale: factor on the learning rate and on the scheduler's max_lr, min_lr and eta_min.
+        arguments: optimizer arguments that differ in this group (weight_decay, momentum, ...), written beside the others.
+        origin: where it was written.
+    """
+
+    match: tuple[Annotated[str, Text("pattern")], ...]
+    lr_scale: Annotated[float, Bounds(min=0)] = 1.0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One line of `expect:`, e.g. "best val/accuracy": ">= 0.9175".
+
+    Attributes:
+        when: "best", "final", "epoch 3" or "lr drop 1 epoch".
+        key: metric key; "" for an lr drop.
+        low: smallest accepted value; None for no limit.
+        high: largest accepted value.
+        text: as written.
+        origin: where it was written.
+    """
+
+    when: str
+    key: str
+    low: float | None
+    high: float | None
+    text: str
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe, checked, references to itself resolved, defaults filled in.
+
+    Attributes:
+        version: of the language; 1.
+        name: of the run's folder; the file's stem when omitted.
+        data: what is learnt from.
+        model: the network.
+        optimizer: what learns; `lr` is always written.
+        train: how it is learnt.
+        description: one sentence for the report.
+        seed: of everything random.
+        seeds: run once per seed, instead of `seed`.
+        loss: the plain loss.
+        regularizers: penalties beside the loss.
+        scheduler: moves the learning rate.
+        lr_finder: finds the learning rate first.
+        callbacks: behaviour and sinks.
+        report: parts of the report.
+        expect: what the run must reach.
+        plugins: packages and files whose components may be named.
+        text: the recipe file as given.
+        file: its path as given.
+        overrides: `key=value` of the command line, in order.
+        origins: where each leaf was written, by dotted path; supplied and default leaves are missing.
+    """
+
+    version: int
+    name: str
+    data: Data
+    model: Annotated[Spec, Slot("model")]
+    optimizer: Annotated[Spec, Slot("optimizer")]
+    train: Train
+    description: str = ""
+    seed: int = 1
+    seeds: tuple[int, ...] | None = None
+    loss: Annotated[Spec, Slot("loss")] = "CrossEntropyLoss"  # type: ignore[assignment]
+    regularizers: tuple[Annotated[Spec, Slot("regularizer")], ...] = ()
+    scheduler: Annotated[Spec, Slot("scheduler")] | None = None
+    lr_finder: LRFinder | None = None
+    callbacks: tuple[Annotated[Spec, Slot("callback")], ...] = ("TensorBoard",)  # type: ignore[assignment]
+    report: tuple[Annotated[Spec, Slot("report")], ...] = (
+        "Curves",
+        "Misclassified",
+        "GradCAM",
+        "ConfusionMatrix",
+    )  # type: ignore[assignment]
+    expect: tuple[Expectation, ...] = ()
+    plugins: tuple[str, ...] = ()
+    text: str = ""
+    file: str = ""
+    overrides: tuple[str, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
