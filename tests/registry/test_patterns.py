@@ -1,0 +1,62 @@
+"""The pattern grammar, as a table of what fits and what does not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.patterns import matches, plain_name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("layer4", "layer4", True),
+        ("layer4", "layer4.0", False),
+        ("layer*", "layer4", True),
+        ("layer*", "layer4.0.conv1", False),
+        ("layer**", "layer4.0.conv1", True),
+        ("layer2.*.conv2", "layer2.0.conv2", True),
+        ("layer2.*.conv2", "layer2.0.extra.conv2", False),
+        ("layer2.**.conv2", "layer2.0.extra.conv2", True),
+        ("**.bias", "fc.bias", True),
+        ("**.bias", "layer1.0.bn1.bias", True),
+        ("**bias", "bias", True),
+        ("*.bias", "layer1.0.bias", False),
+        ("*", "", True),
+        ("features.?", "features.7", True),
+        ("features.?", "features.12", False),
+        ("features?7", "features.7", False),
+        ("features.[0-3]", "features.2", True),
+        ("features.[0-3]", "features.4", False),
+        ("features.[!0-3]", "features.4", True),
+        ("features.[!0-3]", "features.2", False),
+        ("features[!0-3]4", "features.4", False),
+        ("a[", "a[", True),
+        ("a.b", "axb", False),
+        ("Layer4", "layer4", False),
+        ("layer1", "module._orig_mod.layer1", True),
+        ("modules.0", "modules.0", True),
+    ],
+)
+def test_a_pattern_fits_the_names_it_should_and_no_others(pattern, name, fits):
+    assert matches(pattern, name) is fits
+
+
+def test_wrapper_prefixes_are_stripped_in_any_order():
+    assert plain_name("_orig_mod.module.layer1.0") == "layer1.0"
+
+
+@given(st.text(alphabet="ab.[]^-\\!*?1", max_size=8), st.text(max_size=8))
+def test_any_text_is_a_pattern_or_says_so_and_a_literal_fits_itself(pattern, name):
+    try:
+        matches(pattern, name)
+    except ValueError as error:
+        assert "is no pattern" in str(error)
+        assert "[" in pattern
+    if not set(pattern) & set("*?["):
+        assert matches(pattern, pattern)
+
+
+def test_a_range_that_runs_backwards_is_refused():
+    with pytest.raises(ValueError, match=r"'layer\[3-1\]' is no pattern: bad character range"):
+        matches("layer[3-1]", "layer2")
