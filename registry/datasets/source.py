@@ -1,0 +1,49 @@
+"""What the sources of this folder share: a split held as one array, and the error for a split that does not exist.
+
+Owns no dataset. Knows nothing of caches, batches or which images are held out (trainer/data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from registry.errors import DataError
+
+
+class MissingSplit(DataError):
+    """The data are fine but hold no such split; the engine may then choose another."""
+
+
+class PackedSource:
+    """A split that lies in memory as one array.
+
+    Args:
+        name: what messages call it, e.g. "CIFAR10 train".
+        images: uint8 (N, H, W, C), C = 3 (RGB) or 1.
+        targets: class indices, (N,).
+        class_names: one per class index.
+    """
+
+    def __init__(self, name: str, images: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+        self.name = name
+        self.class_names: Sequence[str] = tuple(class_names)
+        self.targets = np.asarray(targets, dtype=np.int64)
+        self._images = images
+
+    def image(self, index: int) -> np.ndarray:
+        """Return image `index` as uint8 (H, W, C)."""
+        return self._images[index]
+
+    def describe(self, index: int) -> str:
+        """Name image `index` for a message."""
+        return f"image {index} of {self.name}"
+
+    def packed(self) -> np.ndarray:
+        """Return all images, uint8 (N, H, W, C)."""
+        return self._images
+
+    def listing(self) -> None:
+        """Return None: there are no files to cache."""
+        return
