@@ -1,1 +1,1 @@
-"""Recipe text -> positions -> composition -> checks -> `Recipe`. Builds nothing and, but for tier 2, imports no torch."""
+"""Recipe text -> positions -> composition -> checks -> `Recipe`. Builds nothing; imports torch only for tier 2."""

@@ -1,7 +1,8 @@
 """The recipe as the rest of the house sees it: typed, frozen, checked.
 
 The sections below ARE the schema of the language: their annotations, defaults and docstrings are what the checker, the
-JSON Schema and `describe` derive from. Nothing here reads text (text.py), checks (check.py) or builds (trainer/build.py).
+JSON Schema and `describe` derive from (sections.py). Nothing here reads text (text.py), checks (check.py) or builds
+(trainer/build.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from registry.markers import Bounds, Slot, Text
+
+_ENGINE = {"recipe": False}  # marks a field that no recipe sets
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Spec:
         type: the registered name.
         name: `as`, else the type.
         arguments: values as written; nested components are `Spec`, run-time values `Reference`.
-        knobs: engine-only sub-maps, e.g. {"step": StepOn(...)} of a scheduler, {"groups": (Group, ...)} of an optimizer.
+        knobs: engine-only sub-maps: {"step": StepOn(...)} of a scheduler, {"groups": (Group, ...)} of an optimizer.
         path: where it stands in the recipe, "data.augment.1".
         origin: where it was written.
     """
@@ -86,7 +89,8 @@ class Data:
 
     Attributes:
         dataset: the images; its splits, class names, mean, std and image size follow from it.
-        val: a split's name, or a share of the training split; omitted: the `val` split where there is one, else a tenth.
+        val: a split's name, or a share of the training split; omitted: the `val` split where there is one, else a
+            tenth.
         batch_size: images per micro-batch.
         eval_batch_size: images per batch where nothing is learnt.
         workers: processes that read images where they do not fit in memory; `auto` decides.
@@ -94,7 +98,8 @@ class Data:
         augment: transforms of training images, in this order, uint8 in and out.
         eval: transforms of all other images (val, test, predict, GradCAM), uint8 in and out.
         preprocess: transforms of every image, also in predict, after `augment` or `eval`; makes float.
-        augment_backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what there is.
+        augment_backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what
+            there is.
         limit: use only the first N training and validation images, drawn evenly over the classes.
         on_bad_image: `fail` at an unreadable image, or `skip` it and say so.
         sampler: `balanced` draws every class equally often; omitted: each image once an epoch.
@@ -251,14 +256,15 @@ class Group:
     Attributes:
         match: patterns of parameter names, or @bias @norm @embedding @head.
         lr_scale: factor on the learning rate and on the scheduler's max_lr, min_lr and eta_min.
-        arguments: optimizer arguments that differ in this group (weight_decay, momentum, ...), written beside the others.
+        arguments: optimizer arguments that differ in this group (weight_decay, momentum, ...), written beside the
+            others.
         origin: where it was written.
     """
 
     match: tuple[Annotated[str, Text("pattern")], ...]
     lr_scale: Annotated[float, Bounds(min=0)] = 1.0
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    origin: Origin | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict, metadata=_ENGINE)
+    origin: Origin | None = field(default=None, metadata=_ENGINE)
 
 
 @dataclass(frozen=True)
@@ -308,6 +314,7 @@ class Recipe:
         file: its path as given.
         overrides: `key=value` of the command line, in order.
         origins: where each leaf was written, by dotted path; supplied and default leaves are missing.
+        fast: whether it runs end to end but small (`--fast`).
     """
 
     version: int
@@ -317,8 +324,8 @@ class Recipe:
     optimizer: Annotated[Spec, Slot("optimizer")]
     train: Train
     description: str = ""
-    seed: int = 1
-    seeds: tuple[int, ...] | None = None
+    seed: Annotated[int, Bounds(min=0)] = 1
+    seeds: tuple[Annotated[int, Bounds(min=0)], ...] | None = None
     loss: Annotated[Spec, Slot("loss")] = "CrossEntropyLoss"  # type: ignore[assignment]
     regularizers: tuple[Annotated[Spec, Slot("regularizer")], ...] = ()
     scheduler: Annotated[Spec, Slot("scheduler")] | None = None
@@ -332,7 +339,8 @@ class Recipe:
     )  # type: ignore[assignment]
     expect: tuple[Expectation, ...] = ()
     plugins: tuple[str, ...] = ()
-    text: str = ""
-    file: str = ""
-    overrides: tuple[str, ...] = ()
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    text: str = field(default="", metadata=_ENGINE)
+    file: str = field(default="", metadata=_ENGINE)
+    overrides: tuple[str, ...] = field(default=(), metadata=_ENGINE)
+    origins: Mapping[str, Origin] = field(default_factory=dict, metadata=_ENGINE)
+    fast: bool = field(default=False, metadata=_ENGINE)
