@@ -127,7 +127,6 @@ class RunInfo:
     Attributes:
         name: the recipe's name.
         folder: the run folder.
-        steps_per_epoch: optimizer steps per epoch.
         epochs: epochs planned.
         hparams: flat recipe values, "optimizer.lr" -> 0.1, for comparison over runs.
         resumed_epoch: last whole epoch already recorded; 0 in a fresh run.
@@ -136,7 +135,6 @@ class RunInfo:
 
     name: str
     folder: Path
-    steps_per_epoch: int
     epochs: int
     hparams: Mapping[str, bool | int | float | str]
     resumed_epoch: int = 0

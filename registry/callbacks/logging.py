@@ -1,0 +1,92 @@
+"""Callbacks and sinks that measure or keep numbers: parameter norms, a model summary, a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+
+from registry.contracts import Callback, RunInfo, Sink, View
+from registry.markers import Bounds
+
+
+class ParameterNorms(Callback):
+    """Measures the size of the weights every epoch: the sum of |p| and the sum over tensors of their Euclidean norms.
+
+    Args:
+        key: the numbers appear as <key>/sum_abs and <key>/sum_norms.
+    """
+
+    def __init__(self, key: str = "parameters") -> None:
+        self._key = key
+
+    @torch.no_grad()
+    def measure(self, view: View) -> Mapping[str, float]:
+        """Return both sums over all parameters, frozen ones too."""
+        parameters = [p.detach() for p in view.model.parameters()]
+        ones = torch.stack(torch._foreach_norm(parameters, 1))
+        twos = torch.stack(torch._foreach_norm(parameters, 2))
+        return {
+            f"{self._key}/sum_abs": float(ones.double().sum()),
+            f"{self._key}/sum_norms": float(twos.double().sum()),
+        }
+
+
+class ModelSummary(Callback):
+    """Writes the network's modules and their parameter counts into the log and the dashboards, once.
+
+    Args:
+        max_depth: levels of nested modules to show; 0 shows the total alone.
+    """
+
+    def __init__(self, max_depth: Annotated[int, Bounds(min=0)] = 2) -> None:
+        self._max_depth = max_depth
+
+    def run_started(self, view: View) -> None:
+        """Write the table."""
+        lines = ["| module | type | parameters |", "|---|---|---:|"]
+        for name, module in view.model.named_modules():
+            depth = name.count(".") + 1 if name else 0
+            if depth <= self._max_depth:
+                count = sum(p.numel() for p in module.parameters())
+                lines.append(f"| {name or '(whole)'} | {type(module).__name__} | {count:,} |")
+        view.recorder.text("model", "\n".join(lines))
+
+
+class CSV(Sink):
+    """Writes the epochs' rows as a table, for spreadsheets.
+
+    Args:
+        file: name of the file inside the run folder.
+        delimiter: between columns; one character.
+    """
+
+    def __init__(self, file: str = "metrics.csv", delimiter: str = ",") -> None:
+        if Path(file).name != file:
+            raise ValueError(f"file must be a plain file name, got {file!r}")
+        self._file, self._delimiter = file, delimiter
+        self._rows: list[Mapping[str, str]] = []
+
+    def open(self, run: RunInfo) -> None:
+        """Start, keeping the rows up to where a resumed run continues."""
+        self._path = run.folder / self._file
+        if run.resumed_epoch and self._path.exists():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file, delimiter=self._delimiter))
+            self._rows = [row for row in rows if float(row["epoch"]) <= run.resumed_epoch]
+        self._write()
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Add a row; a column that is new stays empty in the rows before."""
+        self._rows.append({key: repr(value) for key, value in {**row, "epoch": epoch}.items()})
+        self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(key for row in self._rows for key in row))
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, delimiter=self._delimiter)
+            writer.writeheader()
+            writer.writerows(self._rows)

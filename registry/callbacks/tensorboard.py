@@ -1,0 +1,114 @@
+"""TensorBoard: train and val in one chart per quantity, the finder's curve, pictures, hparams over runs.
+
+Owns the event files below <run>/tensorboard: `train/` and `val/` hold one point per epoch under the same tags (so the two
+lines share a chart), `steps/` the readings at the log interval, the folder itself pictures, text and hparams.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from registry.contracts import Curve, RunInfo, Sink
+from registry.markers import Bounds
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoard(Sink):
+    """Writes event files that `tensorboard --logdir runs` shows live.
+
+    Args:
+        images: write the pictures of the report (galleries, GradCAM) too.
+        flush_seconds: seconds after which what was recorded reaches the disk.
+    """
+
+    def __init__(self, images: bool = True, flush_seconds: Annotated[int, Bounds(min=1)] = 10) -> None:
+        self._images = images
+        self._flush_seconds = flush_seconds
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def open(self, run: RunInfo) -> None:
+        """Open the writers; in a resumed run keep each point up to the checkpoint, exactly once."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._run = run
+        folder = run.folder / "tensorboard"
+        limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": 0}
+        for name, limit in limits.items():
+            if run.resumed_step or run.resumed_epoch:
+                keep_until(folder / name, limit)
+            self._writers[name] = SummaryWriter(str(folder / name), flush_secs=self._flush_seconds)
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Write "train/loss" as `loss` of the train line, "val/loss" as `loss` of the val line."""
+        for key, value in row.items():
+            line, _, tag = key.partition("/")
+            if line in ("train", "val") and tag:
+                self._writers[line].add_scalar(tag, value, epoch)
+            elif key not in ("epoch",):
+                self._writers["train"].add_scalar(key, value, epoch)
+        for name in ("train", "val"):
+            self._writers[name].flush()
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the readings of a log interval."""
+        for key, value in values.items():
+            self._writers["steps"].add_scalar(f"step/{key.rpartition('/')[2]}", value, step)
+
+    def curve(self, tag: str, curve: Curve) -> None:
+        """Write a curve point by point; its abscissa is written beside it, because TensorBoard counts in steps."""
+        writer = self._writers["."]
+        for index, (x, y) in enumerate(zip(curve.xs, curve.ys, strict=True)):
+            writer.add_scalar(tag, y, index)
+            writer.add_scalar(f"{tag} - {curve.x_label}", x, index)
+        writer.flush()
+
+    def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
+        """Write a picture."""
+        if self._images:
+            self._writers["."].add_image(tag, image, step, dataformats="HWC")
+
+    def text(self, tag: str, text: str) -> None:
+        """Write Markdown."""
+        self._writers["."].add_text(tag, text)
+
+    def result(self, values: Mapping[str, float]) -> None:
+        """Write the recipe's values and the final numbers as one hparams session."""
+        from torch.utils.tensorboard.summary import hparams
+
+        finite = {f"result/{key}": value for key, value in values.items() if math.isfinite(value)}
+        writer = self._writers["."]
+        for summary in hparams(dict(self._run.hparams), finite):
+            writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        for key, value in finite.items():
+            writer.add_scalar(key, value)
+
+    def close(self) -> None:
+        """Flush and close."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+
+def keep_until(folder: Path, limit: int) -> None:
+    """Rewrite the event files of `folder` so that they hold the events up to step `limit`, whole ones only.
+
+    TensorBoard's own `purge_step` only hides later events from its own reader; other readers would see them twice.
+    """
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    for path in sorted(folder.glob("events.out.tfevents.*")) if folder.is_dir() else []:
+        kept = [event.SerializeToString() for event in LegacyEventFileLoader(str(path)).Load() if event.step <= limit]
+        temporary = path.with_name(f"tmp-{path.name}")
+        with temporary.open("wb") as file:
+            writer = RecordWriter(file)
+            for data in kept:
+                writer.write(data)
+        temporary.replace(path)

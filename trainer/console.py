@@ -1,0 +1,169 @@
+"""What a person sees while a run goes on: a progress bar on a terminal, plain lines elsewhere, and log.txt in any case.
+
+Owns wording and layout only; the numbers come through the Recorder. Colours and bars are rich's, which honours NO_COLOR
+and narrow terminals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress as RichProgress, TaskID, TextColumn
+from rich.table import Table
+
+from registry.contracts import Sink
+from trainer.engine.meters import Meter
+from trainer.engine.progress import Progress
+
+REDRAW_SECONDS = 0.25
+
+
+class Console(Sink):
+    """Shows and logs a run.
+
+    Args:
+        quiet: show nothing, only log.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._out = RichConsole(file=sys.stdout, highlight=False, quiet=quiet, soft_wrap=True)
+        self._log_file: Path | None = None
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._next_redraw = 0.0
+        self._epochs = 0
+        self._plan: tuple[int, int, int] = (0, 0, 0)
+        self._best: float | None = None
+        self._started: tuple[float, int] = (0.0, 0)
+
+    # -------------------------------------------------------------------------------------------------------- log lines
+    def log_to(self, file: Path) -> None:
+        """Append every line to `file` from now on."""
+        self._log_file = file
+
+    def line(self, text: str) -> None:
+        """Show and log one line."""
+        style = "yellow" if text.startswith("warning") else None
+        self._out.print(text, style=style, markup=False)
+        if self._log_file is not None:
+            with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    # ----------------------------------------------------------------------------------------------------------- epochs
+    def plan(self, *, epochs: int, steps_per_epoch: int, batch_size: int, best_metric: str) -> None:
+        """Say how much there is to do, so that pulses can tell what is left."""
+        self._plan = (epochs, steps_per_epoch, batch_size)
+        self._best_metric = best_metric
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Show one clean line for a finished epoch."""
+        value = row.get(self._best_metric)
+        better = value is not None and (self._best is None or value > self._best)
+        self._best = value if better else self._best
+        shown = [f"epoch {epoch:>{len(str(self._plan[0]))}}/{self._plan[0]}", f"lr {row['lr']:.3g}"]
+        for part in ("train", "val"):
+            words = [
+                f"{_short(key)} {_number(key, row[key])}" for key in row if key.startswith(f"{part}/") and _main(key)
+            ]
+            shown.append(f"{part} {', '.join(words)}")
+        shown.append(f"{row['seconds']:.1f} s")
+        self.line("  ".join(shown) + ("  *" if better else ""))
+        self._started = (0.0, 0)
+
+    def pulse(self, progress: Progress, meter: Meter) -> None:
+        """Redraw the bar, at most a few times a second."""
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if now < self._next_redraw:
+            return
+        self._next_redraw = now + REDRAW_SECONDS
+        epochs, steps, batch_size = self._plan
+        done = progress.step - progress.epoch * steps
+        if not self._started[0]:
+            self._started = (now, progress.step)
+        since, from_step = self._started
+        speed = (progress.step - from_step) / (now - since) if now > since else 0.0
+        loss = meter.last_loss
+        words = [f"lr {progress.lr:.3g}"]
+        if loss is not None and loss.device.type == "cpu":
+            words.insert(0, f"loss {float(loss):.3f}")
+        if speed:
+            left = timedelta(seconds=round((epochs * steps - progress.step) / speed))
+            words += [f"{speed * batch_size:,.0f} images/s", f"{left} left"]
+        assert self._task is not None
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=steps,
+            description=f"epoch {progress.epoch + 1}/{epochs}",
+            words="  ".join(words),
+        )
+        self._bar.refresh()
+
+    def sweep(self, step: int, steps: int, lr: float, loss: float) -> None:
+        """Show where the LR finder stands."""
+        now = time.monotonic()
+        if self._bar is None or (now < self._next_redraw and step < steps):
+            return
+        self._next_redraw = now + REDRAW_SECONDS
+        assert self._task is not None
+        self._bar.update(
+            self._task, completed=step, total=steps, description="finding lr", words=f"lr {lr:.2e}  loss {loss:.3f}"
+        )
+        self._bar.refresh()
+
+    @contextlib.contextmanager
+    def bar(self) -> Iterator[None]:
+        """Show a bar for the length of the block, on a terminal."""
+        if not self._out.is_terminal or self._out.quiet:
+            yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.completed}/{task.total}"))
+        words = TextColumn("{task.fields[words]}")
+        with RichProgress(*columns, words, console=self._out, auto_refresh=False, transient=True) as self._bar:
+            self._task = self._bar.add_task("", total=1, words="")
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    # -------------------------------------------------------------------------------------------------------------- end
+    def table(self, rows: Mapping[str, str]) -> None:
+        """Show a short two-column table."""
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for key, value in rows.items():
+            table.add_row(key, value)
+        self._out.print(table)
+        if self._log_file is not None:
+            with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
+                file.writelines(f"{time.strftime('%H:%M:%S')} {key}: {value}\n" for key, value in rows.items())
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 42 s, 7 min 20 s, 6 h 3 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def _main(key: str) -> bool:
+    return key.count("/") == 1
+
+
+def _short(key: str) -> str:
+    return key.partition("/")[2]
+
+
+def _number(key: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if key.endswith("accuracy") else f"{value:.4f}"

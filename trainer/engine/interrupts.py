@@ -1,0 +1,62 @@
+"""SIGINT and SIGTERM as requests: the first asks the loop to stop after its step, a second SIGINT stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818  (not an error: somebody asked)
+    """Training stopped because a signal asked for it; the state is saved.
+
+    Args:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+class Interrupts:
+    """Remembers that a signal came.
+
+    Attributes:
+        signum: the signal that came; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    @contextmanager
+    def listening(self) -> Iterator[Interrupts]:
+        """Take SIGINT and SIGTERM over for the length of the block; only the main thread can, others go without."""
+        before = {}
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            try:
+                before[signum] = signal.signal(signum, self._receive)
+            except ValueError:
+                break
+        try:
+            yield self
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _receive(self, signum: int, _frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            os._exit(128 + signum)  # files are only ever renamed into place, so the last checkpoint is whole
+        self.signum = signum

@@ -1,0 +1,372 @@
+"""The training loop. Knows a model, batches and a schedule; nothing of recipes, files or figures.
+
+    run_started
+    for epoch:      epoch_started
+        for batch:  forward, loss, backward, unscale, penalties, check, clip, step, schedule, average, step_finished
+        validate, schedule, select_best, record, epoch_finished, checkpoint
+    run_finished    also after an error or an interrupt
+
+Everything it remembers is `Progress`, the meter and the states of the objects it calls: `state()` and `load()`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from registry.contracts import Callback, Metric, Recorder, Stop, View
+from registry.errors import DivergedError
+from trainer.data.batches import Batches
+from trainer.engine import rng
+from trainer.engine.averaging import Averaging
+from trainer.engine.evaluation import Evaluation, evaluate
+from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.engine.meters import Meter
+from trainer.engine.precision import Precision
+from trainer.engine.progress import Progress
+from trainer.engine.schedule import Schedule
+from trainer.engine.step import Guard, Loss, MicroResult, Mixer, Penalty, Step
+
+MOST_SKIPS_IN_A_ROW = 10
+MOST_RESTORES = 3
+
+
+class Keeper(Protocol):
+    """Where the loop's state is kept."""
+
+    def step_finished(self, loop: Loop) -> None:
+        """Save in the middle of an epoch, if it is time."""
+
+    def epoch_finished(self, loop: Loop, is_best: bool) -> None:
+        """Save the state and the best weights, as due."""
+
+    def interrupted(self, loop: Loop) -> None:
+        """Save now."""
+
+    def last_state(self) -> Mapping[str, Any] | None:
+        """Return the last state saved; None before the first."""
+
+
+class EpochRecorder(Recorder, Protocol):
+    """The recorder as the loop sees it."""
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Record the row of a finished epoch."""
+
+    def pulse(self, progress: Progress, meter: Meter) -> None:
+        """Show where training stands; called after every step, so it must decide by the clock whether to act."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to train and how to behave on the way.
+
+    Attributes:
+        epochs: passes over the training part.
+        accumulate: micro-batches per optimizer step.
+        log_every: optimizer steps between readings.
+        max_minutes: end after the epoch in which this much training time has passed; None for no limit.
+        on_nan: what to do at a loss that is not finite.
+        best_metric: key of the epoch's row that chooses the best epoch.
+        best_mode: "max" where greater is better.
+    """
+
+    epochs: int
+    accumulate: int
+    log_every: int
+    max_minutes: float | None
+    on_nan: Literal["stop", "skip", "restore"]
+    best_metric: str
+    best_mode: Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The live objects the loop moves.
+
+    Attributes:
+        model: the module that holds the weights.
+        forward: what is called on a batch: `model`, or its compiled form.
+        loss: plain loss.
+        step: one optimizer step.
+        guard: of `step`.
+        schedule: moves the learning rate.
+        precision: number format.
+        averaging: averaged weights; None without.
+        penalties: of `step`, for their values.
+        train: training batches.
+        val: validation batches.
+        train_metrics: by key.
+        val_metrics: by key, other instances.
+        mixer: (epoch, step) -> mixes a batch; None without.
+        callbacks: behaviour.
+        recorder: records.
+        keeper: keeps the state.
+        interrupts: signals received.
+    """
+
+    model: nn.Module
+    forward: nn.Module
+    loss: Loss
+    step: Step
+    guard: Guard
+    schedule: Schedule
+    precision: Precision
+    averaging: Averaging | None
+    penalties: Sequence[Penalty]
+    train: Batches
+    val: Batches
+    train_metrics: Mapping[str, Metric]
+    val_metrics: Mapping[str, Metric]
+    mixer: Callable[[int, int], Mixer] | None
+    callbacks: Sequence[Callback]
+    recorder: EpochRecorder
+    keeper: Keeper
+    interrupts: Interrupts
+
+
+class Loop:
+    """Trains.
+
+    Args:
+        parts: what to move.
+        limits: how long.
+    """
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self.parts, self.limits = parts, limits
+        self.progress = Progress()
+        self.meter = Meter(parts.train_metrics)
+        self._skips_in_a_row = 0
+        self._clock = time.perf_counter()
+
+    # ------------------------------------------------------------------------------------------------------ the loop
+    def run(self) -> Progress:
+        """Train until the epochs are done or somebody asks to stop.
+
+        Raises:
+            Interrupted: after saving, when a signal came.
+            DivergedError: at a loss that is not finite, as `on_nan` says.
+        """
+        self._tell("run_started")
+        try:
+            while self.progress.epoch < self.limits.epochs and not self.progress.stopped:
+                self._train_epoch()
+                self._close_epoch()
+        except Interrupted:
+            self._read_clock()
+            self.parts.keeper.interrupted(self)
+            raise
+        finally:
+            self._tell("run_finished")
+        return self.progress
+
+    def _train_epoch(self) -> None:
+        parts, progress, accumulate = self.parts, self.progress, self.limits.accumulate
+        self._clock = time.perf_counter()
+        epoch = progress.epoch + 1
+        if progress.batch == 0:
+            self.meter.reset()
+            self._tell("epoch_started")
+        parts.model.train()
+        batches = parts.train.epoch(epoch, start=progress.batch)
+        while group := list(islice(batches, accumulate)):
+            progress.lr = parts.schedule.lr
+            mix = None if parts.mixer is None else parts.mixer(epoch, progress.step)
+            pairs = [(batch.images, batch.targets) for batch in group]
+            results = parts.step(pairs, sum(targets.shape[0] for _, targets in pairs), mix)
+            progress.step += 1
+            progress.batch += len(group)
+            self._step_finished(results)
+
+    def _step_finished(self, results: Sequence[MicroResult]) -> None:
+        parts, progress = self.parts, self.progress
+        due = progress.step % self.limits.log_every == 0
+        if (due or parts.guard.immediate) and parts.guard.tripped():
+            self._not_finite()
+        else:
+            self._skips_in_a_row = 0
+            for result in results:
+                self.meter.add(result.loss, result.logits, result.targets)
+            if parts.averaging is not None:
+                parts.averaging.step_finished()
+        parts.schedule.step_finished()
+        if due:
+            parts.recorder.step(progress.step, self._interval())
+            self._tell("step_finished")
+        parts.recorder.pulse(progress, self.meter)
+        parts.keeper.step_finished(self)
+        parts.interrupts.check()
+
+    def _close_epoch(self) -> None:
+        parts, progress = self.parts, self.progress
+        if parts.guard.tripped():
+            self._not_finite()
+        train = self.meter.read()
+        validation = self._validate()
+        self._read_clock()
+        row = self._row(train, validation)
+        parts.schedule.epoch_finished(row)
+        is_best = self._select_best(row)
+        progress.history.append(row)
+        progress.epoch += 1
+        progress.batch = 0
+        progress.epoch_seconds = 0.0
+        parts.recorder.epoch(progress.epoch, row)
+        self._tell("epoch_finished")
+        limit = self.limits.max_minutes
+        if limit is not None and progress.seconds >= 60 * limit and progress.epoch < self.limits.epochs:
+            progress.stopped = progress.stopped or f"train.max_minutes: {limit} reached"
+        parts.keeper.epoch_finished(self, is_best)
+        parts.interrupts.check()
+
+    # ------------------------------------------------------------------------------------------------------ its steps
+    def _validate(self) -> Evaluation:
+        parts = self.parts
+
+        def run() -> Evaluation:
+            batches = parts.val.epoch(0)
+            return evaluate(
+                parts.forward, batches, parts.loss, parts.val_metrics, parts.precision, between=parts.interrupts.check
+            )
+
+        if parts.averaging is None:
+            return run()
+        with parts.averaging.applied():
+            return run()
+
+    def _row(self, train: Mapping[str, float], validation: Evaluation) -> dict[str, float]:
+        progress = self.progress
+        row: dict[str, float] = {"epoch": progress.epoch + 1, "lr": progress.lr, "seconds": progress.epoch_seconds}
+        row.update({f"train/{key}": value for key, value in train.items()})
+        for penalty in self.parts.penalties:
+            row[f"train/penalty/{penalty.name}"] = float(penalty.regularizer.value(penalty.parameters))
+        row["val/loss"] = validation.loss
+        row.update({f"val/{key}": value for key, value in validation.metrics.items()})
+        view = self._view()
+        for callback in self.parts.callbacks:
+            row.update(callback.measure(view))
+        if not math.isfinite(row["val/loss"]) and self.limits.on_nan == "stop":
+            raise DivergedError(
+                f"the validation loss is {row['val/loss']} in epoch {progress.epoch + 1} "
+                f"(step {progress.step}, learning rate {progress.lr:.4g})",
+                "lower optimizer.lr, or set train.clip_norm; the last good checkpoint is kept",
+            )
+        return row
+
+    def _select_best(self, row: Mapping[str, float]) -> bool:
+        value = row.get(self.limits.best_metric, float("nan"))
+        best = self.progress.best
+        sign = 1.0 if self.limits.best_mode == "max" else -1.0
+        if not math.isfinite(value) or (best is not None and sign * value <= sign * best[self.limits.best_metric]):
+            return False
+        self.progress.best = dict(row)
+        return True
+
+    def _interval(self) -> dict[str, float]:
+        return {"lr": self.progress.lr, **{f"train/{key}": value for key, value in self.meter.fold().items()}}
+
+    def _not_finite(self) -> None:
+        progress, limits = self.progress, self.limits
+        where = f"epoch {progress.epoch + 1}, step {progress.step}, learning rate {progress.lr:.4g}"
+        self.parts.guard.clear()
+        self._skips_in_a_row += 1
+        if limits.on_nan == "skip" and self._skips_in_a_row <= MOST_SKIPS_IN_A_ROW:
+            progress.skipped += 1
+            self.parts.recorder.text("log", f"loss not finite at {where}: step skipped")
+            return
+        kept = self.parts.keeper.last_state() if limits.on_nan == "restore" else None
+        if kept is not None and progress.restores < MOST_RESTORES:
+            progress.restores += 1
+            self._load_learnt(kept)
+            self.parts.recorder.text("log", f"loss not finite at {where}: weights of the last checkpoint restored")
+            return
+        raise DivergedError(
+            f"the loss is not finite ({where})",
+            "lower optimizer.lr, or set train.clip_norm; train.on_nan: skip leaves such steps out. "
+            "The last good checkpoint is kept.",
+        )
+
+    # ------------------------------------------------------------------------------------------------------- its state
+    def state(self) -> dict[str, Any]:
+        """Return everything a resume needs, random states last; tensors are the live ones."""
+        parts = self.parts
+        return {
+            "model": parts.model.state_dict(),
+            "optimizer": parts.step.optimizer.state_dict(),
+            "schedule": parts.schedule.state(),
+            "precision": parts.precision.state(),
+            "averaging": None if parts.averaging is None else parts.averaging.state(),
+            "progress": self.progress.state(),
+            "meter": self.meter.state(),
+            "callbacks": [callback.state() for callback in parts.callbacks],
+            "rng": rng.capture(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`; random states are restored last, because loading may draw."""
+        parts = self.parts
+        self._load_learnt(state)
+        parts.schedule.load(state["schedule"])
+        self.progress.load(state["progress"])
+        self.meter.load(state["meter"], next(parts.model.parameters()).device)
+        for callback, kept in zip(parts.callbacks, state["callbacks"], strict=False):
+            callback.load(kept)
+        rng.restore(state["rng"])
+
+    def _load_learnt(self, state: Mapping[str, Any]) -> None:
+        parts = self.parts
+        parts.model.load_state_dict(state["model"])
+        rates = [group["lr"] for group in parts.step.optimizer.param_groups]
+        parts.step.optimizer.load_state_dict(state["optimizer"])
+        if self.progress.step:  # a restore in the middle of a run keeps the schedule's rates
+            for group, lr in zip(parts.step.optimizer.param_groups, rates, strict=True):
+                group["lr"] = lr
+        parts.precision.load(state["precision"])
+        if parts.averaging is not None and state["averaging"] is not None:
+            parts.averaging.load(state["averaging"])
+
+    def evaluated_weights(self) -> dict[str, Any]:
+        """Return the weights that validation saw: the averaged ones where there are any. Tensors are copies."""
+        parts = self.parts
+        if parts.averaging is None:
+            return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+        with parts.averaging.applied():
+            return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+
+    # ---------------------------------------------------------------------------------------------------------- events
+    def _view(self) -> View:
+        progress, parts = self.progress, self.parts
+        return View(
+            epoch=progress.epoch + (1 if progress.batch else 0),
+            epochs=self.limits.epochs,
+            step=progress.step,
+            steps_per_epoch=-(-len(parts.train) // self.limits.accumulate),
+            lr=progress.lr,
+            model=parts.model,
+            row=progress.history[-1] if progress.history else {},
+            best=progress.best,
+            recorder=parts.recorder,
+        )
+
+    def _tell(self, event: str) -> None:
+        if not self.parts.callbacks:
+            return
+        view = self._view()
+        with rng.untouched_randomness():
+            for callback in self.parts.callbacks:
+                answer = getattr(callback, event)(view)
+                if isinstance(answer, Stop):
+                    self.progress.stopped = self.progress.stopped or answer.reason
+
+    def _read_clock(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self.progress.epoch_seconds += now - self._clock
+        self._clock = now

@@ -1,0 +1,125 @@
+"""Number formats of training: fp32, bf16 and fp16, one small class each behind the same four verbs.
+
+Owns the choice by hardware and the gradient scaler. The loop never asks which precision it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+Name = Literal["fp32", "bf16", "fp16"]
+
+
+class Precision:
+    """Plain float32; the base that does nothing special."""
+
+    name: Name = "fp32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context that the forward pass runs in."""
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass of a scalar loss."""
+        loss.backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Bring `.grad` to true size, before penalties and clipping."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Let the optimizer step."""
+        optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        """Return what must survive a resume."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+
+
+class BF16(Precision):
+    """bfloat16 forward and backward by autocast; weights, gradients and the optimizer stay float32."""
+
+    name: Name = "bf16"
+
+    def __init__(self, device: torch.device) -> None:
+        self._device_type = device.type
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the bfloat16 autocast context."""
+        return torch.autocast(self._device_type, dtype=torch.bfloat16)
+
+
+class FP16(Precision):
+    """float16 by autocast with a gradient scaler, which skips steps whose gradients overflow."""
+
+    name: Name = "fp16"
+
+    def __init__(self, device: torch.device) -> None:
+        self._device_type = device.type
+        self._scaler = torch.amp.GradScaler(device.type)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the float16 autocast context."""
+        return torch.autocast(self._device_type, dtype=torch.float16)
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass of the scaled loss."""
+        self._scaler.scale(loss).backward()
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Divide `.grad` by the scale, and note overflows."""
+        self._scaler.unscale_(optimizer)
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Step unless gradients overflowed, then adapt the scale."""
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """Return the scaler's state."""
+        return dict(self._scaler.state_dict())
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore the scaler."""
+        self._scaler.load_state_dict(dict(state))
+
+
+def cpu_has_native_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); only Linux tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose(requested: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> tuple[Precision, str]:
+    """Return the precision for `device` and the reason, one phrase for the log."""
+    name, reason = (requested, "as the recipe says") if requested != "auto" else _by_hardware(device)
+    if name == "bf16":
+        return BF16(device), reason
+    if name == "fp16":
+        return FP16(device), reason
+    return Precision(), reason
+
+
+def _by_hardware(device: torch.device) -> tuple[Name, str]:
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= (8, 0):
+            return "bf16", f"GPU of compute capability {capability[0]}.{capability[1]} has native bfloat16"
+        if capability >= (7, 0):
+            return "fp16", f"GPU of compute capability {capability[0]}.{capability[1]} has float16 but no bfloat16"
+        return "fp32", f"GPU of compute capability {capability[0]}.{capability[1]} gains nothing from half precision"
+    if device.type == "cpu" and cpu_has_native_bf16():
+        return "bf16", "this CPU multiplies bfloat16 natively"
+    return "fp32", f"no native bfloat16 on this {device.type.upper()}"

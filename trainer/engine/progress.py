@@ -1,0 +1,52 @@
+"""All the training loop remembers, in one dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: finished epochs.
+        batch: micro-batches done in the running epoch.
+        step: optimizer steps done in all.
+        seconds: training and validation time, without what lies between a stop and its resume.
+        epoch_seconds: the part of `seconds` that the running epoch took.
+        lr: learning rate of the last step.
+        best: row of the best epoch; None before the first.
+        history: one row per finished epoch.
+        stopped: why a callback or a limit ended training; "" otherwise.
+        skipped: steps left out because their loss was not finite.
+        restores: times the last checkpoint was restored after such a loss.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    lr: float = 0.0
+    best: dict[str, float] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped: str = ""
+    skipped: int = 0
+    restores: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return a deep copy as plain values."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["best"] = None if self.best is None else dict(self.best)
+        values["history"] = [dict(row) for row in self.history]
+        return values
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        for each in fields(self):
+            setattr(self, each.name, state[each.name])
+        self.best = None if self.best is None else dict(self.best)
+        self.history = [dict(row) for row in self.history]

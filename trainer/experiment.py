@@ -1,0 +1,402 @@
+"""Recipe -> live objects. The only place that holds both a recipe and what it names; stages are given the result.
+
+Everything that must be fresh for a stage (optimizer, schedule, precision, metrics) is a method; what the whole run
+shares (data, model, loss, callbacks) is an attribute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from registry.catalog import Catalogue
+from registry.contracts import Callback, DataFacts, ImageSource, Metric, ReportPart, Sink
+from registry.errors import RecipeError
+from trainer.build import build
+from trainer.data.batches import Batches
+from trainer.data.pipeline import Pipeline
+from trainer.data.splits import LoadedData, Part, open_data
+from trainer.engine import precision as precisions
+from trainer.engine import rng
+from trainer.engine.precision import Precision
+from trainer.engine.schedule import Schedule
+from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
+from trainer.engine.weights import load_weights
+from trainer.recipe import patterns
+from trainer.recipe.recipe import Recipe, Reference, Spec, StepOn
+
+PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
+STEPPING_SCHEDULERS = ("OneCycleLR", "CyclicLR")  # move after every step unless told otherwise
+SCALED_BY_GROUP = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that take one value per group upstream
+
+Which = Literal["train", "val", "test"]
+
+
+class Facts(Mapping[str, Any]):
+    """What `$data...`, `$run...` and `$lr_finder...` stand for; each is worked out when first asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+        self._lazy: dict[str, Callable[[], Any]] = {}
+
+    def define(self, name: str, value: Callable[[], Any]) -> None:
+        """Let `name` stand for what `value` returns."""
+        self._known.pop(name, None)
+        self._lazy[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = self._lazy[name]()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lazy)
+
+    def __len__(self) -> int:
+        return len(self._lazy)
+
+
+@dataclass
+class Experiment:
+    """Live objects of one recipe.
+
+    Attributes:
+        recipe: what was asked for.
+        catalogue: what its names mean.
+        device: where the model lies.
+        data: the parts and their facts.
+        facts: run-time values.
+        model: the network, prepared, on the device.
+        loss: plain loss.
+        penalties: regularizers with their parameters.
+        report: parts of the report.
+        log: takes one line.
+        fast: a small run of everything.
+    """
+
+    recipe: Recipe
+    catalogue: Catalogue
+    device: torch.device
+    data: LoadedData
+    facts: Facts
+    log: Callable[[str], None]
+    fast: bool
+    model: nn.Module = field(init=False)
+    loss: Loss = field(init=False)
+    penalties: Sequence[Penalty] = field(init=False)
+    report: Sequence[ReportPart] = field(init=False)
+
+    # -------------------------------------------------------------------------------------------------------- building
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe, catalogue: Catalogue, *, log: Callable[[str], None], fast: bool = False
+    ) -> Experiment:
+        """Read the data and build everything the run shares.
+
+        Raises:
+            RecipeError: a component refuses its arguments.
+            DataError: the data are missing or do not fit.
+        """
+        rng.seed_everything(recipe.seed)
+        device = choose_device(recipe.train.device)
+        tune_backends(device, deterministic=recipe.train.deterministic)
+        data = _open(recipe, catalogue, log, fast)
+        experiment = cls(recipe, catalogue, device, data, Facts(), log, fast)
+        experiment._define_facts()
+        experiment._build()
+        return experiment
+
+    def _define_facts(self) -> None:
+        data, facts = self.data, self.facts
+        facts.define("data.num_classes", lambda: len(data.class_names))
+        facts.define("data.class_names", lambda: list(data.class_names))
+        facts.define("data.mean", lambda: list(data.mean))
+        facts.define("data.std", lambda: list(data.std))
+        facts.define("data.image_size", lambda: self.input_shape[1])
+        facts.define("data.train_size", lambda: len(data.train.indices))
+        facts.define("run.epochs", lambda: self.recipe.train.epochs)
+        facts.define("run.steps_per_epoch", lambda: self.steps_per_epoch)
+        facts.define("run.total_steps", lambda: self.steps_per_epoch * self.recipe.train.epochs)
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        counts = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names))
+        rng.seed_everything(recipe.seed)
+        self.model = self._model()
+        self.loss = self.make(recipe.loss, class_counts=counts)
+        if isinstance(self.loss, nn.Module):
+            self.loss.to(self.device)
+        self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
+        self.report = [self.make(spec) for spec in recipe.report]
+
+    def make(self, spec: Spec, **supplied: object) -> Any:
+        """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
+        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.catalogue)
+
+    def _bind(self, reference: Reference) -> object:
+        return self.facts[reference.path]
+
+    def _model(self) -> nn.Module:
+        channels, height, width = self.input_shape
+        size = height if height == width else (height, width)
+        model: nn.Module = self.make(
+            self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
+        )
+        prepare = getattr(model, "prepare", None)
+        if callable(prepare):
+            prepare(self._sample_for_prepare())
+        train = self.recipe.train
+        if train.start_from is not None:
+            self.log(load_weights(model, Path(train.start_from)))
+        for name in patterns.select(train.freeze, model):
+            model.get_parameter(name).requires_grad_(False)
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _sample_for_prepare(self) -> torch.Tensor:
+        part = self.data.train
+        positions = torch.randperm(len(part.indices), generator=torch.Generator().manual_seed(self.recipe.seed))
+        indices = part.indices[positions[:PREPARE_IMAGES]]
+        return self.eval_pipeline.apply(part.store.gather(indices), epoch=0, indices=indices).float()
+
+    def _penalty(self, spec: Spec) -> Penalty:
+        regularizer = self.make(spec)
+        selected = set(patterns.select(regularizer.include or ("**",), self.model))
+        selected -= set(patterns.select(regularizer.exclude or (), self.model))
+        parameters = [p for name, p in self.model.named_parameters() if name in selected and p.requires_grad]
+        return Penalty(snake_case(spec.name), regularizer, parameters)
+
+    # ------------------------------------------------------------------------------------------------- data as batches
+    @cached_property
+    def train_pipeline(self) -> Pipeline:
+        """What happens to training images."""
+        return self._pipeline(self.recipe.data.augment)
+
+    @cached_property
+    def eval_pipeline(self) -> Pipeline:
+        """What happens to all other images."""
+        return self._pipeline(self.recipe.data.eval)
+
+    def _pipeline(self, specs: Sequence[Spec]) -> Pipeline:
+        section = self.recipe.data
+        return Pipeline(
+            [self.make(spec) for spec in specs],
+            [self.make(spec) for spec in section.preprocess],
+            seed=self.recipe.seed,
+            backend=section.augment_backend,
+            device=self.device,
+        )
+
+    @cached_property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the model is given in evaluation."""
+        part = self.data.val
+        one = part.indices[:1]
+        shape = self.eval_pipeline.apply(part.store.gather(one), epoch=0, indices=one).shape
+        return int(shape[1]), int(shape[2]), int(shape[3])
+
+    def part(self, which: Which) -> Part:
+        """Return a part of the data.
+
+        Raises:
+            KeyError: there is no such part.
+        """
+        part = getattr(self.data, which)
+        if part is None:
+            raise KeyError(which)
+        return part  # type: ignore[no-any-return]
+
+    def batches(self, which: Which) -> Batches:
+        """Return the batches of a part: shuffled and augmented for "train", in order otherwise."""
+        section, training = self.recipe.data, which == "train"
+        return Batches(
+            self.part(which),
+            self.train_pipeline if training else self.eval_pipeline,
+            batch_size=section.batch_size if training else section.eval_batch_size,
+            seed=self.recipe.seed,
+            shuffle=training,
+            drop_last=training and section.drop_last,
+            device=self.device,
+            balanced=training and section.sampler == "balanced",
+            workers=section.workers,
+        )
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
+        return -(-len(self.batches("train")) // self.recipe.train.accumulate)
+
+    # ------------------------------------------------------------------------------------------------- fresh for a stage
+    def precision(self) -> Precision:
+        """Return the number format, with a scaler of its own where it has one."""
+        return precisions.choose(self.recipe.train.precision, self.device)[0]
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics by key."""
+        supplied = {"num_classes": len(self.data.class_names), "task": "multiclass"}
+        return {snake_case(spec.name): self.make(spec, **supplied) for spec in self.recipe.train.metrics}
+
+    def optimizer(self, lr: float | None = None) -> Optimizer:
+        """Return a fresh optimizer over the trained parameters; `lr` replaces the recipe's.
+
+        Raises:
+            RecipeError: upstream refuses the arguments, or nothing is left to train.
+        """
+        spec = self.recipe.optimizer
+        if lr is not None:
+            spec = replace(spec, arguments={**spec.arguments, "lr": lr})
+        base = spec.arguments["lr"]
+        rate = float(self._bind(base) if isinstance(base, Reference) else base)  # type: ignore[arg-type]
+        groups = self._parameter_groups(rate)
+        if not any(group["params"] for group in groups):
+            raise RecipeError(f"{spec.origin}: no parameter is left to train", "loosen train.freeze")
+        supplied: dict[str, object] = {"params": groups}
+        if self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments):
+            supplied["fused"] = True
+        optimizer: Optimizer = self.make(spec, **supplied)
+        return optimizer
+
+    def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        left = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        groups = []
+        for group in self.recipe.optimizer.knobs.get("groups", ()):
+            taken = [name for name in patterns.select(group.match, self.model) if name in left]
+            parameters = [left.pop(name) for name in taken]
+            if parameters:
+                groups.append({"params": parameters, "lr": rate * group.lr_scale, **group.arguments})
+        return [{"params": list(left.values())}, *groups] if left else groups
+
+    def schedule(self, optimizer: Optimizer) -> Schedule:
+        """Return a fresh schedule on `optimizer`."""
+        spec = self.recipe.scheduler
+        if spec is None:
+            return Schedule(optimizer, None, "epoch", None)
+        knob: StepOn = spec.knobs.get("step", StepOn())
+        each = knob.each or ("step" if spec.type in STEPPING_SCHEDULERS else "epoch")
+        epochs = self.recipe.train.epochs
+        total = self.steps_per_epoch * epochs
+        scheduler = self.make(
+            self._scaled_by_group(spec, optimizer),
+            optimizer=optimizer,
+            total_steps=total,
+            epochs=epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            T_max=total if each == "step" else epochs,
+        )
+        monitor = knob.monitor or ("val/loss" if spec.type == "ReduceLROnPlateau" else None)
+        return Schedule(optimizer, scheduler, each, monitor)
+
+    def _scaled_by_group(self, spec: Spec, optimizer: Optimizer) -> Spec:
+        """Give each parameter group its share of the scheduler's own learning rates."""
+        groups = self.recipe.optimizer.knobs.get("groups", ())
+        if not groups or all(group.lr_scale == 1 for group in groups):
+            return spec
+        first = float(optimizer.param_groups[0]["lr"])
+        scales = [float(group["lr"]) / first for group in optimizer.param_groups]
+        scaled = dict(spec.arguments)
+        for name in SCALED_BY_GROUP:
+            value = self._bind(scaled[name]) if isinstance(scaled.get(name), Reference) else scaled.get(name)
+            if isinstance(value, (int, float)):
+                scaled[name] = [value * scale for scale in scales]
+        return replace(spec, arguments=scaled)
+
+    def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
+        """Return what takes optimizer steps."""
+        return Step(
+            self.forward,
+            self.loss,
+            optimizer,
+            precision or self.precision(),
+            self.penalties,
+            self.recipe.train.clip_norm,
+            guard or Guard(self.device),
+        )
+
+    @cached_property
+    def forward(self) -> nn.Module:
+        """The model, compiled where the recipe asks for it."""
+        return torch.compile(self.model) if self.recipe.train.compile else self.model  # type: ignore[return-value]
+
+    @cached_property
+    def mixer(self) -> Callable[[int, int], Mixer] | None:
+        """(epoch, step) -> what mixes that step's batches, by a generator of its own; None without `train.mix`."""
+        spec = self.recipe.train.mix
+        if spec is None:
+            return None
+        mix = self.make(spec, num_classes=len(self.data.class_names))
+        seed, device = self.recipe.seed, self.device
+
+        def for_step(epoch: int, step: int) -> Mixer:
+            generator = torch.Generator(device).manual_seed(rng.derived_seed("mix", seed, epoch, step))
+            return lambda images, targets: mix(images, targets, generator)
+
+        return for_step
+
+
+def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], list[Callback]]:
+    """Build the entries of `callbacks:`; sinks are wanted before the data are read.
+
+    Raises:
+        RecipeError: one refuses its arguments.
+    """
+    built = [build(spec, supplied={}, bind=_no_reference, catalogue=catalogue) for spec in recipe.callbacks]
+    sinks = [each for each in built if isinstance(each, Sink)]
+    return sinks, [each for each in built if isinstance(each, Callback)]
+
+
+def choose_device(requested: str) -> torch.device:
+    """Return the device.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    if requested == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(requested)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"train.device: {requested!r} is not available here ({reason})", "use auto or cpu") from error
+    return device
+
+
+def tune_backends(device: torch.device, *, deterministic: bool) -> None:
+    """Let the hardware do its best: TF32 and cuDNN's search on a GPU, or only deterministic algorithms."""
+    torch.use_deterministic_algorithms(deterministic)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.set_float32_matmul_precision("highest" if deterministic else "high")
+        torch.backends.cudnn.allow_tf32 = not deterministic
+
+
+def snake_case(name: str) -> str:
+    """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
+    spec = recipe.data.dataset
+    facts: DataFacts = catalogue.entry("dataset", spec.type).data_facts()
+
+    def open_split(split: str) -> ImageSource:
+        source: ImageSource = build(
+            spec, supplied={"split": split, "download": True}, bind=_no_reference, catalogue=catalogue
+        )
+        return source
+
+    section = replace(recipe.data, limit=2 * recipe.data.batch_size) if fast else recipe.data
+    return open_data(section, open_split, facts, seed=recipe.seed, log=log)
+
+
+def _no_reference(reference: Reference) -> object:
+    raise RecipeError(f"${reference.path} is known only once the data are read; it cannot be used here")

@@ -1,0 +1,199 @@
+"""The folder of one run: runs/<name>/<time>/, never reused, made whole by one rename.
+
+Owns its layout and how its small files are written. Knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from registry.contracts import LRFinding
+from registry.errors import CheckpointError, StorageError
+from trainer.engine.checkpoint import write_bytes
+
+SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and small files of a run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    # ------------------------------------------------------------------------------------------------ making, opening
+    @classmethod
+    def create(cls, root: Path, name: str, files: Mapping[str, str], *, suffix: str = "") -> RunFolder:
+        """Make a new run folder under `root`/`name`, `files` (name -> text) already in it.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        parent = root / name
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S") + suffix
+        temporary = parent / f".new-{os.getpid()}-{stamp}"
+        try:
+            temporary.mkdir(parents=True)
+            for each in SUBFOLDERS:
+                (temporary / each).mkdir()
+            for file, text in files.items():
+                (temporary / file).write_text(text, encoding="utf-8")
+            return cls(_settle(temporary, parent / stamp))
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise StorageError(
+                f"{parent}: a run folder cannot be made here ({error.strerror or error})",
+                "make the place writable, or start in another folder: runs/ lies in the working directory",
+            ) from error
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            CheckpointError: there is no run at `path`.
+        """
+        if not (path / "resolved.yaml").exists():
+            what = "is not a run folder (it has no resolved.yaml)" if path.exists() else "does not exist"
+            raise CheckpointError(f"{path}: {what}", "a run is a folder like runs/quickstart/20260131-120000")
+        return cls(path)
+
+    # ------------------------------------------------------------------------------------------------------------ paths
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    # ------------------------------------------------------------------------------------------------------ small files
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file whole; numbers that are not finite become null.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self.write_text(name, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            write_bytes(self.path / name, text.encode())
+        except OSError as error:
+            raise StorageError(f"{self.path / name}: cannot be written ({error.strerror or error})") from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file; empty where there is none.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: is damaged ({error})") from error
+        return value if isinstance(value, dict) else {}
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Return the rows of metrics.jsonl; an unfinished last line is left out."""
+        rows = []
+        if self.metrics.exists():
+            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    rows.append(json.loads(line))
+        return rows
+
+    def write_finding(self, finding: LRFinding) -> None:
+        """Keep the LR finder's result."""
+        self.write_json("lr_finder.json", asdict(finding))
+
+    def read_finding(self) -> LRFinding | None:
+        """Return the LR finder's result; None where there is none yet."""
+        stored = self.read_json("lr_finder.json")
+        if not stored:
+            return None
+        for name in ("lrs", "losses", "smoothed"):
+            stored[name] = tuple(stored[name])
+        return LRFinding(**stored)
+
+    # ------------------------------------------------------------------------------------------------------------- lock
+    @contextlib.contextmanager
+    def locked(self) -> Any:
+        """Keep other processes from continuing the same run.
+
+        Raises:
+            StorageError: another process on this machine is at it.
+        """
+        path = self.path / "lock"
+        mine = f"{os.getpid()} {socket.gethostname()}"
+        with contextlib.suppress(FileNotFoundError):
+            pid, _, host = path.read_text(encoding="utf-8").partition(" ")
+            if host == socket.gethostname() and pid.isdigit() and int(pid) != os.getpid() and _alive(int(pid)):
+                raise StorageError(f"{self.path}: process {pid} is working on this run", "wait for it, or stop it")
+        self.write_text("lock", mine)
+        try:
+            yield self
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _settle(temporary: Path, wanted: Path) -> Path:
+    """Rename to the wanted name, or to the first of name-2, name-3, ... that is free."""
+    for number in range(1, 10_000):
+        target = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        if target.exists():
+            continue
+        try:
+            return temporary.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+    raise OSError(f"no free name beside {wanted}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

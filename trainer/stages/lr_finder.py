@@ -1,0 +1,181 @@
+"""The learning-rate finder (Leslie Smith, arXiv 1506.01186): a stage whose result is a number.
+
+It sweeps on the experiment's own model, batches, penalties and precision, and gives everything back as it was: weights,
+buffers, gradients, modes and random states are compared with what they were before. The optimizer of the sweep is
+thrown away; the training builds its own with the number found.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import nn
+
+from registry.contracts import LRFinding
+from registry.errors import DivergedError
+from trainer.data.batches import Batch, Batches
+from trainer.engine import rng
+from trainer.engine.checkpoint import digest, snapshot
+from trainer.engine.evaluation import evaluate
+from trainer.engine.interrupts import Interrupts
+from trainer.engine.step import MicroResult
+from trainer.experiment import Experiment
+from trainer.recipe.recipe import LRFinder
+from trainer.stages import lr_picks
+
+DIVERGENCE_MEMORY = 0.9  # of the running mean that notices divergence
+FEWEST_POINTS = 10  # before divergence may end a sweep
+VAL_SUBSET = 2048  # images measured after each step with `loss: val`
+
+
+def find_lr(
+    experiment: Experiment,
+    section: LRFinder,
+    *,
+    assume: bool = False,
+    interrupts: Interrupts | None = None,
+    progress: Callable[[int, int, float, float], None] = lambda *_: None,
+) -> LRFinding:
+    """Sweep the learning rate and return what the curve says.
+
+    Args:
+        experiment: left untouched.
+        section: the recipe's `lr_finder`.
+        assume: take sqrt(start*end) where the curve has no answer (`--fast`).
+        interrupts: signals; the sweep ends by raising `Interrupted`.
+        progress: told (step, steps, lr, loss).
+    """
+    started = time.perf_counter()
+    with untouched(experiment.model):
+        lrs, losses, stopped = _sweep(experiment, section, interrupts or Interrupts(), progress)
+    sigma = section.smooth * section.steps
+    smoothed = lr_picks.smooth(losses, sigma)
+    reason = lr_picks.why_inconclusive(losses, smoothed, section.steps, stopped)
+    abscissae = np.asarray(lrs)
+    picks = {name: None if reason else rule(abscissae, smoothed) for name, rule in lr_picks.PICKS.items()}
+    lr = picks[section.pick]
+    if lr is None and assume:
+        lr = math.sqrt(section.start * section.end)
+    nearest = None if lr is None or not losses else int(np.argmin(np.abs(np.log(abscissae) - math.log(lr))))
+    return LRFinding(
+        lrs=tuple(lrs),
+        losses=tuple(losses),
+        smoothed=tuple(float(value) for value in smoothed),
+        picks=picks,
+        pick=section.pick,
+        lr=lr,
+        loss=None if nearest is None else float(smoothed[nearest]),
+        status="inconclusive" if lr is None else "assumed" if reason else "found",
+        reason=reason,
+        stopped=stopped,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def required_lr(finding: LRFinding) -> float:
+    """Return the number.
+
+    Raises:
+        DivergedError: the finding is inconclusive.
+    """
+    if finding.lr is None:
+        raise DivergedError(
+            f"the LR finder found no learning rate: {finding.reason}",
+            "change lr_finder as said, or write a number as optimizer.lr",
+        )
+    return finding.lr
+
+
+def _sweep(
+    experiment: Experiment,
+    section: LRFinder,
+    interrupts: Interrupts,
+    progress: Callable[[int, int, float, float], None],
+) -> tuple[list[float], list[float], str]:
+    """Return the learning rate that belongs to each loss, the losses, and how the sweep ended."""
+    planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
+    step = experiment.step(experiment.optimizer(section.start))
+    scales = [group["lr"] / section.start for group in step.optimizer.param_groups]
+    groups = _endless(experiment.batches("train"), experiment.recipe.train.accumulate)
+    measure = _validation_loss(experiment) if section.loss == "val" else None
+    lrs: list[float] = []
+    losses: list[float] = []
+    mean, best, weight = 0.0, math.inf, 0.0
+    for index, lr in enumerate(planned):
+        interrupts.check()
+        for group, scale in zip(step.optimizer.param_groups, scales, strict=True):
+            group["lr"] = float(lr) * scale
+        pairs = [(batch.images, batch.targets) for batch in next(groups)]
+        mix = None if experiment.mixer is None else experiment.mixer(0, index)
+        results = step(pairs, sum(targets.shape[0] for _, targets in pairs), mix)
+        loss = _mean_loss(results) if measure is None else measure()
+        # A training loss is taken before its own update: it tells of the rate one step before.
+        belongs = planned[index - 1] if measure is None and index else lr
+        if not math.isfinite(loss):
+            return lrs, losses, "non-finite"
+        if measure is not None or index:
+            lrs.append(float(belongs))
+            losses.append(loss)
+        progress(index + 1, section.steps, float(lr), loss)
+        mean = DIVERGENCE_MEMORY * mean + (1 - DIVERGENCE_MEMORY) * loss
+        weight = DIVERGENCE_MEMORY * weight + (1 - DIVERGENCE_MEMORY)
+        best = min(best, mean / weight)
+        if index >= FEWEST_POINTS and mean / weight > section.diverge * best:
+            return lrs, losses, "diverged"
+    return lrs, losses, "end"
+
+
+def _mean_loss(results: list[MicroResult]) -> float:
+    counts = [result.targets.shape[0] for result in results]
+    return sum(float(r.loss) * n for r, n in zip(results, counts, strict=True)) / sum(counts)
+
+
+def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:
+    """Yield groups of training batches; the sweep's epochs count down from 0, so that no draw is one of the training's."""
+    epoch = 0
+    while True:
+        iterator = batches.epoch(epoch)
+        while group := list(islice(iterator, accumulate)):
+            yield group
+        epoch -= 1
+
+
+def _validation_loss(experiment: Experiment) -> Callable[[], float]:
+    size = experiment.recipe.data.eval_batch_size
+    kept = list(islice(experiment.batches("val").epoch(0), -(-VAL_SUBSET // size)))
+
+    def measure() -> float:
+        return evaluate(experiment.forward, kept, experiment.loss, {}, experiment.precision()).loss
+
+    return measure
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Give back the model and every random state exactly as they were, and prove it."""
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(p, p.grad) for p in model.parameters()]
+    state = snapshot(model.state_dict())
+    for parameter, _ in gradients:
+        parameter.grad = None
+    model.train()
+    try:
+        with rng.untouched_randomness():
+            before = digest(rng.capture())
+            yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(state[name])
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, mode in modes:
+            module.training = mode
+    assert digest(snapshot(model.state_dict())) == digest(state), "the LR finder changed the model"
+    assert digest(rng.capture()) == before, "the LR finder changed a random state"

@@ -1,0 +1,100 @@
+"""What an LR sweep's curve says: the smooth, the picks, and whether there is an answer at all.
+
+Pure functions of numbers. The sweep is over when they run, so the smooth is zero-phase (symmetric): a causal average
+lags behind the loss and moves every pick to a higher rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def learning_rates(start: float, end: float, steps: int, mode: str) -> Array:
+    """Return the sweep's learning rates, float64 (steps,): the first is `start`, the last is `end`."""
+    share = np.arange(steps) / (steps - 1)
+    if mode == "linear":
+        return start + (end - start) * share
+    return start * (end / start) ** share
+
+
+def smooth(losses: Sequence[float], sigma: float) -> Array:
+    """Return `losses` under a Gaussian of `sigma` points, weights renormalised at the edges; sigma 0 changes nothing."""
+    values = np.asarray(losses, dtype=np.float64)
+    if sigma <= 0 or len(values) < 2:
+        return values
+    reach = min(int(np.ceil(4 * sigma)), len(values) - 1)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    total = np.convolve(values, weights)[reach : reach + len(values)]
+    norm = np.convolve(np.ones_like(values), weights)[reach : reach + len(values)]
+    return np.asarray(total / norm)
+
+
+def minimum(lrs: Array, losses: Array) -> float:
+    """Learning rate of the smallest loss."""
+    return float(lrs[int(np.argmin(losses))])
+
+
+def minimum_over_10(lrs: Array, losses: Array) -> float:
+    """A tenth of the learning rate of the smallest loss: still descending, far from the blow-up."""
+    return minimum(lrs, losses) / 10
+
+
+def steepest(lrs: Array, losses: Array) -> float:
+    """Learning rate where the loss falls fastest over log(lr), before the minimum."""
+    end = max(int(np.argmin(losses)) + 1, 3)
+    slope = np.gradient(losses, np.log(lrs))[:end]
+    return float(lrs[int(np.argmin(slope))])
+
+
+def valley(lrs: Array, losses: Array) -> float:
+    """Learning rate two thirds down the longest falling run of the curve (a longest decreasing subsequence), as fastai's valley."""
+    count = len(losses)
+    lengths = np.ones(count, dtype=np.int64)
+    for i in range(1, count):
+        falling = lengths[:i][losses[:i] > losses[i]]
+        if falling.size:
+            lengths[i] = falling.max() + 1
+    end = int(np.argmax(lengths))
+    length = int(lengths[end])
+    index = max(end - length, 0) + length // 3 + length // 6
+    return float(lrs[min(index, count - 1)])
+
+
+PICKS: Mapping[str, Callable[[Array, Array], float]] = {
+    "minimum": minimum,
+    "steepest": steepest,
+    "valley": valley,
+    "minimum_over_10": minimum_over_10,
+}
+
+
+def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str) -> str:
+    """Return why this curve has no answer and what to try; "" when it has one.
+
+    Args:
+        losses: as measured.
+        smoothed: their smooth.
+        steps: planned length of the sweep.
+        stopped: how it ended: "end", "diverged" or "non-finite".
+    """
+    needed = min(20, steps / 2)
+    if len(losses) < needed:
+        return (
+            f"only {len(losses)} of {steps} points before the loss went away ({stopped}); "
+            "lower lr_finder.start, or take more steps"
+        )
+    noise = float(np.std(np.asarray(losses) - smoothed))
+    best = int(np.argmin(smoothed))
+    if best == 0:
+        return "the loss only rises from the first learning rate on; lower lr_finder.start"
+    if smoothed[0] - smoothed[best] <= max(noise, 1e-3 * abs(float(smoothed[0]))):
+        return (
+            "the loss does not fall anywhere by more than its noise; widen lr_finder.start and end, or take more steps"
+        )
+    if best == len(smoothed) - 1:
+        return "the loss still falls at the last learning rate; raise lr_finder.end"
+    return ""
