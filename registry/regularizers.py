@@ -97,7 +97,7 @@ class L2(_Penalty):
 
 
 class L2Norm(_Penalty):
-    """strength * sum of ||p||_2 over the tensors, each a group of its own (the group lasso's penalty, not weight decay).
+    """strength * sum of ||p||_2 over the tensors: the group lasso's penalty with tensors as groups, not weight decay.
 
     Its pull on a tensor has the same length whatever the tensor's size: strength, towards zero.
 

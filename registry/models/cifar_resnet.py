@@ -23,7 +23,7 @@ def cifar_resnet18(
     num_classes: Annotated[int, Bounds(min=1)],
     in_channels: Annotated[int, Bounds(min=1)] = 3,
     dropout: Annotated[float, Bounds(min=0, below=1)] = 0.0,
-) -> nn.Module:
+) -> CifarResNet:
     """Build the ResNet-18 for small images, 11.2 million parameters; its maps are 32, 16, 8 and 4 px wide on 32 px.
 
     Args:
@@ -34,14 +34,14 @@ def cifar_resnet18(
     Returns:
         The network, with torch's default initialisation; images (N, C, H, W) in, logits (N, num_classes) out.
     """
-    return _CifarResNet(_BasicBlock, (2, 2, 2, 2), num_classes, in_channels, dropout)
+    return CifarResNet(_BasicBlock, (2, 2, 2, 2), num_classes, in_channels, dropout)
 
 
 def cifar_resnet34(
     num_classes: Annotated[int, Bounds(min=1)],
     in_channels: Annotated[int, Bounds(min=1)] = 3,
     dropout: Annotated[float, Bounds(min=0, below=1)] = 0.0,
-) -> nn.Module:
+) -> CifarResNet:
     """Build the ResNet-34 for small images, 21.3 million parameters.
 
     Args:
@@ -52,14 +52,14 @@ def cifar_resnet34(
     Returns:
         The network, with torch's default initialisation; images (N, C, H, W) in, logits (N, num_classes) out.
     """
-    return _CifarResNet(_BasicBlock, (3, 4, 6, 3), num_classes, in_channels, dropout)
+    return CifarResNet(_BasicBlock, (3, 4, 6, 3), num_classes, in_channels, dropout)
 
 
 def cifar_resnet50(
     num_classes: Annotated[int, Bounds(min=1)],
     in_channels: Annotated[int, Bounds(min=1)] = 3,
     dropout: Annotated[float, Bounds(min=0, below=1)] = 0.0,
-) -> nn.Module:
+) -> CifarResNet:
     """Build the ResNet-50 for small images, of bottleneck blocks, 23.5 million parameters.
 
     Args:
@@ -70,7 +70,7 @@ def cifar_resnet50(
     Returns:
         The network, with torch's default initialisation; images (N, C, H, W) in, logits (N, num_classes) out.
     """
-    return _CifarResNet(_Bottleneck, (3, 4, 6, 3), num_classes, in_channels, dropout)
+    return CifarResNet(_Bottleneck, (3, 4, 6, 3), num_classes, in_channels, dropout)
 
 
 class _BasicBlock(nn.Module):
@@ -90,9 +90,10 @@ class _BasicBlock(nn.Module):
         self.relu2 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.dropout(self.relu1(self.bn1(self.conv1(x))))
+        out: Tensor = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         out = self.bn2(self.conv2(out))
-        return self.relu2(out + self.shortcut(x))
+        out = self.relu2(out + self.shortcut(x))
+        return out
 
 
 class _Bottleneck(nn.Module):
@@ -116,10 +117,11 @@ class _Bottleneck(nn.Module):
         self.relu3 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.dropout(self.relu1(self.bn1(self.conv1(x))))
+        out: Tensor = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return self.relu3(out + self.shortcut(x))
+        out = self.relu3(out + self.shortcut(x))
+        return out
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -130,7 +132,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
 
-class _CifarResNet(nn.Module):
+class CifarResNet(nn.Module):
     """Stem, four stages named layer1 to layer4, global average pool, linear head."""
 
     def __init__(
@@ -159,6 +161,8 @@ class _CifarResNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, num_classes) of images (N, C, H, W)."""
         x = self.dropout(self.relu(self.bn1(self.conv1(x))))  # (N, 64, H, W)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (N, 512 * expansion, H/8, W/8)
-        return self.fc(self.pool(x).flatten(1))
+        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        return logits

@@ -46,7 +46,8 @@ class SmallCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, num_classes) of images (N, C, H, W)."""
         x = self.layer3(self.layer2(self.layer1(x)))  # (N, 3 * width, H/4, W/4)
-        return self.fc(self.dropout(self.pool(x).flatten(1)))
+        logits: Tensor = self.fc(self.dropout(self.pool(x).flatten(1)))
+        return logits
 
 
 def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
