@@ -1,0 +1,31 @@
+"""What comes in by a rule alone: our own folders, torchvision's models and Albumentations' transforms.
+
+Owns these rules. Slots with code or exceptions of their own beside the rule have a module each (losses, metrics, ...).
+"""
+
+from __future__ import annotations
+
+from registry.adoption import Registry
+from registry.models.torchvision import TorchvisionModels
+from registry.transforms.upstream import AlbumentationsTransforms
+
+MODELS = Registry("model")
+MODELS.adopt_own("registry.models", base="torch.nn:Module")
+MODELS.rules.append(TorchvisionModels())
+
+DATASETS = Registry("dataset")
+DATASETS.adopt_own("registry.datasets", base="registry.contracts:ImageSource")
+
+TRANSFORMS = Registry("transform")
+TRANSFORMS.adopt_own("registry.transforms", base="albumentations:BasicTransform")
+TRANSFORMS.rules.append(AlbumentationsTransforms())
+
+REGULARIZERS = Registry("regularizer")
+REGULARIZERS.adopt_own("registry.regularizers", base="registry.contracts:Regularizer")
+
+CALLBACKS = Registry("callback")
+CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Callback")
+CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Sink")
+
+REPORTS = Registry("report")
+REPORTS.adopt_own("registry.reports", base="registry.contracts:ReportPart")

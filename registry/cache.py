@@ -1,0 +1,115 @@
+"""Where the catalogue is kept between processes: one JSON file per set of sources, replaced by rename.
+
+Owns the key (what makes a stored catalogue stale) and the file. Knows nothing of what the records mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+_LOG = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).parent
+
+Records = list[dict[str, Any]]
+
+
+def folder() -> Path:
+    """Return the cache folder: $XDG_CACHE_HOME/recipe-trainer, by default under ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(home) / "recipe-trainer"
+
+
+def key(packages: Sequence[str], sources: Iterable[Path]) -> dict[str, Any]:
+    """Return what the catalogue depends on, as JSON.
+
+    Args:
+        packages: distributions whose version matters; one that is not installed counts as such.
+        sources: files and folders of plug-ins, beside our own.
+    """
+    files = [entry for root in (_PACKAGE, *sources) for entry in _files(root)]
+    return {
+        "format": FORMAT,
+        "python": sys.version,
+        "packages": {name: _version(name) for name in packages},
+        "files": files,
+    }
+
+
+def _files(root: Path) -> list[list[Any]]:
+    """Return [path, bytes, mtime in ns] of a file, or of every Python file below a folder."""
+    if root.is_file():
+        stat = root.stat()
+        return [[str(root), stat.st_size, stat.st_mtime_ns]]
+    found: list[list[Any]] = []
+    waiting = [str(root)]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    waiting.append(entry.path)
+            elif entry.name.endswith(".py"):
+                stat = entry.stat()
+                found.append([entry.path, stat.st_size, stat.st_mtime_ns])
+    return sorted(found)
+
+
+def _version(package: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Records:
+    """Return the records stored for a key, or make and store them.
+
+    Args:
+        name: tells apart what is stored side by side, such as checkouts and sets of plug-ins.
+        wanted: the key, from `key`.
+        make: makes the records; slow.
+    """
+    path = folder() / f"catalogue-{hashlib.sha256(f'{_PACKAGE} {name}'.encode()).hexdigest()[:16]}.json"
+    stored = _read(path)
+    if stored is not None and stored.get("key") == wanted:
+        return stored["records"]  # type: ignore[no-any-return]
+    records = make()
+    _write(path, {"key": wanted, "records": records})
+    return records
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        stored = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return stored if isinstance(stored, dict) and isinstance(stored.get("records"), list) else None
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write beside the file, then rename: another process sees the old file or the new one, never a part."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        Path(temporary).replace(path)
+    except OSError as error:
+        _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

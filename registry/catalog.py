@@ -1,0 +1,175 @@
+"""The catalogue: every component a recipe may name, with its parameters, read without importing torch.
+
+Owns the entries and how they are looked up. They are made once by `registry.signatures` from what `registry.adoption`
+finds, kept by `registry.cache`, and made anew when a version or a file changed. What a recipe says is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from registry import cache
+from registry.adoption import Registry as Registry
+from registry.adoption import duplicate
+from registry.plugins import Plugin, find_plugins, load_target
+from registry.plugins import component as component
+from registry.slots import SLOTS
+
+Type = Mapping[str, Any]
+
+_PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "opencv-python", "pydantic")
+_BASES = {
+    "torch.optim.lr_scheduler:LRScheduler": "scheduler",
+    "torch.optim:Optimizer": "optimizer",
+    "torch.nn:Module": "model",
+    "albumentations:BasicTransform": "transform",
+    "albumentations:BaseCompose": "transform",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a component.
+
+    Attributes:
+        name: as the constructor calls it.
+        type: of the values it takes, in the grammar of `registry.grammar`.
+        required: it has no default.
+        default: the default as plain JSON; its text where it has no plain form.
+        default_plain: whether `default` is the value itself.
+        doc: what the docstring says about it, one line.
+        role: "user" sets it; it is "supplied" where the user does not; or it is always the "engine"'s.
+        reason: what is supplied, or why it is the engine's.
+    """
+
+    name: str
+    type: Type
+    required: bool
+    default: object
+    default_plain: bool
+    doc: str
+    role: Literal["user", "supplied", "engine"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One component.
+
+    Attributes:
+        slot: where a recipe may name it.
+        name: as a recipe names it.
+        target: "package.module:Qualified.Name", or "/path/ops.py:Name" of a plug-in file.
+        origin: "torch 2.15.0", or our module, or the plug-in.
+        own: it is ours.
+        doc: first sentence of its docstring.
+        parameters: in the constructor's order.
+        facts: what checks and people may want to know: a dataset's splits, classes and image_size, a metric's key and
+            mode; `alternatives`: sets of arguments of which one is given; `computed`: argument -> the word that asks
+            the engine for its value.
+        refused: why a recipe cannot use it; "" where it can.
+        renamed: argument of an older release -> what to write now.
+    """
+
+    slot: str
+    name: str
+    target: str
+    origin: str
+    own: bool
+    doc: str
+    parameters: tuple[Parameter, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Return the parameter of this name, or None."""
+        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    def settable(self) -> list[str]:
+        """Return the names a recipe may set, in order."""
+        return [one.name for one in self.parameters if one.role != "engine" and one.type["kind"] != "opaque"]
+
+    def load(self) -> Callable[..., object]:
+        """Import and return the class or function."""
+        return load_target(self.target)
+
+
+class Catalogue:
+    """All entries by slot and name.
+
+    Args:
+        records: entries as JSON, ours first.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self._records: dict[str, dict[str, Mapping[str, Any]]] = {slot: {} for slot in SLOTS}
+        self._entries: dict[tuple[str, str], Entry] = {}
+        for record in records:
+            earlier = self._records[record["slot"]].setdefault(record["name"], record)
+            if earlier is not record and earlier["target"] != record["target"]:
+                raise duplicate(record["slot"], record["name"], earlier["target"], record["target"])
+
+    def entry(self, slot: str, name: str) -> Entry:
+        """Return an entry, a refused one too.
+
+        Raises:
+            KeyError: the slot has no component of this name.
+        """
+        if (slot, name) not in self._entries:
+            self._entries[slot, name] = _entry(self._records[slot][name])
+        return self._entries[slot, name]
+
+    def names(self, slot: str, refused: bool = False) -> list[str]:
+        """Return the names of a slot, ours first, else in order; with or without those a recipe cannot use."""
+        records = self._records[slot]
+        kept = [name for name, record in records.items() if refused or not record["refused"]]
+        return sorted(kept, key=lambda name: _order(records[name]))
+
+    def slots_of(self, name: str) -> list[str]:
+        """Return the slots that have a component of this name."""
+        return [slot for slot, records in self._records.items() if name in records]
+
+
+def _order(record: Mapping[str, Any]) -> tuple[bool, str]:
+    return not record["own"], record["name"].lower()
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    parameters = tuple(Parameter(**parameter) for parameter in record["parameters"])
+    return Entry(**{**record, "parameters": parameters})
+
+
+def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
+    """Return the catalogue, from the cache where nothing it depends on has changed.
+
+    Args:
+        plugins: names of packages, and paths of files (ending in .py), whose components may be named as well; installed
+            packages with an entry point in the group "recipe_trainer" come in by themselves.
+
+    Raises:
+        RecipeError: a plug-in does not exist or cannot be imported, or two components have one name.
+    """
+    found = find_plugins(plugins)
+    name = " ".join(plugin.name for plugin in found)
+    sources = [source for plugin in found for source in plugin.sources]
+    wanted = cache.key([*_PACKAGES, *(plugin.distribution for plugin in found if plugin.distribution)], sources)
+    return Catalogue(cache.kept(name, wanted, lambda: _make(found)))
+
+
+def _make(plugins: Sequence[Plugin]) -> cache.Records:
+    """Import everything and describe it; takes seconds."""
+    from registry.adoption import resolve
+    from registry.signatures import described
+
+    slots = {resolve(base): slot for base, slot in _BASES.items()}
+    records = []
+    for rules in SLOTS.values():
+        registry: Registry = resolve(rules.registry)
+        records += [described(found, rules, slots) for found in registry.find()]
+    for plugin in plugins:
+        records += [described(found, SLOTS[slot], slots) for slot, found in plugin.find()]
+    return records

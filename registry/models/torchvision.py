@@ -1,0 +1,171 @@
+"""Torchvision's classification models under torchvision's own names, with or without pretrained weights.
+
+Owns what a recipe needs beyond torchvision: the last layer made anew for the data's classes when pretrained weights are
+loaded, a clear answer when they cannot be fetched, and one plain output from models with auxiliary heads. Every name of
+`torchvision.models` is an attribute of this module, a function that builds the model: `torchvision:resnet18` in a
+catalogue target is `registry.models.torchvision:resnet18`. Importing it imports no torchvision.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.adoption import Change, Found
+from registry.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__: list[str] = []
+
+_FIXED = "the model's name fixes it"
+_ONE_OUTPUT = "the engine trains one output"
+# Arguments of the class that a builder passes itself although the class has a default for them.
+_FILLED_BY_BUILDER = {
+    "densenet": ("growth_rate", "block_config", "num_init_features"),
+    "squeezenet": ("version",),
+}
+_AUXILIARY = ("googlenet", "inception_v3")
+
+
+def __getattr__(name: str) -> Callable[..., nn.Module]:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    models = importlib.import_module("torchvision.models")
+    if name not in models.list_models(module=models):
+        raise AttributeError(f"torchvision.models has no classification model {name!r}")
+    return functools.partial(build, name)
+
+
+def build(
+    name: str, *, num_classes: int, in_channels: int = 3, weights: str | None = None, **arguments: object
+) -> nn.Module:
+    """Build a model of torchvision.
+
+    Args:
+        name: of the model, "resnet18".
+        num_classes: classes to tell apart.
+        in_channels: channels of the images; other than 3, the first convolution is made anew, from the mean of its
+            filters over the colours.
+        weights: name of pretrained weights, "DEFAULT"; None for random ones.
+        arguments: passed on to torchvision.
+
+    Returns:
+        The model; images (N, C, H, W) in, logits (N, num_classes) out.
+
+    Raises:
+        DataError: the weights are not there and cannot be downloaded.
+    """
+    models = importlib.import_module("torchvision.models")
+    if name in _AUXILIARY and weights is None:
+        arguments = {"aux_logits": False, "init_weights": True, **arguments}
+    if weights is None:
+        model: nn.Module = models.get_model(name, num_classes=num_classes, **arguments)
+    else:
+        model = _pretrained(models, name, weights, arguments)
+        if name in _AUXILIARY:
+            _drop_auxiliary(model)
+        replace_head(model, num_classes)
+    if in_channels != 3:
+        _replace_stem(model, in_channels)
+    return model
+
+
+def _pretrained(models: Any, name: str, weights: str, arguments: dict[str, object]) -> nn.Module:
+    try:
+        return models.get_model(name, weights=weights, progress=False, **arguments)  # type: ignore[no-any-return]
+    except OSError as error:  # URLError and failed writes to the cache are OSErrors
+        from torch.hub import get_dir
+
+        member = models.get_model_weights(name)[weights]
+        raise DataError(
+            f"the weights {weights} of {name} cannot be loaded: {error}",
+            f"put {member.url} into {get_dir()}/checkpoints/, or leave `weights` out to start from random ones",
+        ) from error
+
+
+def replace_head(model: nn.Module, num_classes: int) -> None:
+    """Replace a model's last layer by a fresh one for `num_classes`, in place.
+
+    Raises:
+        DataError: no layer under fc, classifier, heads or head ends the model.
+    """
+    from torch import nn
+
+    for attribute in ("fc", "classifier", "heads", "head"):
+        head = getattr(model, attribute, None)
+        if head is None:
+            continue
+        for path, layer in reversed(list(head.named_modules())):
+            if isinstance(layer, nn.Linear):
+                made: nn.Module = nn.Linear(layer.in_features, num_classes, bias=layer.bias is not None)
+            elif isinstance(layer, nn.Conv2d):
+                made = nn.Conv2d(layer.in_channels, num_classes, kernel_size=1)
+            else:
+                continue
+            model.set_submodule(f"{attribute}.{path}" if path else attribute, made)
+            return
+    raise DataError(f"{type(model).__name__} has no last layer to replace", "leave `weights` out")
+
+
+def _drop_auxiliary(model: nn.Module) -> None:
+    model.aux_logits = False  # type: ignore[assignment]
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+
+
+def _replace_stem(model: nn.Module, in_channels: int) -> None:
+    """Give the first convolution other input channels: the mean filter over the old ones, for each new one."""
+    import torch
+    from torch import nn
+
+    path, old = next((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    made = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        old.dilation,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        made.weight.copy_(old.weight.mean(dim=1, keepdim=True) * old.in_channels / in_channels)
+        if old.bias is not None and made.bias is not None:
+            made.bias.copy_(old.bias)
+    model.set_submodule(path, made)
+
+
+@dataclass(frozen=True)
+class TorchvisionModels:
+    """Adopt every classification model of torchvision; its `**kwargs` go to the class that it returns."""
+
+    def find(self) -> Iterator[Found]:
+        """Import torchvision and yield its models by name."""
+        models = importlib.import_module("torchvision.models")
+        for name in models.list_models(module=models):
+            function = models.get_model_builder(name)
+            cls = inspect.signature(function).return_annotation
+            filled = next((names for start, names in _FILLED_BY_BUILDER.items() if name.startswith(start)), ())
+            engine = dict.fromkeys(filled, _FIXED)
+            if name in _AUXILIARY:
+                engine.update(aux_logits=_ONE_OUTPUT, transform_input="the pretrained weights decide it")
+            change = Change(
+                forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
+                engine=engine,
+                types={"num_classes": {"kind": "integer", "min": 1}},
+                docs={
+                    "weights": "pretrained weights by name; the last layer is then made anew for the data's classes.",
+                    "num_classes": "classes to tell apart.",
+                    "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
+                },
+                facts={"upstream": f"torchvision.models:{name}"},
+            )
+            target = f"registry.models.torchvision:{name}"
+            yield Found(name, target, function, change, own=False, package="torchvision")

@@ -1,0 +1,22 @@
+"""Schedulers a recipe may name: all of torch.optim.lr_scheduler under torch's own names.
+
+Owns the list and its exceptions. When a scheduler steps is the engine's matter.
+"""
+
+from __future__ import annotations
+
+from registry.adoption import Change, Registry
+
+SCHEDULERS = Registry("scheduler")
+SCHEDULERS.adopt(
+    "torch.optim.lr_scheduler",
+    base="torch.optim.lr_scheduler:LRScheduler",
+    package="torch",
+    changes={
+        "LambdaLR": Change(refused="it takes a function, which a recipe cannot write; take StepLR or LinearLR"),
+        "MultiplicativeLR": Change(refused="it takes a function, which a recipe cannot write; take ExponentialLR"),
+        "OneCycleLR": Change(facts={"alternatives": [["total_steps"], ["epochs", "steps_per_epoch"]]}),
+        "ReduceLROnPlateau": Change(renamed={"verbose": "callbacks: [LearningRates]"}),
+    },
+    every=Change(renamed={"verbose": "nothing: the learning rate is in every log line"}),
+)

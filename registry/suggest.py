@@ -1,0 +1,46 @@
+"""What a mistyped word may have meant. Knows nothing of recipes or registries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def distance(left: str, right: str) -> int:
+    """Count the insertions, deletions, substitutions and swaps of neighbours that turn `left` into `right`."""
+    before: list[int] = []
+    previous = list(range(len(right) + 1))
+    for row, a in enumerate(left, 1):
+        current = [row]
+        for column, b in enumerate(right, 1):
+            cost = min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (a != b))
+            if row > 1 and column > 1 and a == right[column - 2] and left[row - 2] == b:
+                cost = min(cost, before[column - 2] + 1)
+            current.append(cost)
+        before, previous = previous, current
+    return previous[-1]
+
+
+def nearest(word: str, choices: Iterable[str], limit: int = 2) -> list[str]:
+    """Return at most `limit` of `choices` that `word` may have been meant to be, the likeliest first.
+
+    Two slips are forgiven, one in words of up to four letters; case, `-` and `_` count as no slip. A second suggestion
+    is made only where it is as near as the first. Words of six letters or more are also found in what they start.
+    """
+    allowed = 1 if len(word) <= 4 else 2
+    plain = _plain(word)
+    ranked = []
+    for choice in dict.fromkeys(choices):
+        other = _plain(choice)
+        if abs(len(plain) - len(other)) <= allowed:
+            slips = distance(plain, other)
+            if slips <= allowed and slips < len(plain):
+                ranked.append((slips, distance(word, choice), choice))
+    if not ranked and len(plain) >= 6:
+        begun = (choice for choice in choices if _plain(choice).startswith(plain) or plain.startswith(_plain(choice)))
+        ranked = [(0, abs(len(choice) - len(word)), choice) for choice in begun if len(choice) >= 5]
+    ranked.sort()
+    return [choice for slips, _, choice in ranked if slips == ranked[0][0]][:limit]
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")

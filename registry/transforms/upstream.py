@@ -1,0 +1,114 @@
+"""The rule by which Albumentations' image transforms come in, and its exceptions.
+
+Transforms that need masks, boxes, volumes or other images than the one at hand are refused with the reason; arguments
+that only act on masks are not the user's, since nothing would read them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from registry.adoption import Change, Found
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for its version
+
+_BASES = ("BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "BaseCompose")
+_NO_MASKS = "images of a classifier have no masks"
+_OTHERS = "it needs other images than the one it is given; take MixUp or CutMix under train.mix to mix images"
+_BOXES = "it needs bounding boxes, which images of a classifier do not have; take RandomCrop or RandomResizedCrop"
+_CHW = "the engine turns images into tensors (C, H, W) after the last transform; leave it out"
+_LIST = "a list of transforms is applied in its order already; take OneOf, SomeOf, RandomOrder or Sequential to group"
+
+_REFUSED = {
+    "ToTensorV2": _CHW,
+    "ToTensor3D": _CHW,
+    "Compose": _LIST,
+    "ReplayCompose": _LIST,
+    "Lambda": "it takes functions, which a recipe cannot write; write a transform of your own and name it in plugins",
+    "MaskDropout": f"{_NO_MASKS}; take CoarseDropout",
+    "CropNonEmptyMaskIfExists": f"{_NO_MASKS}; take RandomCrop",
+    "AtLeastOneBBoxRandomCrop": _BOXES,
+    "BBoxSafeRandomCrop": _BOXES,
+    "RandomCropNearBBox": _BOXES,
+    "RandomSizedBBoxSafeCrop": _BOXES,
+    "FDA": _OTHERS,
+    "HistogramMatching": _OTHERS,
+    "PixelDistributionAdaptation": _OTHERS,
+    "TemplateTransform": _OTHERS,
+    "Mosaic": _OTHERS,
+    "OverlayElements": _OTHERS,
+    "TextImage": "it needs a text for every image",
+}
+_RENAMED = {
+    "CoarseDropout": {
+        "max_holes": "num_holes_range",
+        "min_holes": "num_holes_range",
+        "max_height": "hole_height_range",
+        "min_height": "hole_height_range",
+        "max_width": "hole_width_range",
+        "min_width": "hole_width_range",
+        "fill_value": "fill",
+    },
+    "GaussNoise": {"var_limit": "std_range", "mean": "mean_range"},
+    "ImageCompression": {"quality_lower": "quality_range", "quality_upper": "quality_range"},
+    "Downscale": {"scale_min": "scale_range", "scale_max": "scale_range"},
+    "RandomResizedCrop": {"height": "size", "width": "size"},
+    "RandomSizedCrop": {"height": "size", "width": "size"},
+    "RandomFog": {"fog_coef_lower": "fog_coef_range", "fog_coef_upper": "fog_coef_range"},
+    "RandomRain": {"slant_lower": "slant_range", "slant_upper": "slant_range"},
+    "RandomSnow": {"snow_point_lower": "snow_point_range", "snow_point_upper": "snow_point_range"},
+    "RandomSunFlare": {
+        "angle_lower": "angle_range",
+        "angle_upper": "angle_range",
+        "num_flare_circles_lower": "num_flare_circles_range",
+        "num_flare_circles_upper": "num_flare_circles_range",
+    },
+    "RandomShadow": {"num_shadows_lower": "num_shadows_limit", "num_shadows_upper": "num_shadows_limit"},
+    "Solarize": {"threshold": "threshold_range"},
+    "OpticalDistortion": {"shift_limit": "distort_limit"},
+    "ElasticTransform": {"alpha_affine": "Affine, as a transform of its own"},
+    "Affine": {"cval": "fill", "cval_mask": "nothing: there are no masks", "mode": "border_mode"},
+    "Perspective": {"pad_val": "fill", "pad_mode": "border_mode"},
+    "PadIfNeeded": {"value": "fill"},
+    "CropAndPad": {"pad_cval": "fill", "pad_mode": "border_mode"},
+    "GridDropout": {"holes_number_x": "holes_number_xy", "holes_number_y": "holes_number_xy", "fill_value": "fill"},
+    "XYMasking": {"fill_value": "fill"},
+    "ChannelDropout": {"fill_value": "fill"},
+    "MaskDropout": {"image_fill_value": "fill"},
+}
+_EVERY = Change(
+    engine={
+        "mask_interpolation": _NO_MASKS,
+        "fill_mask": _NO_MASKS,
+        "mask_drop_value": _NO_MASKS,
+        "keypoint_remapping_method": "images of a classifier have no keypoints",
+    },
+    renamed={
+        "always_apply": "p: 1.0",
+        "value": "fill",
+        "mask_value": "nothing: there are no masks",
+        "mask_fill_value": "nothing: there are no masks",
+    },
+)
+
+
+@dataclass(frozen=True)
+class AlbumentationsTransforms:
+    """Adopt every image transform and every group of transforms that Albumentations exports."""
+
+    def find(self) -> Iterator[Found]:
+        """Import Albumentations and yield its transforms by name."""
+        module = importlib.import_module("albumentations")
+        bases = tuple(getattr(module, name) for name in _BASES)
+        for name in sorted(vars(module)):
+            cls = getattr(module, name)
+            if not isinstance(cls, type) or not issubclass(cls, bases) or cls in bases or inspect.isabstract(cls):
+                continue
+            if issubclass(cls, module.Transform3D) or name.startswith("Base"):
+                continue  # they take volumes
+            own = Change(refused=_REFUSED.get(name, ""), renamed=_RENAMED.get(name, {}))
+            yield Found(name, f"albumentations:{name}", cls, own.over(_EVERY), own=False, package="albumentations")
