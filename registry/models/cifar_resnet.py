@@ -90,9 +90,8 @@ class _BasicBlock(nn.Module):
         self.relu2 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.relu1(self.bn1(self.conv1(x))))
-        out = self.bn2(self.conv2(out))
-        out = self.relu2(out + self.shortcut(x))
+        hidden = self.dropout(self.relu1(self.bn1(self.conv1(x))))
+        out: Tensor = self.relu2(self.bn2(self.conv2(hidden)) + self.shortcut(x))
         return out
 
 
@@ -117,10 +116,9 @@ class _Bottleneck(nn.Module):
         self.relu3 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.relu1(self.bn1(self.conv1(x))))
-        out = self.relu2(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out = self.relu3(out + self.shortcut(x))
+        hidden = self.dropout(self.relu1(self.bn1(self.conv1(x))))
+        hidden = self.relu2(self.bn2(self.conv2(hidden)))
+        out: Tensor = self.relu3(self.bn3(self.conv3(hidden)) + self.shortcut(x))
         return out
 
 
