@@ -22,6 +22,7 @@ READABLE_MAP = 8  # px: the smallest map side from which one can say where a net
 _MOST_LAYERS = 8  # in one panel; more are a slip of the pattern
 _MOST_PREFIX_TOKENS = 8  # class, distillation and register tokens before those of the patches
 _PAIR = 2  # images in the dry forward: an output whose first dimension is not 2 is not one map per image
+_CELL = 1.5  # cells by which padding and rounding may change a map's proportions
 _RESIZING = ("Pool", "Upsample", "Pixel", "Pad", "Crop")  # modules without parameters that keep a map a map
 _TOKEN_FAMILIES = ("VisionTransformer",)
 
@@ -180,7 +181,7 @@ def visits(model: nn.Module, images: Tensor) -> list[Visit]:
     Modes, gradients and buffers are left as they were.
     """
     network = unwrapped(model)
-    watch = _Watch(network)
+    watch = _Watch(network, (images.shape[2], images.shape[3]))
     handles = []
     try:
         for name, module in network.named_modules():
@@ -203,7 +204,8 @@ class _Watch:
     and inherited from the input by all others; tensors are kept alive so that their identities stay theirs.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+        self._size = size
         self._layouts: dict[int, Layout] = {}
         self._alive: list[Tensor] = []
         self._order: list[str] = []  # names by last finish
@@ -272,7 +274,13 @@ class _Watch:
         channels, height, width = _channels_first(layout, tuple(output.shape))
         if self._has_tokens and layout == "channels_first":
             self._grid = (height, width)
-        return layout, (channels, height, width) if height * width > 1 else None
+        return layout, (channels, height, width) if height * width > 1 and self._looks_like_image(
+            height, width
+        ) else None
+
+    def _looks_like_image(self, height: int, width: int) -> bool:
+        """Whether a grid has the image's proportions, to one cell: windows and heads of attention rarely have."""
+        return abs(height - width * self._size[0] / self._size[1]) <= _CELL
 
     def _layout_of(self, module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> Layout:
         source = next((x for x in inputs if isinstance(x, Tensor) and x.ndim == 4), None)

@@ -1,0 +1,200 @@
+"""What a chart shows, apart from how it is drawn: lines, marks, axes and their ticks.
+
+A part describes a chart once; chart_svg.py makes the page's picture of it and chart_png.py the one for paper. Owns the
+palette, which holds for colour-blind readers and on paper: no two roles share both colour and dash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["train", "val", "accent", "quiet"]
+
+# Okabe and Ito's palette, darkened where a line would have less than 3:1 against white.
+COLORS: dict[Role, str] = {"train": "#c2570c", "val": "#0067a5", "accent": "#00795c", "quiet": "#6b7280"}
+INK, SOFT_INK, GRID, PAPER = "#1c2430", "#566072", "#e3e7ec", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; a value that is not finite leaves a gap.
+
+    Attributes:
+        label: in the legend and the tooltip.
+        xs: abscissae.
+        ys: ordinates, as many.
+        role: what it stands for, which gives its colour.
+        faint: drawn thin and pale, behind the others (raw values behind their smooth).
+        dashed: drawn with dashes.
+    """
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    role: Role
+    faint: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at `x` with a word beside it, and a dot at `y` where that is given.
+
+    Attributes:
+        label: beside the line; "" for a plain line.
+        x: abscissa.
+        y: ordinate of the dot.
+        role: gives the colour.
+    """
+
+    label: str
+    x: float
+    y: float | None = None
+    role: Role = "quiet"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a chart.
+
+    Attributes:
+        label: quantity and unit.
+        log: decades at equal distances.
+        percent: values are fractions and shown as per cent.
+        low: smallest value shown; None follows the data.
+        high: greatest value shown; None follows the data.
+        whole: only integers get a tick.
+    """
+
+    label: str
+    log: bool = False
+    percent: bool = False
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over one pair of axes.
+
+    Attributes:
+        title: read out in place of the picture, and above the PNG.
+        x: horizontal axis.
+        y: vertical axis.
+        lines: in drawing order.
+        marks: vertical lines.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis with numbers: its ends and its ticks.
+
+    Attributes:
+        low: value at the beginning.
+        high: value at the end.
+        log: decades at equal distances.
+        ticks: (value, text) from low to high.
+    """
+
+    low: float
+    high: float
+    log: bool
+    ticks: tuple[tuple[float, str], ...]
+
+    def position(self, value: float) -> float:
+        """Return where `value` lies, 0 at the beginning and 1 at the end; values outside are held at the border."""
+        low, high, value = (math.log10(v) for v in (self.low, self.high, max(value, 1e-300))) if self.log else (
+            self.low, self.high, value
+        )  # fmt: skip
+        return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def scale(axis: Axis, values: Sequence[float], padding: float = 0.0) -> Scale:
+    """Return the scale of `axis` for `values`, widened by `padding` of its length on the sides that follow the data."""
+    finite = [v for v in values if math.isfinite(v) and (v > 0 or not axis.log)] or [1.0]
+    low, high = min(finite), max(finite)
+    if axis.log:
+        return _log_scale(axis, low, high)
+    if high == low:
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    low, high = low - padding * (high - low), high + padding * (high - low)
+    low = low if axis.low is None else axis.low
+    high = high if axis.high is None else axis.high
+    step = _nice_step((high - low) / 5)
+    if axis.whole:
+        step = max(1.0, round(step))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    ticks = tuple((i * step, format_tick(i * step, step, axis.percent)) for i in range(first, last + 1))
+    return Scale(low, high, False, ticks)
+
+
+def format_tick(value: float, step: float, percent: bool) -> str:
+    """Return `value` with as many decimals as ticks `step` apart need."""
+    if percent:
+        value, step = value * 100, step * 100
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    text = f"{value + 0.0:.{decimals}f}"
+    return f"{text} %" if percent else text
+
+
+def format_value(value: float, axis: Axis) -> str:
+    """Return one value of `axis` for a tooltip or a table."""
+    if not math.isfinite(value):
+        return str(value)
+    if axis.percent:
+        return f"{100 * value:.2f} %"
+    if axis.whole:
+        return f"{value:g}"
+    return f"{value:.4g}"
+
+
+def runs_of_finite(line: Line, positive_x: bool, positive_y: bool) -> list[list[tuple[float, float]]]:
+    """Return the pieces of `line` between values that cannot be drawn."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for x, y in zip(line.xs, line.ys, strict=True):
+        drawable = math.isfinite(x) and math.isfinite(y) and (x > 0 or not positive_x) and (y > 0 or not positive_y)
+        if drawable:
+            pieces[-1].append((x, y))
+        elif pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
+
+
+def scales(chart: LineChart) -> tuple[Scale, Scale]:
+    """Return the horizontal and vertical scale of `chart`."""
+    xs = [x for line in chart.lines for x in line.xs] + [mark.x for mark in chart.marks]
+    ys = [y for line in chart.lines for y in line.ys] + [mark.y for mark in chart.marks if mark.y is not None]
+    return scale(chart.x, xs), scale(chart.y, ys, padding=0.04)
+
+
+def _nice_step(rough: float) -> float:
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    return magnitude * next(m for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough * 0.999)
+
+
+def _log_scale(axis: Axis, low: float, high: float) -> Scale:
+    low = low if axis.low is None else axis.low
+    high = high if axis.high is None else axis.high
+    if high <= low * 1.5:
+        low, high = low / 1.5, high * 1.5
+    bottom, top = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    every = max(1, math.ceil((top - bottom) / 6))
+    ticks = [(10.0**e, _power(e)) for e in range(bottom, top + 1, every) if low * 0.999 <= 10.0**e <= high * 1.001]
+    if len(ticks) < 2:  # less than a decade: say the ends
+        ticks = [(v, f"{v:.2g}") for v in (low, math.sqrt(low * high), high)]
+    return Scale(low, high, True, tuple(ticks))
+
+
+def _power(exponent: int) -> str:
+    return f"{10.0**exponent:g}"

@@ -1,0 +1,104 @@
+"""Charts as PNG files, by matplotlib's Agg canvas, in the house's look; matplotlib is imported when the first is drawn.
+
+Works on Figure objects directly: no pyplot, no global state, no display.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, runs_of_finite, scales
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+_SIZE = (7.6, 3.7)  # inches
+
+
+def new_figure(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+    """Return a figure of `width` x `height` inches with one pair of axes in the house's look."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT_INK)
+    axes.tick_params(colors=SOFT_INK, labelsize=8.5, length=0)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path`; the file depends on nothing but the figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def line_chart_png(chart: LineChart, path: Path) -> None:
+    """Draw `chart` into `path`."""
+    figure, axes = new_figure()
+    across, up = scales(chart)
+    for line in chart.lines:
+        for piece in runs_of_finite(line, chart.x.log, chart.y.log):
+            xs, ys = zip(*piece, strict=True)
+            width, alpha = (1.0, 0.35) if line.faint else (2.0, 1.0)
+            style = "--" if line.dashed else "-"
+            marker = "o" if len(piece) == 1 else None
+            axes.plot(xs, ys, style, color=COLORS[line.role], lw=width, alpha=alpha, marker=marker, ms=4)
+        if not line.faint:
+            axes.plot([], [], "--" if line.dashed else "-", color=COLORS[line.role], lw=2, label=_literal(line.label))
+    rows = _rows_of_marks(chart, across)
+    for mark, row in rows:
+        axes.axvline(mark.x, color=COLORS[mark.role], lw=1, ls=(0, (2, 2)), zorder=1)
+        if mark.y is not None:
+            axes.plot([mark.x], [mark.y], "o", color=COLORS[mark.role], ms=5.5, zorder=5)
+        if mark.label:
+            left = across.position(mark.x) > 0.75
+            axes.annotate(
+                _literal(mark.label), (mark.x, 1.0), xycoords=axes.get_xaxis_transform(), fontsize=8, va="top",
+                xytext=(-4 if left else 4, -2 - 10 * row), textcoords="offset points", color=COLORS[mark.role],
+                ha="right" if left else "left",
+            )  # fmt: skip
+    _dress(axes, chart, across, up)
+    if sum(not line.faint for line in chart.lines) > 1:
+        axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor=INK)
+    save(figure, path)
+
+
+def _literal(words: str) -> str:
+    """Return `words` so that matplotlib sets no mathematics."""
+    return words.replace("$", r"\$")
+
+
+def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale) -> None:
+    """Give the axes their scales, ticks, labels and title."""
+    axes.set_xscale("log" if across.log else "linear")
+    axes.set_yscale("log" if up.log else "linear")
+    axes.minorticks_off()
+    axes.set_xlim(across.low, across.high)
+    axes.set_ylim(up.low, up.high)
+    axes.set_xticks([value for value, _ in across.ticks], [_literal(words) for _, words in across.ticks])
+    axes.set_yticks([value for value, _ in up.ticks], [_literal(words) for _, words in up.ticks])
+    axes.grid(axis="y", color=GRID, lw=0.8)
+    axes.set_xlabel(_literal(chart.x.label), color=SOFT_INK, fontsize=9)
+    axes.set_ylabel(_literal(chart.y.label), color=SOFT_INK, fontsize=9)
+    axes.set_title(_literal(chart.title), color=INK, fontsize=10.5, loc="left", pad=10)
+
+
+def _rows_of_marks(chart: LineChart, across: Scale):  # type: ignore[no-untyped-def]
+    """Return each mark with the line its label stands on, so that near neighbours do not overprint."""
+    placed, ends = [], [-1.0, -1.0, -1.0, -1.0]
+    for mark in sorted(chart.marks, key=lambda m: m.x):
+        at, width = across.position(mark.x), 0.0125 * len(mark.label)
+        begin = at - width if at > 0.75 else at
+        row = next((i for i, end in enumerate(ends) if begin > end), 0)
+        if mark.label:
+            ends[row] = begin + width + 0.02
+        placed.append((mark, row))
+    return placed

@@ -1,0 +1,136 @@
+"""Parts that look at the classes: who is taken for whom, and how well each one is found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
+from registry.reports import scores
+from registry.reports.chart import INK, SOFT_INK
+from registry.reports.chart_png import new_figure, save
+
+__all__ = ["ConfusionMatrix", "PerClass"]
+
+_MOST_LABELLED = 30  # classes up to which a matrix has room for names and numbers
+_MOST_ROWS = 40  # of a table
+
+
+class ConfusionMatrix(ReportPart):
+    """How often each class is taken for each other, as shares of the true class, and the worst pairs by name.
+
+    Args:
+        pairs: confusions named in the table, the most frequent first.
+    """
+
+    def __init__(self, pairs: int = 10) -> None:
+        self.pairs = pairs
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write figures/confusion.png and return it with the table of the worst pairs."""
+        title, key = "Confusion matrix", "confusion"
+        if evidence.predictions is None:
+            return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
+        answers = scores.read(evidence.predictions)
+        names = evidence.class_names
+        counts = scores.confusion(answers, len(names))
+        path = "figures/confusion.png"
+        _draw(counts, names, evidence)
+        mistakes = int(answers.wrong.sum())
+        alt = (
+            f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
+        )
+        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", width=640)
+        return Section(title, (figure, _worst(counts, names, self.pairs)), key, {"mistakes": float(mistakes)})
+
+
+class PerClass(ReportPart):
+    """Precision, recall, F1 and support of every class."""
+
+    def render(self, evidence: Evidence) -> Section:
+        """Return the table; with many classes, those with the lowest F1."""
+        title, key = "Per class", "per_class"
+        if evidence.predictions is None:
+            return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
+        names = evidence.class_names
+        found = scores.class_scores(scores.confusion(scores.read(evidence.predictions), len(names)))
+        order = np.arange(len(names))
+        caption = f"Scores per class on {evidence.split}"
+        if len(names) > _MOST_ROWS:
+            order = np.argsort(np.nan_to_num(found.f1, nan=2.0), kind="stable")[:_MOST_ROWS]
+            caption += f": the {_MOST_ROWS} of {len(names)} classes with the lowest F1"
+        rows = [
+            (
+                names[i],
+                _percent(found.precision[i]),
+                _percent(found.recall[i]),
+                _percent(found.f1[i]),
+                str(found.support[i]),
+            )
+            for i in order
+        ]
+        means = tuple(_percent(_mean(values)) for values in (found.precision, found.recall, found.f1))
+        rows.append(("mean over classes", *means, str(int(found.support.sum()))))
+        table = Table(caption, ("class", "precision", "recall", "F1", "images"), tuple(rows), "lrrrr")
+        return Section(title, (table,), key, {"macro_f1": _mean(found.f1)})
+
+
+def _worst(counts: np.ndarray, names: tuple[str, ...], most: int) -> Table | Paragraph:
+    """Return the most frequent confusions; equals in the order of the classes."""
+    off = counts.copy()
+    np.fill_diagonal(off, 0)
+    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    truth, predicted = np.unravel_index(order, off.shape)
+    rows = tuple(
+        (names[t], names[p], str(off[t, p]), f"{100 * off[t, p] / counts[t].sum():.1f} %")
+        for t, p in zip(truth, predicted, strict=True)
+        if off[t, p] > 0
+    )
+    if not rows:
+        return Paragraph("No image is taken for another class.", "note")
+    return Table("Most frequent confusions", ("truth", "predicted", "images", "of the true class"), rows, "llrr")
+
+
+def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    labelled = len(names) <= _MOST_LABELLED
+    side = 2.2 + 0.46 * len(names) if labelled else 7.0
+    side = min(max(side, 3.6), 15.0)
+    figure, axes = new_figure(side, side * 0.94)
+    axes.grid(False)
+    axes.spines["bottom"].set_visible(False)
+    # The square root makes rare confusions visible beside a strong diagonal.
+    blues = LinearSegmentedColormap.from_list("paper to ink", ["#ffffff", "#cfe3f3", "#5d9fd0", "#0067a5", "#06294a"])
+    axes.imshow(np.sqrt(shares), cmap=blues, vmin=0, vmax=1, interpolation="nearest" if labelled else "antialiased")
+    axes.set_xlabel("predicted", color=SOFT_INK, fontsize=9)
+    axes.set_ylabel("truth", color=SOFT_INK, fontsize=9)
+    if labelled:
+        words = [name.replace("$", r"\$")[:18] for name in names]
+        axes.set_xticks(range(len(names)), words, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), words)
+        for (row, column), share in np.ndenumerate(shares):
+            if counts[row, column]:
+                axes.text(
+                    column, row, _cell(share), ha="center", va="center", fontsize=7.5,
+                    color="#ffffff" if np.sqrt(share) > 0.55 else INK,
+                )  # fmt: skip
+    axes.set_title(
+        f"Confusion on {evidence.split}, per cent of the true class", color=INK, fontsize=10.5, loc="left", pad=10
+    )
+    save(figure, evidence.folder / "figures" / "confusion.png")
+
+
+def _cell(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}" if percent >= 9.95 or percent == round(percent) else f"{percent:.1f}"
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

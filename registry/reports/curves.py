@@ -1,0 +1,175 @@
+"""Parts that show a training in lines: loss, accuracy, learning rate, and the sweep that found it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+from registry.contracts import Evidence, Figure, LRFinding, Paragraph, ReportPart, Section, Table
+from registry.reports.chart import Axis, Line, LineChart, Mark
+from registry.reports.chart_png import line_chart_png
+from registry.reports.chart_svg import line_chart_svg
+
+__all__ = ["Curves", "LRFinderCurve"]
+
+_EPOCH = Axis("epoch", whole=True)
+_PICK_NAMES = {
+    "minimum": "minimum",
+    "steepest": "steepest",
+    "valley": "valley",
+    "minimum_over_10": "minimum / 10",
+}
+Rows = Sequence[Mapping[str, float]]
+
+
+class Curves(ReportPart):
+    """Loss, accuracy and learning rate over the epochs, train and validation in one figure, the best epoch marked."""
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write figures/loss.png, accuracy.png and lr.png and return them."""
+        rows = evidence.history
+        if not rows:
+            return Section(
+                "Training curves", (Paragraph("No epoch was finished, so there is no curve.", "note"),), "curves"
+            )
+        best = None if evidence.best is None else evidence.best.get("epoch")
+        charts = {
+            "loss": _over_epochs("Loss by epoch", "loss", rows, "loss", best),
+            "accuracy": _over_epochs("Accuracy by epoch", "accuracy", rows, "accuracy", best),
+            "lr": _learning_rate(rows),
+        }
+        figures = [_figure(evidence, name, chart, _summary(chart)) for name, chart in charts.items() if chart.lines]
+        return Section("Training curves", (_Note, *figures), "curves", _facts(rows))
+
+
+_Note = Paragraph(
+    "Training values are means over the epoch's batches as trained, with augmentation and dropout; "
+    "validation values are taken after the epoch on whole images. So validation may lie above training."
+)
+
+
+class LRFinderCurve(ReportPart):
+    """The learning-rate sweep: raw and smoothed loss, with every rule's pick on one plot."""
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write figures/lr_finder.png and return it with a table of the picks."""
+        finding = evidence.finding
+        if finding is None:
+            words = "The recipe has no `lr_finder`: its learning rate was given by hand."
+            return Section("Learning-rate finder", (Paragraph(words, "note"),), "lr_finder")
+        chart = _sweep(finding)
+        figure = _figure(evidence, "lr_finder", chart, _summary(chart))
+        rows = tuple(
+            (
+                _PICK_NAMES.get(rule, rule),
+                "none" if lr is None else f"{lr:.4g}",
+                "taken" if rule == finding.pick else "",
+            )
+            for rule, lr in finding.picks.items()
+        )
+        table = Table("Learning rate by rule", ("rule", "learning rate", ""), rows, "lrl")
+        facts = {} if finding.lr is None else {"lr": finding.lr}
+        return Section("Learning-rate finder", (_verdict(finding), figure, table), "lr_finder", facts)
+
+
+def _verdict(finding: LRFinding) -> Paragraph:
+    rule = _PICK_NAMES.get(finding.pick, finding.pick)
+    steps = f"{len(finding.lrs)} steps in {finding.seconds:.1f} s"
+    stopped = {
+        "end": "to the end of the range",
+        "diverged": "until the loss diverged",
+        "non-finite": "until the loss was no longer finite",
+    }[finding.stopped]
+    if finding.status == "inconclusive":
+        return Paragraph(f"Inconclusive after {steps}, {stopped}: {finding.reason}", "warning")
+    if finding.status == "assumed":
+        return Paragraph(
+            f"Assumed, not found: the middle of the range, **{finding.lr:.4g}**. {finding.reason}", "warning"
+        )
+    loss = "" if finding.loss is None else f" where the smoothed loss is {finding.loss:.4f}"
+    return Paragraph(f"Learning rate **{finding.lr:.6g}** by the rule `{rule}`{loss}; {steps}, {stopped}.")
+
+
+def _sweep(finding: LRFinding) -> LineChart:
+    lines = (
+        Line("raw", finding.lrs, finding.losses, "quiet", faint=True),
+        Line("smoothed", finding.lrs, finding.smoothed, "val"),
+    )
+    marks = []
+    for rule, lr in finding.picks.items():
+        if lr is not None and finding.lrs:
+            nearest = min(range(len(finding.lrs)), key=lambda i: abs(math.log(finding.lrs[i] / lr)))
+            taken = rule == finding.pick
+            label = f"{_PICK_NAMES.get(rule, rule)} {lr:.2g}" + (" (taken)" if taken else "")
+            marks.append(Mark(label, lr, finding.smoothed[nearest], "train" if taken else "accent"))
+    shown = [value for value in finding.smoothed if math.isfinite(value)]
+    # A diverging sweep ends far above where it began; the interesting part is below.
+    high = min(max(shown), 1.6 * shown[0]) if shown else None
+    low = min(shown) - 0.12 * (high - min(shown)) if high is not None and high > min(shown) else None
+    axis = Axis("loss", low=low, high=high if low is not None else None)
+    log = len(finding.lrs) < 3 or finding.lrs[-1] / finding.lrs[0] > 20
+    return LineChart("Loss by learning rate", Axis("learning rate", log=log), axis, lines, tuple(marks))
+
+
+def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | None) -> LineChart:
+    """Return the chart of train/`metric` and val/`metric`, with a dot at the best epoch."""
+    lines = []
+    for split, role in (("train", "train"), ("val", "val")):
+        key = f"{split}/{metric}"
+        points = [(row["epoch"], row[key]) for row in rows if key in row]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            lines.append(Line(split, xs, ys, role, dashed=split == "train"))  # type: ignore[arg-type]
+    at_best = [row.get(f"val/{metric}") for row in rows if row["epoch"] == best]
+    marks = (Mark(f"best: epoch {best:g}", best, at_best[0], "val"),) if best is not None and at_best else ()
+    percent = metric == "accuracy"
+    axis = Axis(label, percent=percent, high=_top(lines) if percent else None)
+    return LineChart(title, _EPOCH, axis, tuple(lines), marks)
+
+
+def _top(lines: Sequence[Line]) -> float | None:
+    """Return 1 where accuracies come so near to it that padding would pass it."""
+    values = [y for line in lines for y in line.ys if math.isfinite(y)]
+    return 1.0 if values and max(values) > 0.96 else None
+
+
+def _learning_rate(rows: Rows) -> LineChart:
+    points = [(row["epoch"], row["lr"]) for row in rows if "lr" in row]
+    if not points:
+        return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate"), ())
+    xs, ys = zip(*points, strict=True)
+    log = min(ys) > 0 and max(ys) / min(ys) > 20
+    drops = drops_of(rows)
+    marks = tuple(Mark(f"epoch {epoch:g}" if len(drops) <= 6 else "", epoch, lr, "quiet") for epoch, lr in drops)
+    return LineChart(
+        "Learning rate by epoch", _EPOCH, Axis("learning rate", log=log), (Line("lr", xs, ys, "accent"),), marks
+    )
+
+
+def drops_of(rows: Rows) -> list[tuple[float, float]]:
+    """Return (epoch, new lr) wherever the learning rate fell to half or less from one epoch to the next."""
+    pairs = itertools.pairwise(rows)
+    return [(b["epoch"], b["lr"]) for a, b in pairs if "lr" in a and "lr" in b and 0 < b["lr"] <= 0.5 * a["lr"]]
+
+
+def _figure(evidence: Evidence, name: str, chart: LineChart, alt: str) -> Figure:
+    path = f"figures/{name}.png"
+    line_chart_png(chart, evidence.folder / path)
+    return Figure(path, alt, chart.title, line_chart_svg(chart))
+
+
+def _summary(chart: LineChart) -> str:
+    """Say in words where each line begins and ends."""
+    parts = []
+    for line in chart.lines:
+        finite = [y for y in line.ys if math.isfinite(y)]
+        if finite and not line.faint:
+            words = [f"{100 * y:.1f} %" if chart.y.percent else f"{y:.4g}" for y in (finite[0], finite[-1])]
+            parts.append(f"{line.label} from {words[0]} to {words[1]}")
+    marks = [mark.label for mark in chart.marks if mark.label]
+    return f"{chart.title}: " + "; ".join(parts) + (f". Marked: {', '.join(marks)}." if marks else ".")
+
+
+def _facts(rows: Rows) -> dict[str, float]:
+    return {"epochs": float(len(rows)), "lr_drops": float(len(drops_of(rows)))}

@@ -1,0 +1,297 @@
+"""The part that shows where the network looked: class-activation maps of its mistakes, at several layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+
+from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
+from registry.errors import RecipeError
+from registry.markers import Bounds, Text
+from registry.reports import scores
+from registry.reports.heat import HeatScore, heat_score
+from registry.reports.pictures import TILE, Colormap, Tile, enlarged, file_name, grid, overlay, sheet, write_png
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["GradCAM"]
+
+Select = Literal["misclassified", "correct", "confident", "uncertain"]
+Method = Literal["GradCAM", "GradCAMPlusPlus", "LayerCAM", "EigenCAM"]
+_SCORED = 256  # correctly answered images on which heat is held against object masks
+_SENT = 10  # strips that go to TensorBoard
+_PIXELS_AT_ONCE = 32 * 224 * 224  # of a batch, so that graphs of large images fit in memory
+_COARSE = 5  # px: a map below this side is too coarse to read
+
+
+class GradCAM(ReportPart):
+    """Where the network looked: a gallery at one layer, and a strip per image with the map at every layer.
+
+    Args:
+        layers: names or patterns of the strips' layers; omitted: the last layer of each map size, the deepest four.
+        select: `misclassified` takes the most confident mistakes, filled up with the least confident correct images;
+            `correct` the most confident right answers; `confident` and `uncertain` the most and least confident answers.
+        count: images explained.
+        target: whose evidence the gallery shows: the `predicted` class, the `true` class, or a class by its name.
+        method: how maps follow from activations and gradients.
+        alpha: opacity of the overlay where the map is 1; in between it grows with the map.
+        colormap: OpenCV's colour map of the overlay.
+        columns: images in a row of the gallery.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Annotated[str, Text("pattern")]] | None = None,
+        select: Select = "misclassified",
+        count: Annotated[int, Bounds(min=1)] = 25,
+        target: str = "predicted",
+        method: Method = "GradCAM",
+        alpha: Annotated[float, Bounds(min=0, max=1)] = 0.6,
+        colormap: Colormap = "turbo",
+        columns: Annotated[int, Bounds(min=1)] = 5,
+    ) -> None:
+        self.layers = layers
+        self.select: Select = select
+        self.count = count
+        self.target = target
+        self.method: Method = method
+        self.alpha = alpha
+        self.colormap: Colormap = colormap
+        self.columns = columns
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write gradcam/gallery.png and a strip and an overlay per image, and return them."""
+        title, key = f"Where the network looked ({self.method})", "gradcam"
+        if evidence.predictions is None or not len(evidence.predictions.targets):
+            return Section(title, (Paragraph("There are no predictions to explain.", "note"),), key)
+        answers = scores.read(evidence.predictions)
+        chosen, remark = self._choose(answers, evidence.split)
+        panel = self._panel(evidence, chosen)
+        if panel is None:
+            words = "This network has no layer with a map of more than one cell, so there is nothing to show."
+            return Section(title, (Paragraph(words, "note"),), key)
+        cases = self._explain(evidence, answers, chosen, panel)
+        score = self._score(evidence, answers, panel)
+        blocks: list[Block] = [Paragraph(remark), Paragraph(_how_to_read(self, panel))]
+        if coarse := [f"`{name}` ({h}x{w})" for name, (h, w) in panel.sizes.items() if min(h, w) < _COARSE]:
+            blocks.append(Paragraph(f"Too coarse to read as a place: {', '.join(coarse)}.", "note"))
+        if score is not None:
+            blocks.append(Paragraph(_score_words(score, panel.default)))
+        blocks.append(self._gallery(evidence, cases, panel))
+        blocks.extend(self._strip(evidence, case, panel, rank) for rank, case in enumerate(cases, start=1))
+        facts = {"explained": float(len(cases)), **({} if score is None else score.facts())}
+        return Section(title, tuple(blocks), key, facts)
+
+    def _choose(self, answers: scores.Answers, split: str) -> tuple[np.ndarray, str]:
+        """Return the positions to explain, and a sentence that says which they are."""
+        if self.select == "misclassified":
+            wrong = scores.most_confident_mistakes(answers, self.count)
+            filling = scores.least_confident_correct(answers, self.count - len(wrong))
+            return np.concatenate([wrong, filling]), _which_mistakes(
+                int(answers.wrong.sum()), len(wrong), len(filling), split
+            )
+        if self.select == "correct":
+            right = scores.most_confident_correct(answers, self.count)
+            return right, f"The {len(right)} right answers on {split} given with the greatest confidence."
+        direction = -1 if self.select == "confident" else 1
+        order = np.argsort(direction * answers.confidence, kind="stable")[: self.count]
+        word = "greatest" if self.select == "confident" else "least"
+        return order, f"The {len(order)} answers on {split} given with the {word} confidence."
+
+    def _panel(self, evidence: Evidence, chosen: np.ndarray) -> _Panel | None:
+        """Return the strips' layers and the gallery's, from one dry forward."""
+        from registry.reports.layers import deepest_readable, panel_layers, select_layers, visits
+
+        seen = visits(evidence.model, evidence.images.prepared([int(chosen[0])]))
+        names = panel_layers(seen) if self.layers is None else select_layers(self.layers, seen)
+        default = deepest_readable(seen)
+        if default is None:
+            return None
+        sizes = {v.name: v.map_shape[1:] for v in seen if v.map_shape and (v.name in names or v.name == default)}
+        return _Panel(tuple(names), default, {name: sizes[name] for name in names})
+
+    def _classes(self, evidence: Evidence, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return the classes to explain, int64 (3, n): the gallery's target, the predicted and the true class."""
+        if self.target in ("predicted", "true"):
+            first = predicted if self.target == "predicted" else truth
+        elif self.target in evidence.class_names:
+            first = np.full_like(truth, evidence.class_names.index(self.target))
+        else:
+            names = ", ".join(evidence.class_names[:20])
+            raise RecipeError(f"no class is named {self.target!r}", f"target: predicted, true, or one of {names}")
+        return np.stack([first, predicted, truth])
+
+    def _explain(self, evidence: Evidence, answers: scores.Answers, chosen: np.ndarray, panel: _Panel) -> list[_Case]:
+        from registry.reports.cam import explain
+
+        assert evidence.predictions is not None
+        layers = list(dict.fromkeys((*panel.layers, panel.default)))
+        cases = []
+        for positions in _chunks(evidence, chosen):
+            inputs = evidence.images.prepared(positions)
+            shown = evidence.images.shown(positions)
+            classes = self._classes(evidence, answers.truth[positions], answers.predicted[positions])
+            found = explain(evidence.model, inputs, layers, _tensor(classes), self.method)
+            for i, position in enumerate(positions):
+                maps = {name: {int(c): found.maps[name][t, i] for t, c in enumerate(classes[:, i])} for name in layers}
+                cases.append(
+                    _Case(
+                        index=int(evidence.predictions.indices[position]),
+                        photo=enlarged(shown[i]),
+                        classes=tuple(dict.fromkeys(int(c) for c in classes[:, i])),
+                        truth=int(answers.truth[position]),
+                        predicted=int(answers.predicted[position]),
+                        confidence=float(answers.confidence[position]),
+                        truth_probability=float(answers.truth_probability[position]),
+                        maps=maps,
+                    )
+                )
+        return cases
+
+    def _score(self, evidence: Evidence, answers: scores.Answers, panel: _Panel) -> HeatScore | None:
+        """Hold the heat of correctly answered images against their object masks, where there are masks."""
+        from registry.reports.cam import explain, upsampled
+
+        right = np.flatnonzero(~answers.wrong)
+        if not len(right) or evidence.images.masks([int(right[0])]) is None:
+            return None
+        sample = right[np.unique(np.linspace(0, len(right) - 1, _SCORED).astype(np.int64))]
+        heats, masks = [], []
+        for positions in _chunks(evidence, sample):
+            inputs = evidence.images.prepared(positions)
+            targets = _tensor(answers.predicted[positions])
+            found = explain(evidence.model, inputs, [panel.default], targets, self.method)
+            truth = evidence.images.masks(positions)
+            assert truth is not None
+            heats.append(upsampled(found.maps[panel.default][0], truth.shape[1:]).numpy())
+            masks.append(truth)
+        return heat_score(np.concatenate(heats), np.concatenate(masks))
+
+    def _tile(self, case: _Case, layer: str, target: int) -> np.ndarray:
+        from registry.reports.cam import upsampled
+
+        heat = upsampled(case.maps[layer][target], case.photo.shape[:2]).numpy()
+        return overlay(case.photo, heat, self.alpha, self.colormap)
+
+    def _gallery(self, evidence: Evidence, cases: Sequence[_Case], panel: _Panel) -> Gallery:
+        names, figures, tiles = evidence.class_names, [], []
+        for rank, case in enumerate(cases, start=1):
+            target, peak = case.classes[0], float(case.maps[panel.default][case.classes[0]].max())
+            picture = self._tile(case, panel.default, target)
+            path = f"gradcam/{case.file(rank, names)}-overlay.png"
+            write_png(evidence.folder / path, picture)
+            words = (
+                f"Truth **{names[case.truth]}**, predicted **{names[case.predicted]}** ({100 * case.confidence:.1f} %)"
+            )
+            evidence_words = f"max {peak:.3g}" if peak > 0 else "no positive evidence"
+            alt = f"Image {case.index} with the evidence for {names[target]} at {panel.default} laid over it."
+            figures.append(Figure(path, alt, f"{words}, #{case.index}, {evidence_words}", width=TILE))
+            lines = (f"{names[case.truth]} → {names[case.predicted]}", f"#{case.index}  {100 * case.confidence:.1f} %")
+            tiles.append(Tile(picture, lines, empty=peak <= 0))
+        whole = grid(tiles, self.columns, f"{self.method} at {panel.default} (truth → prediction)")
+        write_png(evidence.folder / "gradcam" / "gallery.png", whole)
+        evidence.recorder.image("gradcam/gallery", whole)
+        whose = {"predicted": "the predicted class", "true": "the true class"}.get(self.target, self.target)
+        caption = f"Evidence for {whose} at {panel.default}; # is the index in {evidence.split}."
+        return Gallery(tuple(figures), caption, self.columns)
+
+    def _strip(self, evidence: Evidence, case: _Case, panel: _Panel, rank: int) -> Figure:
+        names = evidence.class_names
+        rows = []
+        for target in case.classes:
+            tiles = [Tile(case.photo, ("image",))]
+            for layer in panel.layers:
+                height, width = panel.sizes[layer]
+                peak = float(case.maps[layer][target].max())
+                lines = (f"{layer}  {height}x{width}", f"max {peak:.3g}" if peak > 0 else "no positive evidence")
+                tiles.append(Tile(self._tile(case, layer, target), lines, empty=peak <= 0))
+            rows.append((f"evidence for {names[target]}{case.role(target)}", tiles))
+        title = f"Truth: {names[case.truth]}, Predicted: {names[case.predicted]}"
+        sure = f"{names[case.predicted]} {100 * case.confidence:.1f} %"
+        if case.truth != case.predicted:
+            sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
+        subtitle = f"image {case.index} of {evidence.split}; {sure}"
+        picture = sheet(rows, title, subtitle)
+        path = f"gradcam/{case.file(rank, names)}.png"
+        write_png(evidence.folder / path, picture)
+        if rank <= _SENT:
+            evidence.recorder.image(f"gradcam/{rank:02d}", picture)
+        alt = (
+            f"{self.method} maps at {', '.join(panel.layers)} for " + " and ".join(names[c] for c in case.classes) + "."
+        )
+        return Figure(path, alt, f"**{title}**: {subtitle}", width=picture.shape[1])
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Layers of the strips in execution order, the gallery's layer, and the strips' map sizes."""
+
+    layers: tuple[str, ...]
+    default: str
+    sizes: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One image, what the network said of it, and its raw maps by layer and class."""
+
+    index: int
+    photo: np.ndarray
+    classes: tuple[int, ...]
+    truth: int
+    predicted: int
+    confidence: float
+    truth_probability: float
+    maps: dict[str, dict[int, Tensor]]
+
+    def role(self, target: int) -> str:
+        """Say what the class `target` is to this image."""
+        if target == self.truth == self.predicted:
+            return " (predicted, and true)"
+        return " (predicted)" if target == self.predicted else " (true)" if target == self.truth else ""
+
+    def file(self, rank: int, names: Sequence[str]) -> str:
+        """Return the stem of this image's files."""
+        return f"{rank:02d}-{self.index}-t-{file_name(names[self.truth])}-p-{file_name(names[self.predicted])}"
+
+
+def _chunks(evidence: Evidence, positions: np.ndarray) -> list[list[int]]:
+    """Cut positions into batches that fit in memory."""
+    height, width = evidence.images.prepared([int(positions[0])]).shape[2:]
+    size = max(1, _PIXELS_AT_ONCE // (height * width))
+    return [[int(p) for p in positions[i : i + size]] for i in range(0, len(positions), size)]
+
+
+def _tensor(classes: np.ndarray) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(classes, dtype=np.int64))
+
+
+def _which_mistakes(all_wrong: int, shown: int, filled: int, split: str) -> str:
+    if all_wrong == 0:
+        return f"The model made **no mistake** on {split}; these are its {filled} least confident right answers."
+    words = f"The {shown} most confident of {all_wrong} mistakes on {split}"
+    return words + (f", filled up with the {filled} least confident right answers." if filled else ".")
+
+
+def _how_to_read(part: GradCAM, panel: _Panel) -> str:
+    return (
+        f"Warm colours are evidence for the class named; places without evidence keep the photo. Each map is scaled by "
+        f"its own maximum, so compare the maxima printed below the pictures. Layers: "
+        + ", ".join(f"`{name}` {h}x{w}" for name, (h, w) in panel.sizes.items())
+        + f"; the gallery shows `{panel.default}`."
+        + (" EigenCAM explains no class in particular." if part.method == "EigenCAM" else "")
+    )
+
+
+def _score_words(score: HeatScore, layer: str) -> str:
+    return (
+        f"On {score.images} correctly classified images with known object masks, `{layer}` puts **{score.ratio:.2f} times** "
+        f"the heat of a uniform map on the object, and the hottest point lies on it in **{100 * score.pointing:.1f} %**"
+        + (f"; {score.silent} maps had no positive evidence." if score.silent else ".")
+    )

@@ -1,0 +1,71 @@
+"""The part that shows the images a model got wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
+from registry.markers import Bounds
+from registry.reports import scores
+from registry.reports.pictures import TILE, Tile, enlarged, file_name, grid, write_png
+
+__all__ = ["Misclassified"]
+
+
+class Misclassified(ReportPart):
+    """Galleries of the mistakes made with the greatest confidence, and of those with the greatest loss.
+
+    Args:
+        count: images per gallery.
+        columns: images in a row.
+    """
+
+    def __init__(self, count: Annotated[int, Bounds(min=1)] = 25, columns: Annotated[int, Bounds(min=1)] = 5) -> None:
+        self.count = count
+        self.columns = columns
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write one PNG per image and one per gallery into figures/ and return the galleries."""
+        title, key = "Misclassified images", "misclassified"
+        predictions = evidence.predictions
+        if predictions is None:
+            return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
+        answers = scores.read(predictions)
+        mistakes, total = int(answers.wrong.sum()), len(answers.truth)
+        facts = {"mistakes": float(mistakes), "images": float(total)}
+        if mistakes == 0:
+            words = f"The model made no mistake on the {total} images of {evidence.split}."
+            return Section(title, (Paragraph(words, "note"),), key, facts)
+        share = f"{mistakes} of {total} images of {evidence.split} ({100 * mistakes / total:.2f} %) are misclassified."
+        blocks: list[Block] = [Paragraph(share)]
+        by_confidence = scores.most_confident_mistakes(answers, self.count)
+        by_loss = scores.greatest_losses(answers, self.count)
+        blocks.append(self._gallery(evidence, answers, by_confidence, "confidence", "The most confident mistakes"))
+        if set(by_loss) != set(by_confidence):
+            blocks.append(self._gallery(evidence, answers, by_loss, "loss", "The mistakes with the greatest loss"))
+        return Section(title, tuple(blocks), key, facts)
+
+    def _gallery(
+        self, evidence: Evidence, answers: scores.Answers, positions: np.ndarray, ranking: str, caption: str
+    ) -> Gallery:
+        assert evidence.predictions is not None
+        images = evidence.images.shown([int(p) for p in positions])
+        names, tiles, figures = evidence.class_names, [], []
+        for rank, (position, image) in enumerate(zip(positions, images, strict=True), start=1):
+            truth, predicted = names[answers.truth[position]], names[answers.predicted[position]]
+            index = int(evidence.predictions.indices[position])
+            sure, loss = answers.confidence[position], answers.loss[position]
+            number = f"{100 * sure:.1f} %" if ranking == "confidence" else f"loss {loss:.2f}"
+            tile = Tile(enlarged(image), (f"{truth} → {predicted}", f"#{index}  {number}"))
+            path = f"figures/misclassified/{ranking}-{rank:02d}-{index}-{file_name(truth)}-{file_name(predicted)}.png"
+            write_png(evidence.folder / path, tile.image)
+            alt = f"Image {index} of {evidence.split}: truth {truth}, predicted {predicted}."
+            text = f"**{truth}** taken for **{predicted}**, {100 * sure:.1f} % sure, loss {loss:.2f}, #{index}"
+            figures.append(Figure(path, alt, text, width=TILE))
+            tiles.append(tile)
+        picture = grid(tiles, self.columns, f"{caption} (truth → prediction)")
+        write_png(evidence.folder / f"figures/misclassified_by_{ranking}.png", picture)
+        evidence.recorder.image(f"misclassified/{ranking}", picture)
+        return Gallery(tuple(figures), f"{caption}; # is the index in {evidence.split}.", self.columns)

@@ -1,0 +1,148 @@
+"""Numbers that follow from predictions: probabilities, confusion, per-class scores, calibration, and who was wrong.
+
+Pure NumPy on `Predictions`; draws nothing and knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from registry.contracts import Predictions
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of logits (N, C) as float64; rows that are not finite become NaN."""
+    shifted = logits.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        powers: np.ndarray = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions read image by image; every array is (N,), in the order of the predictions.
+
+    Attributes:
+        truth: class index.
+        predicted: class of the greatest logit, the first of several equals.
+        confidence: probability of the predicted class.
+        truth_probability: probability of the true class.
+        loss: cross entropy of the image.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    truth_probability: np.ndarray
+    loss: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Where the prediction is not the truth, bool (N,)."""
+        return np.asarray(self.predicted != self.truth)
+
+
+def read(predictions: Predictions) -> Answers:
+    """Return the answers behind `predictions`."""
+    shares = probabilities(predictions.logits)
+    predicted = predictions.logits.argmax(axis=1)
+    rows = np.arange(len(predicted))
+    truth_probability = shares[rows, predictions.targets]
+    with np.errstate(divide="ignore"):
+        loss = _log_sum_exp(predictions.logits) - predictions.logits[rows, predictions.targets]
+    return Answers(predictions.targets, predicted, shares[rows, predicted], truth_probability, loss.astype(np.float64))
+
+
+def most_confident_mistakes(answers: Answers, count: int) -> np.ndarray:
+    """Return positions of the mistakes made with the greatest confidence, at most `count`; equals by position."""
+    wrong = np.flatnonzero(answers.wrong)
+    return wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:count]
+
+
+def greatest_losses(answers: Answers, count: int) -> np.ndarray:
+    """Return positions of the mistakes with the greatest cross entropy, at most `count`; equals by position."""
+    wrong = np.flatnonzero(answers.wrong)
+    return wrong[np.argsort(-answers.loss[wrong], kind="stable")][:count]
+
+
+def least_confident_correct(answers: Answers, count: int) -> np.ndarray:
+    """Return positions of correct answers given with the least confidence, at most `count`; equals by position."""
+    right = np.flatnonzero(~answers.wrong)
+    return right[np.argsort(answers.confidence[right], kind="stable")][:count]
+
+
+def most_confident_correct(answers: Answers, count: int) -> np.ndarray:
+    """Return positions of correct answers given with the greatest confidence, at most `count`; equals by position."""
+    right = np.flatnonzero(~answers.wrong)
+    return right[np.argsort(-answers.confidence[right], kind="stable")][:count]
+
+
+def confusion(answers: Answers, classes: int) -> np.ndarray:
+    """Return counts (truth, predicted), int64 (classes, classes)."""
+    flat = np.bincount(answers.truth * classes + answers.predicted, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores per class, float64 (C,); NaN where a score has no meaning.
+
+    Attributes:
+        precision: share of the predictions of the class that are right; NaN where it was never predicted.
+        recall: share of the class's images that were found; NaN where it has none.
+        f1: harmonic mean of both; NaN where the class neither occurs nor is predicted.
+        support: images of the class, int64.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+
+def class_scores(counts: np.ndarray) -> ClassScores:
+    """Return precision, recall, F1 and support from confusion `counts`."""
+    hits, predicted, support = np.diag(counts), counts.sum(0), counts.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = 2 * hits / (predicted + support)
+        return ClassScores(hits / predicted, hits / support, f1, support)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy in bins of equal width.
+
+    Attributes:
+        edges: of the bins, float64 (B + 1,).
+        confidence: mean confidence in each bin, NaN where empty.
+        accuracy: share of right answers in each bin, NaN where empty.
+        counts: answers in each bin, int64.
+        ece: expected calibration error, the mean gap weighted by counts (Naeini et al. 2015).
+    """
+
+    edges: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    counts: np.ndarray
+    ece: float
+
+
+def reliability(answers: Answers, bins: int) -> Reliability:
+    """Return how far confidence can be trusted; a confidence on an edge belongs to the bin below it."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    known = np.isfinite(answers.confidence)
+    sure, right = answers.confidence[known], ~answers.wrong[known]
+    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        confidence = np.bincount(place, sure, bins) / counts
+        accuracy = np.bincount(place, right, bins) / counts
+    gaps = np.abs(np.nan_to_num(confidence) - np.nan_to_num(accuracy)) * counts
+    return Reliability(edges, confidence, accuracy, counts, float(gaps.sum() / max(1, counts.sum())))
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    top = logits.max(axis=1)
+    return np.asarray(top + np.log(np.exp(logits.astype(np.float64) - top[:, None]).sum(axis=1)))
