@@ -59,7 +59,7 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
         path: dotted path, for notes.
         notes: takes one line for every component whose arguments fell away.
     """
-    if isinstance(over, Conflict) or isinstance(over, (Scalar, ListNode)) and not _names(over, type):
+    if isinstance(over, Conflict) or (isinstance(over, (Scalar, ListNode)) and not _names(over, type)):
         return over
     if isinstance(base, Conflict):
         return _decide(base, over, type, path, notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from registry.annotations import record
@@ -26,7 +26,7 @@ _EXTENDS: Mapping[str, Any] = {
 _EXPECT: Mapping[str, Any] = {"kind": "mapping", "of": {"kind": "text"}}
 
 
-@lru_cache(maxsize=None)
+@cache
 def section_type(cls: type) -> Type:
     """Return the record type of a section's dataclass, without the fields that only the engine fills."""
     described = record(cls)
@@ -35,7 +35,7 @@ def section_type(cls: type) -> Type:
     return {**described, "fields": fields}
 
 
-@lru_cache(maxsize=None)
+@cache
 def recipe_type() -> Type:
     """Return the type of a whole recipe, as it is written."""
     described = section_type(Recipe)

@@ -1,0 +1,260 @@
+"""Nodes against types: every value of a recipe is looked at once, and everything wrong with it is reported.
+
+Owns the walk over sections and plain values, and the words of its messages. Components are looked at by `components.py`;
+what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue, never from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.grammar import Mismatch, Type, choices, mismatch, plain_words, words
+from registry.suggest import nearest
+from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
+from trainer.recipe.problems import Collector, did_you_mean, listed
+from trainer.recipe.recipe import Origin, Reference, Spec
+from trainer.recipe.references import FACTS, is_reference, literal, type_of
+from trainer.recipe.scalars import resolve
+from trainer.recipe.sections import default, node_of, section_class
+
+
+class Invalid:
+    """Stands for a value that was reported; whoever meets it says nothing more about it."""
+
+    def __repr__(self) -> str:
+        return "<invalid>"
+
+
+INVALID = Invalid()
+_RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012"}
+_YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+Component = Callable[[str, Node, str], "Spec | Invalid"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands, as messages say it.
+
+    Attributes:
+        path: dotted path in the recipe.
+        label: what a message begins with: "train.epochs", "scheduler StepLR.gamma".
+        hint: what is added where nothing better is known: the default.
+        facts: whether run-time references may stand here.
+    """
+
+    path: str
+    label: str
+    hint: str = ""
+    facts: bool = False
+
+    def below(self, key: str | int) -> Place:
+        """Return the place of a key or index inside the value."""
+        return Place(f"{self.path}.{key}", f"{self.label}.{key}", "", self.facts)
+
+
+@dataclass
+class Checker:
+    """Turns nodes into values of a type, or reports why they are none.
+
+    Attributes:
+        problems: takes what is wrong.
+        component: looks at a component: (slot, node, path) -> Spec.
+    """
+
+    problems: Collector
+    component: Component = field(init=False)
+
+    def value(self, type: Type, node: Node, place: Place) -> Any:
+        """Return the value of a node, `INVALID` where it is not of its type."""
+        if isinstance(node, Scalar) and is_reference(node):
+            return self._reference(type, node, place)
+        chosen = _alternative(type, node)
+        kind = chosen["kind"]
+        if kind == "record" and isinstance(node, MapNode):
+            return self.section(chosen, node, place)
+        if kind == "component":
+            return self.component(chosen["slot"], node, place.path)
+        if kind in ("list", "tuple") and isinstance(node, ListNode):
+            return self._list(chosen, node, place)
+        if kind in ("mapping", "any") and isinstance(node, MapNode):
+            return self._mapping(chosen, node, place)
+        if kind == "any" and isinstance(node, ListNode):
+            return [self.value(chosen, item, place.below(i)) for i, item in enumerate(node.items)]
+        value = literal(plain(node))
+        found = mismatch(chosen, value)
+        if found is None:
+            return value
+        self._mismatch(found, node, place)
+        return INVALID
+
+    def section(self, type: Type, node: MapNode, place: Place) -> Any:
+        """Return the dataclass that a record type names; a field that was reported holds `INVALID`."""
+        return section_class(type["name"])(**self.fields(type, node, place))
+
+    def fields(self, type: Type, node: MapNode, place: Place) -> dict[str, Any]:
+        """Return every field of a record, defaults filled in."""
+        known: Mapping[str, Mapping[str, Any]] = type["fields"]
+        meant = self._unknown_keys(known, node, place)
+        values: dict[str, Any] = {}
+        for name, described in known.items():
+            inner = place.below(name) if place.path else Place(name, name)
+            entry = node.entries.get(name)
+            if entry is not None and not (place.path == "" and _is_null(entry.node)):
+                hint = "" if described["required"] else f"default {_default_words(described['default'])}"
+                values[name] = self.value(described["type"], entry.node, Place(inner.path, inner.label, hint))
+            elif described["required"]:
+                values[name] = INVALID
+                if name not in meant:
+                    where = f"'{place.label}'" if place.path else "a recipe"
+                    place_ = entry.key if entry else node.origin
+                    text = f"{where} needs '{name}': {described['doc'].rstrip('.')}"
+                    self.problems.report("R012", place_, text, path=inner.path)
+            else:
+                standing = described["default"]
+                values[name] = standing and self.value(described["type"], node_of(standing, node.origin), inner)
+                if standing == []:
+                    values[name] = ()
+        return values
+
+    def _unknown_keys(self, known: Mapping[str, Any], node: MapNode, place: Place) -> set[str]:
+        """Report keys that a section does not have; return the known keys they were probably meant to be."""
+        meant: set[str] = set()
+        for key, entry in node.entries.items():
+            if key in known or (not place.path and key.startswith("x-")):
+                continue
+            near = nearest(key, known)
+            meant.update(near)
+            if place.path:
+                text = f"'{place.label}' has no key '{key}'"
+                hint = did_you_mean(near, f"it has {listed(known)}")
+                self.problems.report(
+                    "R011", entry.key, text, hint=hint, path=f"{place.path}.{near[0] if near else key}"
+                )
+            else:
+                hint = did_you_mean(near, f"sections are {listed(known, 30)}; x-... is free")
+                path = near[0] if near else key
+                self.problems.report("R010", entry.key, f"unknown section '{key}'", hint=hint, path=path)
+        return meant
+
+    def _list(self, type: Type, node: ListNode, place: Place) -> Any:
+        any_items = {**type, "of": [{"kind": "any"}] * len(type["of"]) if type["kind"] == "tuple" else {"kind": "any"}}
+        if mismatch(any_items, [None] * len(node.items)) is not None:
+            found = Mismatch((), words(type), f"a list of {len(node.items)}")
+            self._mismatch(found, node, place)
+            return INVALID
+        kinds = type["of"] if type["kind"] == "tuple" else [type["of"]] * len(node.items)
+        values = [
+            self.value(k, item, place.below(i)) for i, (k, item) in enumerate(zip(kinds, node.items, strict=True))
+        ]
+        if any(value is INVALID for value in values):
+            return INVALID
+        return tuple(values) if type.get("tuple") and not place.facts else values
+
+    def _mapping(self, type: Type, node: MapNode, place: Place) -> Any:
+        inner = type["of"] if type["kind"] == "mapping" else type
+        for key, entry in node.entries.items():
+            if "keys" in type and key not in type["keys"]:
+                hint = did_you_mean(nearest(key, type["keys"]), f"it takes {listed(type['keys'])}")
+                text = f"'{place.label}' takes no key '{key}'"
+                self.problems.report("R011", entry.key, text, hint=hint, path=place.path)
+        values = {key: self.value(inner, entry.node, place.below(key)) for key, entry in node.entries.items()}
+        return INVALID if any(value is INVALID for value in values.values()) else values
+
+    def _reference(self, type: Type, node: Scalar, place: Place) -> Any:
+        reference = Reference(str(node.value)[1:])
+        if reference.path not in FACTS:
+            return INVALID  # reported when references were resolved
+        if not place.facts:
+            text = f"{place.label}: '{node.value}' is known only at run time, and this is needed before"
+            hint = "run-time values can stand in arguments of components"
+            self.problems.report("R033", node.origin, text, hint=hint, path=place.path)
+            return INVALID
+        found = mismatch(type, reference, references=type_of)
+        if found is None:
+            return reference
+        text = f"{place.label}: expected {found.expected}, got '{node.value}', which is {_many(FACTS[reference.path])}"
+        self.problems.report("R033", node.origin, text, hint=place.hint, path=place.path)
+        return INVALID
+
+    def _mismatch(self, found: Mismatch, node: Node, place: Place) -> None:
+        at, label = node, place.label
+        for key in found.path:
+            label += f".{key}"
+            if isinstance(at, ListNode) and isinstance(key, int):
+                at = at.items[key]
+            elif isinstance(at, MapNode) and str(key) in at.entries:
+                at = at.entries[str(key)].node
+        value = plain(at)
+        rule = _RULES[found.kind]
+        if isinstance(value, float) and not math.isfinite(value):
+            rule = "R018"
+        hint = _repair(found, at) or place.hint
+        text = f"{label}: expected {found.expected}, got {found.got}"
+        self.problems.report(rule, at.origin, text, hint=hint, path=place.path)
+
+
+def _many(type: Type) -> str:
+    """Put the type of a run-time value into words after "which is"."""
+    text = words(type)
+    return text if text.startswith(("number", "integer")) is False else f"a{'n' if text[0] == 'i' else ''} {text}"
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
+
+
+def _default_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain_words(item)}" for key, item in value.items()) + "}"
+    return plain_words(value)
+
+
+def _alternative(type: Type, node: Node) -> Type:
+    """Return the alternative of a union that a node is shaped like; the union where its shape does not decide."""
+    if type["kind"] != "union":
+        return type
+    if isinstance(node, Scalar):
+        value = literal(node.value)
+        plain_ones = [of for of in type["of"] if of["kind"] != "component"]
+        if not isinstance(value, str) or any(mismatch(of, value) is None for of in plain_ones):
+            return {**type, "of": plain_ones} if plain_ones else type
+        return next((of for of in type["of"] if of["kind"] == "component"), type)
+    wanted = (
+        ("record", "component", "mapping", "any") if isinstance(node, MapNode) else ("list", "tuple", "tensor", "any")
+    )
+    shaped = [of for of in type["of"] if of["kind"] in wanted]
+    if isinstance(node, ListNode):
+        fitting = [of for of in shaped if mismatch(of, plain(node)) is None]
+        return fitting[0] if fitting else shaped[0] if len(shaped) == 1 else type
+    return min(shaped, key=lambda of: wanted.index(of["kind"])) if shaped else type
+
+
+def _repair(found: Mismatch, node: Node) -> str:
+    """Return the hint for what people write from habit; "" where none is known."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return _no_null(found, node)
+    text = node.value
+    if node.quoted and not isinstance(resolve(text), str):
+        return f"write {text} without quotes"
+    if "true or false" in found.expected and text.lower() in _YES:
+        return f"write {_YES[text.lower()]}"
+    bare = text.replace("_", "")
+    for spelling in (bare, bare.lstrip("0") or "0"):
+        if ("number" in found.expected or "integer" in found.expected) and spelling != text:
+            if isinstance(resolve(spelling), (int, float)) and not isinstance(resolve(spelling), bool):
+                return f"write {spelling}"
+    near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
+    return did_you_mean(near)
+
+
+def _no_null(found: Mismatch, node: Node) -> str:
+    if _is_null(node):
+        return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
+    return ""
+
+
+__all__ = ["INVALID", "Checker", "Invalid", "Place", "choices"]
