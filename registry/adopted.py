@@ -14,7 +14,7 @@ MODELS.adopt_own("registry.models", base="torch.nn:Module")
 MODELS.rules.append(TorchvisionModels())
 
 DATASETS = Registry("dataset")
-DATASETS.adopt_own("registry.datasets", base="registry.contracts:ImageSource")
+DATASETS.adopt_own("registry.datasets", base="registry.contracts:ImageSource", marked_by="facts")
 
 TRANSFORMS = Registry("transform")
 TRANSFORMS.adopt_own("registry.transforms", base="albumentations:BasicTransform")

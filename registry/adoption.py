@@ -97,9 +97,9 @@ class Registry:
         """Adopt every public concrete subclass of `base` that the module `namespace` exports; see `Namespace`."""
         self.rules.append(Namespace(namespace, base, **options))
 
-    def adopt_own(self, package: str, base: str) -> None:
+    def adopt_own(self, package: str, base: str, marked_by: str = "") -> None:
         """Adopt what the modules of our own package or module define; see `Own`."""
-        self.rules.append(Own(package, base))
+        self.rules.append(Own(package, base, marked_by))
 
     def adopt_table(self, targets: Mapping[str, str], **options: Any) -> None:
         """Adopt by name what no rule describes; see `Table`."""
@@ -194,10 +194,12 @@ class Own:
     Attributes:
         package: module or package; missing means nothing is adopted.
         base: "module:Class", a base class or a Protocol.
+        marked_by: attribute that a component has and a base class of ours has not; "" where nothing tells them apart.
     """
 
     package: str
     base: str
+    marked_by: str = ""
 
     def find(self) -> Iterator[Found]:
         """Import the modules and yield their components in the order they are written."""
@@ -208,7 +210,11 @@ class Own:
             names = exported if exported is not None else [name for name in vars(module) if not name.startswith("_")]
             for name in names:
                 value = getattr(module, name)
-                if getattr(value, "__module__", "") == module.__name__ and fits(value, base, exported is not None):
+                if getattr(value, "__module__", "") != module.__name__ or not hasattr(
+                    value, self.marked_by or "__doc__"
+                ):
+                    continue
+                if fits(value, base, exported is not None):
                     change = getattr(value, "change", Change())
                     yield Found(name, f"{module.__name__}:{name}", value, change, own=True, package="")
 

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from registry import cache
 from registry.adoption import Registry as Registry
-from registry.adoption import duplicate
+from registry.adoption import duplicate, resolve
+from registry.contracts import DataFacts
+from registry.errors import RecipeError
 from registry.plugins import Plugin, find_plugins, load_target
 from registry.plugins import component as component
 from registry.slots import SLOTS
@@ -93,6 +95,17 @@ class Entry:
         """Return the names a recipe may set, in order."""
         return [one.name for one in self.parameters if one.role != "engine" and one.type["kind"] != "opaque"]
 
+    def data_facts(self) -> DataFacts:
+        """Return what a dataset's entry declares without being read."""
+        facts = self.facts
+        names, size = facts.get("class_names"), facts.get("image_size")
+        return DataFacts(
+            splits=facts.get("splits", {}),
+            class_names=None if names is None else tuple(names),
+            image_size=None if size is None else (size[0], size[1]),
+            channels=facts.get("channels"),
+        )
+
     def load(self) -> Callable[..., object]:
         """Import and return the class or function."""
         return load_target(self.target)
@@ -103,9 +116,11 @@ class Catalogue:
 
     Args:
         records: entries as JSON, ours first.
+        plugins: names of packages and paths of files from which import paths are accepted.
     """
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, records: Sequence[Mapping[str, Any]], plugins: Sequence[str] = ()) -> None:
+        self._plugins = plugins
         self._records: dict[str, dict[str, Mapping[str, Any]]] = {slot: {} for slot in SLOTS}
         self._entries: dict[tuple[str, str], Entry] = {}
         for record in records:
@@ -116,12 +131,31 @@ class Catalogue:
     def entry(self, slot: str, name: str) -> Entry:
         """Return an entry, a refused one too.
 
+        Args:
+            slot: where it is named.
+            name: a listed name; or an import path "package.module:Object" of an adopted component or a plug-in's,
+                "timm:NAME" or "torchmetrics:NAME".
+
         Raises:
             KeyError: the slot has no component of this name.
+            RecipeError: an import path is not allowed, cannot be imported or names nothing of the slot.
         """
         if (slot, name) not in self._entries:
-            self._entries[slot, name] = _entry(self._records[slot][name])
+            record = self._records[slot].get(name) or (self._imported(slot, name) if ":" in name else None)
+            if record is None:
+                raise KeyError(name)
+            self._entries[slot, name] = _entry(record)
         return self._entries[slot, name]
+
+    def _imported(self, slot: str, name: str) -> Mapping[str, Any]:
+        for record in self._records[slot].values():
+            if name in (record["target"], record["facts"].get("upstream")):
+                return record
+        if name.count(":") != 1 or name.startswith(":") or name.endswith(":"):
+            raise RecipeError(f"{name!r} is no import path", "an import path is written package.module:Object")
+        from registry.imported import imported
+
+        return imported(slot, name, self._plugins, base_slots())
 
     def names(self, slot: str, refused: bool = False) -> list[str]:
         """Return the names of a slot, ours first, else in order; with or without those a recipe cannot use."""
@@ -157,15 +191,19 @@ def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
     name = " ".join(plugin.name for plugin in found)
     sources = [source for plugin in found for source in plugin.sources]
     wanted = cache.key([*_PACKAGES, *(plugin.distribution for plugin in found if plugin.distribution)], sources)
-    return Catalogue(cache.kept(name, wanted, lambda: _make(found)))
+    return Catalogue(cache.kept(name, wanted, lambda: _make(found)), [plugin.name for plugin in found])
+
+
+def base_slots() -> dict[type, str]:
+    """Return base class -> slot, of the slots whose components may be nested in others; imports torch."""
+    return {resolve(base): slot for base, slot in _BASES.items()}
 
 
 def _make(plugins: Sequence[Plugin]) -> cache.Records:
     """Import everything and describe it; takes seconds."""
-    from registry.adoption import resolve
     from registry.signatures import described
 
-    slots = {resolve(base): slot for base, slot in _BASES.items()}
+    slots = base_slots()
     records = []
     for rules in SLOTS.values():
         registry: Registry = resolve(rules.registry)

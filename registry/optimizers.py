@@ -28,3 +28,4 @@ OPTIMIZERS.adopt(
         },
     ),
 )
+OPTIMIZERS.adopt_own("registry.muon", base="torch.optim:Optimizer")

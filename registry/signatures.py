@@ -186,8 +186,8 @@ def data_facts(facts: DataFacts) -> Record:
 
 
 def snake_case(name: str) -> str:
-    """Write a class name as metric keys are written: TopKAccuracy -> top_k_accuracy."""
-    letters = []
+    """Write a component's name as metric keys are written: TopKAccuracy -> top_k_accuracy; a prefix goes."""
+    letters, name = [], name.rpartition(":")[2]
     for index, letter in enumerate(name):
         starts = letter.isupper() and index > 0 and (name[index - 1].islower() or name[index + 1 : index + 2].islower())
         letters.append("_" + letter.lower() if starts else letter.lower())

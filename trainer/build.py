@@ -64,7 +64,7 @@ class _Builder:
             name: self._value(value, entry.parameter(name), supplied) for name, value in spec.arguments.items()
         }
         arguments = filled(entry, arguments, supplied)
-        with _explained(spec, entry, constructor), _warnings_of_arguments_raise():
+        with _explained(spec, entry, constructor), _warnings_raise(entry.target.startswith("albumentations:")):
             return constructor(**arguments)
 
     def _entry(self, spec: Spec) -> Entry:
@@ -188,16 +188,19 @@ def _signature(entry: Entry, constructor: Callable[..., object]) -> str:
 
 
 @contextmanager
-def _warnings_of_arguments_raise() -> Iterator[None]:
-    """Make an error of a warning that Albumentations gives about arguments, which it would then ignore."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+def _warnings_raise(strict: bool) -> Iterator[None]:
+    """Make errors of the warnings by which Albumentations says that it ignores or changes an argument.
+
+    Args:
+        strict: do so; else nothing is changed.
+    """
+    if not strict:
         yield
-    for warning in caught:
-        if "albumentations" in warning.filename and issubclass(warning.category, UserWarning):
-            raise ValueError(str(warning.message))
-    for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*is a special(ized)? case of", UserWarning)
+        yield
 
 
 def _positioned(spec: Spec, message: str, hint: str = "") -> RecipeError:

@@ -1,0 +1,125 @@
+"""Components named by where they are: `timm:NAME`, `torchmetrics:NAME` and `package.module:Object`.
+
+Owns which of them a recipe may name and how they are described. Only what `plugins` lists is ever imported for a name;
+nothing is called here, and an object that is not of its slot's base is refused.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.adoption import Change, Found
+from registry.annotations import Slots
+from registry.errors import RecipeError
+from registry.plugins import check_base, import_plugin
+from registry.signatures import described
+from registry.slots import SLOTS
+
+_NO_VALUE = ("ConfusionMatrix", "ROC", "PrecisionRecallCurve")  # they return tables and curves
+
+
+def imported(slot: str, name: str, plugins: Sequence[str], slots: Slots) -> dict[str, Any]:
+    """Describe a component that is named with a colon, as the catalogue's record of it.
+
+    Args:
+        slot: where the recipe names it.
+        name: as written.
+        plugins: names of packages and paths of files that the recipe lists.
+        slots: base class -> slot, for nested components.
+
+    Raises:
+        RecipeError: it is not allowed, cannot be imported, does not exist or is not of the slot's base.
+    """
+    where, _, names = name.partition(":")
+    if where in _EXTRAS:
+        wanted, describe = _EXTRAS[where]
+        if slot == wanted:
+            return describe(names, slots) | {"name": name}
+    module = _module(where, plugins)
+    if module is None:
+        raise RecipeError(
+            f"{name!r} is neither an adopted component nor from a package or file listed under `plugins`",
+            "an import path names a component of a plug-in: package.module:Object",
+        )
+    value: object = import_plugin(module)
+    for part in names.split("."):
+        if part.startswith("_") or not hasattr(value, part):
+            raise RecipeError(f"{where} has no {names!r}", "an import path is written package.module:Object")
+        value = getattr(value, part)
+    check_base(slot, name, value)
+    found = Found(name, f"{module}:{names}", value, getattr(value, "change", Change()), own=False, package="")  # type: ignore[arg-type]
+    return described(found, SLOTS[slot], slots)
+
+
+def _module(where: str, plugins: Sequence[str]) -> str | None:
+    """Return what to import for the part before the colon; None where no plug-in allows it."""
+    for plugin in plugins:
+        if plugin.endswith(".py"):
+            if where == Path(plugin).stem:
+                return plugin
+        elif where == plugin or where.startswith(f"{plugin}."):
+            return where
+    return None
+
+
+def _timm(name: str, slots: Slots) -> dict[str, Any]:
+    timm = _extra("timm", f"timm:{name}")
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:2]
+        raise RecipeError(f"timm has no model {name!r}", f"did you mean {' or '.join(close)}?" if close else "")
+    from registry.models.timm import build
+
+    target = f"registry.models.timm:{name}"
+    change = Change(engine={"name": "the part after the colon says it"}, facts={"upstream": f"timm:{name}"})
+    found = Found(name, target, build, change, own=False, package="timm")
+    record = described(found, SLOTS["model"], slots)
+    record["parameters"] = [one for one in record["parameters"] if one["name"] != "name"]
+    return record
+
+
+def _torchmetrics(name: str, slots: Slots) -> dict[str, Any]:
+    _extra("torchmetrics", f"torchmetrics:{name}")
+    from registry.adoption import resolve
+
+    cls = getattr(resolve("torchmetrics:classification"), name, None)
+    metric = resolve("torchmetrics:Metric")
+    if not isinstance(cls, type) or not issubclass(cls, metric) or name.startswith(("Binary", "Multilabel")):
+        raise RecipeError(f"torchmetrics has no multiclass metric {name!r}", "its names are those of MulticlassF1Score")
+    record = described(
+        Found(
+            name,
+            f"registry.torchmetrics:{name}",
+            cls,
+            Change(
+                refused="it has no single value" if any(part in name for part in _NO_VALUE) else "",
+                engine=dict.fromkeys(("num_labels", "threshold", "multidim_average"), "targets are class indices"),
+                facts={"mode": "min" if getattr(cls, "higher_is_better", True) is False else "max"},
+            ),
+            own=False,
+            package="torchmetrics",
+        ),
+        SLOTS["metric"],
+        slots,
+    )
+    for parameter in record["parameters"]:
+        if parameter["name"] == "task":  # the generic classes ask for it, and here it can only be one
+            parameter.update(role="engine", reason="targets are class indices", type={"kind": "text"})
+    return record
+
+
+def _extra(package: str, name: str) -> Any:
+    if importlib.util.find_spec(package) is None:
+        raise RecipeError(f"{name} needs the package {package}", f'install it: pip install "recipe-trainer[{package}]"')
+    try:
+        return importlib.import_module(package)
+    except Exception as error:
+        raise RecipeError(f"{name}: {package} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+_EXTRAS: Mapping[str, tuple[str, Callable[[str, Slots], dict[str, Any]]]] = {
+    "timm": ("model", _timm),
+    "torchmetrics": ("metric", _torchmetrics),
+}

@@ -1,0 +1,76 @@
+"""Metrics of torchmetrics, which the extra of that name installs: `torchmetrics:NAME` in a recipe.
+
+Owns the adapter to our `Metric` contract. Every multiclass metric of `torchmetrics.classification` is an attribute of
+this module. Importing it imports no torchmetrics.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from registry.contracts import Plain
+
+
+def __getattr__(name: str) -> Callable[..., TorchMetric]:
+    if name.startswith("_") or not hasattr(importlib.import_module("torchmetrics.classification"), name):
+        raise AttributeError(name)
+    return functools.partial(TorchMetric, name)
+
+
+class TorchMetric:
+    """A metric of torchmetrics behind our contract.
+
+    Args:
+        name: of the class in `torchmetrics.classification`.
+        arguments: for its constructor.
+    """
+
+    mode: Literal["min", "max"]
+
+    def __init__(self, name: str, **arguments: object) -> None:
+        cls = getattr(importlib.import_module("torchmetrics.classification"), name)
+        self._name = name
+        self._metric: Any = cls(**arguments)
+        self.mode = "min" if self._metric.higher_is_better is False else "max"
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._metric.reset()
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Take in logits (N, C) and class indices (N,)."""
+        if self._metric.device != logits.device:
+            self._metric.to(logits.device)
+        self._metric.update(logits.float(), targets)
+
+    def compute(self) -> Tensor:
+        """Return the value, a scalar.
+
+        Raises:
+            RecipeError: the metric has more than one value, one per class.
+        """
+        value: Tensor = self._metric.compute()
+        if value.numel() != 1:
+            raise RecipeError(
+                f"the metric torchmetrics:{self._name} has {value.numel()} values, and a column takes one",
+                "set `average: macro`, `micro` or `weighted`",
+            )
+        return value.reshape(())
+
+    def state(self) -> dict[str, Plain]:
+        """Return the metric's state."""
+        return {"state": dict(self._metric.metric_state), "updates": self._metric.update_count}
+
+    def load(self, state: Mapping[str, Plain]) -> None:
+        """Continue from `state`."""
+        for name, value in state["state"].items():
+            setattr(self._metric, name, value)
+        self._metric._update_count = state["updates"]
