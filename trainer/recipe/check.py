@@ -15,10 +15,10 @@ from registry.grammar import Mismatch, Type, choices, mismatch, plain_words, wor
 from registry.suggest import nearest
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import Collector, did_you_mean, listed
-from trainer.recipe.recipe import Origin, Reference, Spec
+from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.references import FACTS, is_reference, literal, type_of
 from trainer.recipe.scalars import resolve
-from trainer.recipe.sections import default, node_of, section_class
+from trainer.recipe.sections import node_of, section_class
 
 
 class Invalid:

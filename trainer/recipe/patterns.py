@@ -1,0 +1,92 @@
+"""Patterns against a model: which parameters or modules a recipe means.
+
+The grammar of names is `registry.patterns`; here a pattern also covers everything inside a module it matches, and the
+kinds @bias, @norm, @embedding and @head are told by the modules. Imports no torch: modules are looked at, not built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from registry.patterns import matches, plain_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_NORM = re.compile(r"\w*Norm(\dd)?|_NormBase")
+_EMBEDDING = re.compile(r"\w*Embedding(Bag)?")
+
+
+def select(patterns: Sequence[str], model: nn.Module) -> list[str]:
+    """Return the names of the parameters that any of `patterns` means, in the model's order.
+
+    Args:
+        patterns: "layer1", "**.bias", "@norm", ...
+        model: named_parameters() and named_modules() are asked.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    taken = {name for pattern in patterns for name in _meant(pattern, names, model)}
+    return [name for name in names if name in taken]
+
+
+def unmatched(patterns: Iterable[str], model: nn.Module) -> list[str]:
+    """Return the patterns that mean no parameter of `model`."""
+    names = [name for name, _ in model.named_parameters()]
+    return [pattern for pattern in patterns if not any(_meant(pattern, names, model))]
+
+
+def match_modules(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the module names that any of `patterns` matches, in the order of `names`; kinds match none."""
+    wanted = [pattern for pattern in patterns if not pattern.startswith("@")]
+    return [name for name in names if any(matches(pattern, name) for pattern in wanted)]
+
+
+def _meant(pattern: str, names: Sequence[str], model: nn.Module) -> Iterator[str]:
+    if pattern in KINDS:
+        kind = KINDS[pattern]
+        yield from kind(names, model)
+    elif not pattern.startswith("@"):
+        yield from (name for name in names if any(matches(pattern, part) for part in _prefixes(plain_name(name))))
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """Yield a parameter's name and those of the modules it lies in: a.b.weight, a.b, a."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _biases(names: Sequence[str], _: nn.Module) -> list[str]:
+    return [name for name in names if name.rpartition(".")[2] == "bias"]
+
+
+def _of_kind(kind: re.Pattern[str]) -> Callable[[Sequence[str], nn.Module], list[str]]:
+    def found(names: Sequence[str], model: nn.Module) -> list[str]:
+        owners = {
+            name
+            for name, module in model.named_modules()
+            if any(kind.fullmatch(c.__name__) for c in type(module).__mro__)
+        }
+        return [name for name in names if name.rpartition(".")[0] in owners]
+
+    return found
+
+
+def _head(names: Sequence[str], model: nn.Module) -> list[str]:
+    """Return the parameters of the last layer with a weight matrix or kernel: the one that makes the logits."""
+    shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}
+    weights = [name for name in names if name.rpartition(".")[2] == "weight" and shapes[name] >= 2]
+    if not weights:
+        return []
+    layer = weights[-1].rpartition(".")[0]
+    return [name for name in names if name.rpartition(".")[0] == layer]
+
+
+KINDS: dict[str, Callable[[Sequence[str], nn.Module], list[str]]] = {
+    "@bias": _biases,
+    "@norm": _of_kind(_NORM),
+    "@embedding": _of_kind(_EMBEDDING),
+    "@head": _head,
+}
