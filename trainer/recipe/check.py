@@ -1,7 +1,7 @@
 """Nodes against types: every value of a recipe is looked at once, and everything wrong with it is reported.
 
-Owns the walk over sections and plain values, and the words of its messages. Components are looked at by `components.py`;
-what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue, never from here.
+Owns the walk over sections and plain values, and the words of its messages. Components are looked at by
+`components.py`, what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue, never from here.
 """
 
 from __future__ import annotations
@@ -242,11 +242,13 @@ def _repair(found: Mismatch, node: Node) -> str:
         return f"write {text} without quotes"
     if "true or false" in found.expected and text.lower() in _YES:
         return f"write {_YES[text.lower()]}"
-    bare = text.replace("_", "")
-    for spelling in (bare, bare.lstrip("0") or "0"):
-        if ("number" in found.expected or "integer" in found.expected) and spelling != text:
-            if isinstance(resolve(spelling), (int, float)) and not isinstance(resolve(spelling), bool):
+    if "number" in found.expected or "integer" in found.expected:
+        bare = text.replace("_", "")
+        for spelling in (bare, bare.lstrip("0") or "0"):
+            if spelling != text and isinstance(resolve(spelling), (int, float)):
                 return f"write {spelling}"
+    if found.expected.startswith("list"):
+        return f"write [{text}]"
     near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
     return did_you_mean(near)
 

@@ -1,7 +1,7 @@
 """The way in: a recipe file and overrides become a checked `Recipe`, or a list of everything that is wrong.
 
-Owns the order of the first tier: text, composition, references, sections and components, what they say together. Imports
-no torch. The other tiers stand in `tier2.py` (what must be built) and `tier3.py` (what only the data can tell).
+Owns the order of the first tier: text, composition, references, sections and components, what they say together.
+Imports no torch. The other tiers stand in `tier2.py` (what must be built) and `tier3.py` (what only the data can tell).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _unsafe(name: str) -> str:
     return "Windows keeps it for a device" if _RESERVED.fullmatch(name) else ""
 
 
-# -------------------------------------------------------------------------------------------------------------- plug-ins
+# ------------------------------------------------------------------------------------------------------------ plug-ins
 def _catalogue(root: MapNode, problems: Collector) -> tuple[Catalogue, tuple[str, ...], bool]:
     """Return the catalogue with the recipe's plug-ins, their names, and whether all of them could be had."""
     named = _plugins(root.get("plugins"))

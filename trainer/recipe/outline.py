@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Union
 
 _COLUMN = 44  # remarks begin here where the line is short enough
 
@@ -36,7 +35,7 @@ class Items:
     items: tuple[str | tuple[Line, ...], ...]
 
 
-Value = Union[str, tuple[Line, ...], Items]
+Value = str | tuple[Line, ...] | Items
 
 
 def render(lines: tuple[Line, ...]) -> str:

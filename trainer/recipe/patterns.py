@@ -63,12 +63,11 @@ def _biases(names: Sequence[str], _: nn.Module) -> list[str]:
 
 
 def _of_kind(kind: re.Pattern[str]) -> Callable[[Sequence[str], nn.Module], list[str]]:
+    def is_kind(module: nn.Module) -> bool:
+        return any(kind.fullmatch(cls.__name__) for cls in type(module).__mro__)
+
     def found(names: Sequence[str], model: nn.Module) -> list[str]:
-        owners = {
-            name
-            for name, module in model.named_modules()
-            if any(kind.fullmatch(c.__name__) for c in type(module).__mro__)
-        }
+        owners = {name for name, module in model.named_modules() if is_kind(module)}
         return [name for name in names if name.rpartition(".")[0] in owners]
 
     return found

@@ -18,25 +18,10 @@ from trainer.recipe.references import bind
 from trainer.recipe.scalars import spelling
 
 _HIDDEN = ("seeds", "description", "plugins", "expect", "scheduler", "lr_finder")  # left out where they are not set
-_ORDER = [
-    "version",
-    "name",
-    "description",
-    "seed",
-    "seeds",
-    "plugins",
-    "data",
-    "model",
-    "loss",
-    "regularizers",
-    "optimizer",
-    "scheduler",
-    "lr_finder",
-    "train",
-    "callbacks",
-    "report",
-    "expect",
-]
+_ORDER = (
+    *("version", "name", "description", "seed", "seeds", "plugins", "data", "model", "loss", "regularizers"),
+    *("optimizer", "scheduler", "lr_finder", "train", "callbacks", "report", "expect"),
+)
 _FACT_OF = {  # what the engine supplies -> the run-time value that tells it
     "num_classes": "data.num_classes",
     "image_size": "data.image_size",
@@ -81,7 +66,7 @@ def show_text(loaded: Loaded, origin: bool = False) -> str:
     rows = []
     for path, value in flat(recipe).items():
         place = _origin(recipe, path)
-        rows.append((f"{path}: {_flow(value)}", f"{place.file}:{place.line}" if place else "default"))
+        rows.append((f"{path}: {_flow(value, escaped=True)}", f"{place.file}:{place.line}" if place else "default"))
     width = min(60, max((len(text) for text, _ in rows), default=0))
     return notes + "".join(f"{text:<{width}}  # {place}\n" for text, place in rows)
 
@@ -91,14 +76,17 @@ def diff_text(first: Recipe, second: Recipe) -> str:
     one, other = flat(first), flat(second)
     lines = []
     for path in [*one, *(path for path in other if path not in one)]:
-        left, right = (_flow(values[path]) if path in values else "(not set)" for values in (one, other))
+        left, right = (_flow(v[path], escaped=True) if path in v else "(not set)" for v in (one, other))
         if left != right:
             lines.append(f"{path}: {left} -> {right}")
     return "\n".join(lines)
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
-    """Return every value of a recipe by dotted path, defaults of sections included; lists of numbers stay whole."""
+    """Return every value of a recipe by dotted path, defaults of sections included; lists of numbers stay whole.
+
+    A run-time reference is its text, "$data.mean"; text that begins with a dollar sign keeps its escape, "$$".
+    """
     found: dict[str, Any] = {}
     for name in _ORDER:
         value = getattr(recipe, name)
@@ -133,7 +121,7 @@ def _plain(value: Any) -> Any:
         return f"${value.path}"
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value
+    return f"${value}" if isinstance(value, str) and value.startswith("$") else value
 
 
 def _spec_fields(spec: Spec) -> dict[str, Any]:
@@ -161,9 +149,8 @@ class _Resolved:
             if name == "seed" and self.recipe.seeds is not None:
                 continue
             if name == "lr_finder" and isinstance(value, LRFinder) and self._lr_is_found():
-                found.append(
-                    Line("lr_finder", f"it found {spelling(self.lr)}, now written where it was used", active=False)
-                )
+                said = f"it found {spelling(self.lr)}, now written where it was used"
+                found.append(Line("lr_finder", said, active=False))
             elif value or name not in _HIDDEN:
                 found.append(Line(name, self._value(value, name), self._mark(name, value)))
         return tuple(found)
@@ -237,7 +224,9 @@ class _Resolved:
                 value = _flow(self.facts[fact]) if fact in self.facts else parameter.reason
                 lines.append(Line(parameter.name, value, "supplied", active=False))
             elif not parameter.required:
-                value = _flow(parameter.default) if parameter.default_plain else str(parameter.default)
+                value = (
+                    _flow(parameter.default) if parameter.default_plain else " ".join(str(parameter.default).split())
+                )
                 lines.append(Line(parameter.name, value, "default", active=False))
         return lines
 
@@ -248,14 +237,20 @@ def _rounded(value: object) -> object:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def _flow(value: Any) -> str:
-    """Return a plain value in flow style; text that would read as a reference is escaped."""
+def _flow(value: Any, escaped: bool = False) -> str:
+    """Return a plain value in flow style.
+
+    Args:
+        value: nested plain values and references.
+        escaped: whether text that begins with a dollar sign already has its escape, as `flat` gives it.
+    """
     if isinstance(value, Reference):
         return f"${value.path}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(_flow(item, escaped) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{spelling(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and value.startswith("$"):
+        pairs = (f"{spelling(str(key))}: {_flow(item, escaped)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, str) and value.startswith("$") and not escaped:
         return spelling(f"${value}")
-    return spelling(value) if isinstance(value, (bool, int, float, str, type(None))) else spelling(str(value))
+    return spelling(value) if value is None or isinstance(value, (bool, int, float, str)) else spelling(str(value))
