@@ -58,7 +58,7 @@ class PerClass(ReportPart):
         if len(names) > _MOST_ROWS:
             order = np.argsort(np.nan_to_num(found.f1, nan=2.0), kind="stable")[:_MOST_ROWS]
             caption += f": the {_MOST_ROWS} of {len(names)} classes with the lowest F1"
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 names[i],
                 _percent(found.precision[i]),

@@ -34,7 +34,7 @@ class GradCAM(ReportPart):
     Args:
         layers: names or patterns of the strips' layers; omitted: the last layer of each map size, the deepest four.
         select: `misclassified` takes the most confident mistakes, filled up with the least confident correct images;
-            `correct` the most confident right answers; `confident` and `uncertain` the most and least confident answers.
+            `correct` the most confident right answers; `confident`, `uncertain` the most and least confident answers.
         count: images explained.
         target: whose evidence the gallery shows: the `predicted` class, the `true` class, or a class by its name.
         method: how maps follow from activations and gradients.
@@ -281,8 +281,8 @@ def _which_mistakes(all_wrong: int, shown: int, filled: int, split: str) -> str:
 
 def _how_to_read(part: GradCAM, panel: _Panel) -> str:
     return (
-        f"Warm colours are evidence for the class named; places without evidence keep the photo. Each map is scaled by "
-        f"its own maximum, so compare the maxima printed below the pictures. Layers: "
+        "Warm colours are evidence for the class named; places without evidence keep the photo. Each map is scaled by "
+        "its own maximum, so compare the maxima printed below the pictures. Layers: "
         + ", ".join(f"`{name}` {h}x{w}" for name, (h, w) in panel.sizes.items())
         + f"; the gallery shows `{panel.default}`."
         + (" EigenCAM explains no class in particular." if part.method == "EigenCAM" else "")
@@ -290,8 +290,9 @@ def _how_to_read(part: GradCAM, panel: _Panel) -> str:
 
 
 def _score_words(score: HeatScore, layer: str) -> str:
+    silent = f"; {score.silent} maps had no positive evidence" if score.silent else ""
     return (
-        f"On {score.images} correctly classified images with known object masks, `{layer}` puts **{score.ratio:.2f} times** "
-        f"the heat of a uniform map on the object, and the hottest point lies on it in **{100 * score.pointing:.1f} %**"
-        + (f"; {score.silent} maps had no positive evidence." if score.silent else ".")
+        f"On {score.images} correctly classified images with known object masks, `{layer}` puts "
+        f"**{score.ratio:.2f} times** the heat of a uniform map on the object, and the hottest point lies on it in "
+        f"**{100 * score.pointing:.1f} %**{silent}."
     )

@@ -87,10 +87,12 @@ class Tile:
     empty: bool = False
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Tile]]], title: str = "", subtitle: str = "") -> np.ndarray:
-    """Return rows of tiles under a title, each row under words of its own, as one picture."""
+def sheet(
+    rows: Sequence[tuple[str, Sequence[Tile]]], title: str = "", subtitle: str = "", side: int = TILE
+) -> np.ndarray:
+    """Return rows of tiles, `side` px apart, under a title, each row under words of its own, as one picture."""
     columns = max((len(tiles) for _, tiles in rows), default=1)
-    width = max([columns * (TILE + _GAP) + _GAP, _width(title, 17, True) + 2 * _GAP, _width(subtitle, 12) + 2 * _GAP])
+    width = max([columns * (side + _GAP) + _GAP, _width(title, 17, True) + 2 * _GAP, _width(subtitle, 12) + 2 * _GAP])
     head = (_GAP + 24 if title else _GAP) + (18 if subtitle else 0)
     heights = [_row_height(words, tiles) for words, tiles in rows]
     canvas = Image.new("RGB", (width, head + sum(heights) + _GAP), _PAPER)
@@ -101,7 +103,7 @@ def sheet(rows: Sequence[tuple[str, Sequence[Tile]]], title: str = "", subtitle:
         draw.text((_GAP, _GAP + 25), subtitle, _SOFT, font=_font(12))
     y = head
     for (words, tiles), height in zip(rows, heights, strict=True):
-        _draw_row(canvas, draw, y, words, tiles)
+        _draw_row(canvas, draw, (y, side), words, tiles)
         y += height
     return np.asarray(canvas)
 
@@ -118,19 +120,22 @@ def _row_height(words: str, tiles: Sequence[Tile]) -> int:
     return (24 if words else 0) + picture + 15 * lines + _GAP + 4
 
 
-def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, y: int, words: str, tiles: Sequence[Tile]) -> None:
+def _draw_row(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], words: str, tiles: Sequence[Tile]
+) -> None:
+    y, side = place
     if words:
         draw.text((_GAP, y + 5), words, _INK, font=_font(13, True))
         y += 24
     tallest = max((tile.image.shape[0] for tile in tiles), default=0)
     for column, tile in enumerate(tiles):
-        x = _GAP + column * (TILE + _GAP)
+        x = _GAP + column * (side + _GAP)
         picture = Image.fromarray(tile.image)
         canvas.paste(
             Image.blend(picture, Image.new("RGB", picture.size, _PAPER), 0.55) if tile.empty else picture, (x, y)
         )
         for row, line in enumerate(tile.lines):
-            size = _fitting(line, 12 if row == 0 else 11)
+            size = _fitting(line, 12 if row == 0 else 11, side)
             fill = _ALARM if tile.empty and row else _INK if row == 0 else _SOFT
             draw.text((x, y + tallest + 3 + 15 * row), line, fill, font=_font(size))
 
@@ -148,6 +153,6 @@ def _width(words: str, size: int, bold: bool = False) -> int:
     return round(_font(size, bold).getlength(words)) if words else 0
 
 
-def _fitting(words: str, size: int) -> int:
-    """Return the greatest size, from `size` down to 8, at which `words` fit under a tile."""
-    return next((s for s in range(size, 8, -1) if _width(words, s) <= TILE), 8)
+def _fitting(words: str, size: int, room: int) -> int:
+    """Return the greatest size, from `size` down to 8, at which `words` are no wider than `room` px."""
+    return next((s for s in range(size, 8, -1) if _width(words, s) <= room), 8)

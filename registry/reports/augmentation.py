@@ -1,0 +1,48 @@
+"""The part that shows what augmentation makes of the training images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section
+from registry.markers import Bounds
+from registry.reports.pictures import Tile, enlarged, sheet, write_png
+
+__all__ = ["AugmentationSheet"]
+
+_SIDE = 96  # px
+
+
+class AugmentationSheet(ReportPart):
+    """Training images before augmentation and after several draws of it.
+
+    Args:
+        images: rows of the sheet.
+        draws: augmented versions of each image.
+    """
+
+    def __init__(self, images: Annotated[int, Bounds(min=1)] = 6, draws: Annotated[int, Bounds(min=1)] = 8) -> None:
+        self.images = images
+        self.draws = draws
+
+    def render(self, evidence: Evidence) -> Section:
+        """Write figures/augmentation.png and return it."""
+        title, key = "Augmentation", "augmentation"
+        before = evidence.train_samples[: self.images]
+        if not len(before):
+            return Section(title, (Paragraph("There are no training images to show.", "note"),), key)
+        after = [evidence.augmented(k)[: self.images] for k in range(self.draws)]
+        rows = []
+        for i, image in enumerate(before):
+            tiles = [Tile(enlarged(image, _SIDE), ("before",) if i == 0 else ())]
+            tiles += [
+                Tile(enlarged(draw[i], _SIDE), (f"draw {k}",) if i == 0 else ()) for k, draw in enumerate(after, 1)
+            ]
+            rows.append(("", tiles))
+        picture = sheet(rows, side=_SIDE)
+        path = "figures/augmentation.png"
+        write_png(evidence.folder / path, picture)
+        evidence.recorder.image("augmentation", picture)
+        alt = f"{len(before)} training images, each before augmentation and after {self.draws} draws."
+        caption = f"Training images as stored, and after {self.draws} draws of the recipe's augmentation."
+        return Section(title, (Figure(path, alt, caption, width=picture.shape[1]),), key)

@@ -1,0 +1,170 @@
+"""What the page opens with: how good, by what evidence, at what cost, and what to beware of.
+
+Reads the evidence and puts it in words; renders nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.contracts import Evidence
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the answer.
+
+    Attributes:
+        label: what it is.
+        value: the number, as text.
+        note: the evidence for it.
+    """
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The top of the page.
+
+    Attributes:
+        description: the recipe's own sentence; "" where it has none.
+        tiles: numbers, the most important first.
+        verdict: one paragraph.
+        warnings: what to beware of, one sentence each.
+    """
+
+    description: str
+    tiles: tuple[Tile, ...]
+    verdict: str
+    warnings: tuple[str, ...]
+
+
+def answer_of(evidence: Evidence) -> Answer:
+    """Return the answer that `evidence` allows."""
+    tiles = [*_quality(evidence), *_learning_rate(evidence), *_cost(evidence)]
+    return Answer(evidence.description, tuple(tiles), _verdict(evidence), tuple(evidence.warnings))
+
+
+def best_metric(resolved: Mapping[str, Any]) -> str:
+    """Return the key of the metric that chose the best epoch."""
+    return str(_at(resolved, "train", "best", "metric") or "val/accuracy")
+
+
+def said(key: str, value: float) -> str:
+    """Return a metric's value as a person says it: accuracies in per cent."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{100 * value:.2f} %" if "accuracy" in key else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _quality(evidence: Evidence) -> list[Tile]:
+    if evidence.best is None or not evidence.history:
+        return [Tile("Result", "none", "no epoch was finished")]
+    key = best_metric(evidence.resolved)
+    word, last = key.removeprefix("val/").removeprefix("train/"), evidence.history[-1]
+    tiles = []
+    if (
+        evidence.predictions is not None
+        and evidence.split != evidence.selected_on
+        and word in evidence.predictions.metrics
+    ):
+        value = evidence.predictions.metrics[word]
+        tiles.append(Tile(f"{evidence.split} {word}", said(key, value), "held out: played no part in any choice"))
+    if key in evidence.best:
+        note = f"epoch {evidence.best['epoch']:g} of {len(evidence.history)}, chosen on {evidence.selected_on}"
+        tiles.append(Tile(f"Best {word}", said(key, evidence.best[key]), note))
+    if key in last:
+        tiles.append(
+            Tile(f"Final {word}", said(key, last[key]), f"after epoch {last['epoch']:g}, on {evidence.selected_on}")
+        )
+    return tiles
+
+
+def _learning_rate(evidence: Evidence) -> list[Tile]:
+    finding = evidence.finding
+    if finding is None:
+        lr = _at(evidence.resolved, "optimizer", "lr")
+        return [Tile("Learning rate", f"{lr:.4g}", "given by the recipe")] if isinstance(lr, (int, float)) else []
+    if finding.lr is None:
+        return [Tile("Learning rate", "not found", "the sweep was inconclusive")]
+    note = "found" if finding.status == "found" else "assumed"
+    return [Tile("Learning rate", f"{finding.lr:.4g}", f"{note} by the rule {finding.pick}")]
+
+
+def _cost(evidence: Evidence) -> list[Tile]:
+    seconds = sum(row.get("seconds", 0.0) for row in evidence.history)
+    tiles = [Tile("Training time", duration(seconds), hardware(evidence.environment))] if seconds else []
+    return [*tiles, Tile("Parameters", f"{evidence.parameters:,}", "trained")]
+
+
+def hardware(environment: Mapping[str, Any]) -> str:
+    """Return the device in a few words, from whatever `environment` calls it; "" where it does not say."""
+    flat = dict(_leaves(environment))
+    for word in ("gpu", "device_name", "device", "cpu", "processor"):
+        for key, value in flat.items():
+            if key.split(".")[-1] == word and isinstance(value, str) and value:
+                return value
+    return ""
+
+
+def _verdict(evidence: Evidence) -> str:
+    model = _name(evidence.resolved.get("model"))
+    data = _name(_at(evidence.resolved, "data", "dataset"))
+    if evidence.best is None or not evidence.history:
+        return f"The run of **{model}** on **{data}** ended before its first epoch; there is nothing to judge."
+    key = best_metric(evidence.resolved)
+    word = key.removeprefix("val/").removeprefix("train/")
+    epochs = len(evidence.history)
+    text = f"**{model}** was trained on **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
+    if key in evidence.best:
+        text += f"Its best {word} on {evidence.selected_on} is **{said(key, evidence.best[key])}**, at epoch {evidence.best['epoch']:g}"
+        text += f"; the last epoch has {said(key, evidence.history[-1].get(key, math.nan))}. "
+    if (
+        evidence.predictions is not None
+        and evidence.split != evidence.selected_on
+        and word in evidence.predictions.metrics
+    ):
+        value = evidence.predictions.metrics[word]
+        text += (
+            f"On {evidence.split}, which took no part in any choice, the best weights reach **{said(key, value)}**. "
+        )
+    if evidence.warnings:
+        count = len(evidence.warnings)
+        text += f"Read the {count} warning{'s' * (count > 1)} below before you rely on it."
+    return text.strip()
+
+
+def _name(component: object) -> str:
+    return str(component.get("type", "a model")) if isinstance(component, Mapping) else str(component or "a model")
+
+
+def _at(values: Mapping[str, Any], *path: str) -> Any:
+    here: Any = values
+    for key in path:
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return here
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return (dotted key, value) of everything that is no mapping."""
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        found.extend(_leaves(value, f"{path}.") if isinstance(value, Mapping) else [(path, value)])
+    return found

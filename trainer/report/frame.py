@@ -1,0 +1,114 @@
+"""The sections every page has, whatever the recipe's `report:` names: recipe, model, epochs, environment, how to repeat.
+
+Knows the evidence; parts and rendering are elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from registry.contracts import Block, Code, Evidence, Paragraph, Section, Table
+from trainer.report.model_summary import model_section
+
+__all__ = ["environment_section", "epochs_section", "model_section", "recipe_section"]
+
+_PERCENT = ("accuracy", "error")
+
+
+def recipe_section(evidence: Evidence) -> Section:
+    """Return the recipe as a table of settings and as text to copy."""
+    rows = tuple(_settings(evidence.resolved))
+    blocks: list[Block] = [Table("Settings, defaults included", ("setting", "value"), rows)] if rows else []
+    blocks.append(Code(evidence.recipe, "yaml"))
+    return Section("Recipe", tuple(blocks), "recipe")
+
+
+def epochs_section(evidence: Evidence) -> Section:
+    """Return one row per epoch, as in metrics.jsonl."""
+    rows = evidence.history
+    if not rows:
+        return Section("Epochs", (Paragraph("No epoch was finished.", "note"),), "epochs")
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    best = None if evidence.best is None else evidence.best.get("epoch")
+    cells = tuple(tuple(_cell(key, row.get(key), best) for key in keys) for row in rows)
+    caption = "One row per epoch; the best epoch is bold" if best is not None else "One row per epoch"
+    headers = tuple(f"{key} (%)" if _is_percent(key) else f"{key} (s)" if key == "seconds" else key for key in keys)
+    return Section("Epochs", (Table(caption, headers, cells, "r" * len(keys)),), "epochs")
+
+
+def environment_section(evidence: Evidence) -> Section:
+    """Return versions and hardware, and the commands that repeat the run."""
+    rows = tuple((key, value) for key, value in _flat(evidence.environment) if value)
+    blocks: list[Block] = [Table("Environment", ("", ""), rows)] if rows else []
+    blocks.append(Paragraph("To repeat this run, look at it, or use its model:"))
+    run = shlex.quote(str(evidence.folder))
+    commands = [
+        f"python -m trainer {run}/recipe.yaml" + _overrides(evidence.environment),
+        f"python -m trainer evaluate {run}",
+        f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}",
+    ]
+    blocks.append(Code("\n".join(commands), "sh"))
+    return Section("Environment and how to repeat this", tuple(blocks), "environment")
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return (dotted setting, value in words) of a resolved recipe; a component is one row, a list one row per item."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and "type" not in value:
+            rows.extend(_settings(value, f"{path}."))
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            rows.extend((f"{path} {number}", _words(item)) for number, item in enumerate(value, start=1))
+        else:
+            rows.append((path, _words(value)))
+    return rows
+
+
+def _words(value: Any) -> str:
+    """Return a setting's value as text; a component as its type and arguments."""
+    if isinstance(value, Mapping):
+        rest = ", ".join(f"{key} {_words(item)}" for key, item in value.items() if key != "type")
+        name = str(value.get("type", ""))
+        return f"**{name}**" + (f" {rest}" if rest else "") if name else rest
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_words(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_percent(key: str) -> bool:
+    return any(word in key for word in _PERCENT)
+
+
+def _cell(key: str, value: float | None, best: float | None) -> str:
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    if key == "epoch":
+        return f"**{value:g}**" if value == best else f"{value:g}"
+    if _is_percent(key):
+        return f"{100 * value:.2f}"
+    return f"{value:.1f}" if key == "seconds" else f"{value:.4g}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows.extend(_flat(value, f"{prefix}{key}."))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            rows.append((f"{prefix}{key}", " ".join(map(str, value))))
+        else:
+            rows.append((f"{prefix}{key}", "" if value is None else str(value)))
+    return rows
+
+
+def _overrides(environment: Mapping[str, Any]) -> str:
+    given = environment.get("overrides") or ()
+    return "".join(f" {shlex.quote(str(item))}" for item in given) if isinstance(given, (list, tuple)) else ""

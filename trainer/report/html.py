@@ -1,0 +1,73 @@
+"""report.html: one file with everything inside, from templates that escape whatever they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from registry.contracts import Block, Figure, Section
+from trainer.report.answer import Answer
+from trainer.report.embed import data_uri
+from trainer.report.inline import pieces
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen
+
+
+def html(title: str, answer: Answer, sections: Sequence[Section], folder: Path) -> str:
+    """Return the page; `folder` is where figures' paths begin."""
+    templates = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["inline"] = inline
+    templates.filters["plain"] = lambda text: "".join(words for _, words in pieces(text))
+    templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
+    templates.globals["picture"] = lambda figure: _picture(figure, folder)
+    return templates.get_template("page.html").render(
+        title=title,
+        answer=answer,
+        sections=[(section, _grouped(section.blocks)) for section in sections],
+        style=Markup(_asset("page.css")),
+        script=Markup(_asset("page.js")),
+        open_figures=_OPEN_FIGURES,
+    )
+
+
+def inline(text: str) -> Markup:
+    """Return `text` escaped, with its bold and code marks as elements."""
+    tags = {"text": "{}", "bold": "<strong>{}</strong>", "code": "<code>{}</code>"}
+    return Markup("").join(Markup(tags[kind]).format(escape(words)) for kind, words in pieces(text))
+
+
+def _asset(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _picture(figure: Figure, folder: Path) -> Markup:
+    """Return the element that shows `figure`: its SVG where it has one, else the file's content."""
+    if figure.svg is not None:
+        return Markup(figure.svg)
+    uri, width, height = data_uri(folder / figure.path)
+    tag = '<img src="{}" alt="{}" width="{}" height="{}" loading="lazy" decoding="async">'
+    return Markup(tag).format(Markup(uri), figure.alt, width, height)
+
+
+def _grouped(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
+    """Return blocks by kind, neighbouring charts and neighbouring pictures together."""
+    groups: list[tuple[str, list[Block]]] = []
+    for block in blocks:
+        kind = type(block).__name__.lower()
+        if isinstance(block, Figure):
+            kind = "charts" if block.svg is not None else "figures"
+        if groups and groups[-1][0] == kind and isinstance(block, Figure):
+            groups[-1][1].append(block)
+        else:
+            groups.append((kind, [block]))
+    return groups
