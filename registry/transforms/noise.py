@@ -1,0 +1,52 @@
+"""GaussNoise in batches."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from registry.transforms.contract import Limits, Sometimes
+from registry.transforms.draws import Draws
+
+_FIRST_PIXEL = 16  # draw number of the first pixel's noise
+
+
+class Noise(NamedTuple):
+    """Mean and spread of n images' noise, float64 (n,) in 0..1, and the noise itself."""
+
+    mean: Tensor
+    std: Tensor
+    draws: Draws
+
+
+class GaussNoise(Sometimes[Noise]):
+    """Upstream's GaussNoise at full resolution.
+
+    Args:
+        std: limits of the noise's standard deviation, in 0..1.
+        mean: limits of its mean, in 0..1.
+        per_channel: every channel gets its own noise; else all the same.
+        p: probability per image.
+    """
+
+    def __init__(self, std: Limits, mean: Limits, per_channel: bool, p: float) -> None:
+        super().__init__(p)
+        self._std = std
+        self._mean = mean
+        self._per_channel = per_channel
+
+    @override
+    def draw(self, draws: Draws, height: int, width: int) -> Noise:
+        return Noise(draws.between(2, self._mean), draws.between(1, self._std), draws)
+
+    @override
+    def on_device(self, images: Tensor, parameters: Noise) -> Tensor:
+        n, height, width, channels = images.shape
+        own = channels if self._per_channel else 1
+        noise = parameters.draws.normals(_FIRST_PIXEL, height * width * own).view(n, height, width, own)
+        std, mean = (value.to(torch.float32)[:, None, None, None] * 255 for value in (parameters.std, parameters.mean))
+        steps = (noise * std).add_(mean).trunc_()  # upstream cuts the noise off before it adds it
+        return (images + steps).clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,268 @@
+"""The recipe's transforms as one pass over a batch: uint8 images in, the model's float input out.
+
+Owns the order of transforms and who runs each: our batched version (registry/transforms/batched.py) where there is one,
+Albumentations image by image otherwise, each image's chance keyed by (seed, epoch, index, position) in both. Knows
+nothing of recipes, stores or batches; transforms come as objects, made by trainer/build.py.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry.errors import DataError, RecipeError
+from registry.transforms.batched import batched, batched_pair, why_not
+from registry.transforms.contract import Batched
+from registry.transforms.draws import Draws
+
+Backend = Literal["auto", "batched", "albumentations"]
+
+MAKES_TENSOR = frozenset({"ToTensorV2", "ToTensor3D"})
+MAKES_FLOAT = frozenset({"Normalize", "ToFloat"})
+MAKES_ONE_SIZE = frozenset({"CenterCrop", "RandomCrop", "RandomResizedCrop", "RandomSizedCrop", "Resize"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One transform of the list.
+
+    Attributes:
+        name: its class.
+        position: in the whole list; part of the draws' key.
+        upstream: what Albumentations runs, two where they have a batched version only together; empty for our own.
+        batched: what runs on whole batches; None where Albumentations does it.
+        reason: why it does; "" where it does not.
+    """
+
+    name: str
+    position: int
+    upstream: tuple[Any, ...]
+    batched: Batched | None
+    reason: str
+
+    def together(self, images: Tensor, draws: Draws) -> Tensor:
+        """Transform a batch (N, H, W, C)."""
+        if self.batched is not None:
+            return self.batched(images, draws.at(self.position))
+        return _stacked(self.one_by_one(list(images.numpy()), draws))
+
+    def one_by_one(self, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
+        """Transform images (H, W, C) that may differ in size, each with a generator keyed anew."""
+        if self.batched is not None and not self.upstream:
+            return _singly(self.batched, images, draws.at(self.position))
+        generator, chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
+        for transform in self.upstream:
+            transform.set_random_state(generator, chance)
+        done = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of one image, it says of every one
+            for image, key in zip(images, draws.at(self.position).seeds(0), strict=True):
+                _rekey(generator, key)
+                chance.seed(key)
+                done.append(self._transformed(image))
+        return done
+
+    def _transformed(self, image: np.ndarray) -> np.ndarray:
+        done = image
+        try:
+            for transform in self.upstream:
+                done = transform(image=done)["image"]
+        except (ValueError, TypeError, cv2.error) as error:
+            raise DataError(f"{self.name} cannot transform an image of shape {image.shape}: {error}") from error
+        return done if done.ndim == 3 else done[..., None]
+
+    def gives_one_size(self) -> bool:
+        """Tell whether images of any size have one size after it."""
+        return any(type(one).__name__ in MAKES_ONE_SIZE and one.p >= 1 for one in self.upstream)
+
+
+class Pipeline:
+    """Transforms of one use of the data: training, or everything else. For one thread at a time.
+
+    Args:
+        stages: transforms of the stored images that keep uint8, in order: Albumentations instances or `Batched`.
+        preprocess: transforms that follow and make float.
+        seed: of the run; part of every draw's key.
+        backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what there is.
+        device: where the model's input is wanted.
+
+    Raises:
+        RecipeError: a transform does what the engine does, stands in the wrong list, or has no batched version.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Any],
+        preprocess: Sequence[Any],
+        *,
+        seed: int,
+        backend: Backend = "auto",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._seed = seed
+        self._device = torch.device(device)
+        self._augment = _plan(stages, 0, backend)
+        self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
+        _check(self._augment, self._all, backend)
+
+    def apply(self, images: Tensor | list[np.ndarray], *, epoch: int, indices: Tensor) -> Tensor:
+        """Return the model's input.
+
+        Args:
+            images: uint8 (N, H, W, C), or a list of such images that may differ in size; left as they are.
+            epoch: part of the draws' key.
+            indices: of each image in its split, int64 (N,); part of the draws' key.
+
+        Returns:
+            float32 (N, C, H, W) on the pipeline's device, channels_last.
+
+        Raises:
+            DataError: an image does not suit a transform, or the sizes still differ at the end.
+        """
+        done = self._run(images, self._all, epoch, indices)
+        pixels = done.to(torch.float32)
+        if done.dtype == torch.uint8:
+            pixels.mul_(1 / 255)
+        return pixels.permute(0, 3, 1, 2)
+
+    def uint8(self, images: Tensor | list[np.ndarray], *, epoch: int, indices: Tensor) -> Tensor:
+        """Return the images as they are before `preprocess`, uint8 (N, H, W, C), otherwise as `apply`.
+
+        Raises:
+            RecipeError: a transform of the first list made float.
+        """
+        done = self._run(images, self._augment, epoch, indices)
+        if done.dtype != torch.uint8:
+            raise RecipeError(
+                f"augment and eval keep uint8, but end in {done.dtype}", "move what makes float to preprocess"
+            )
+        return done
+
+    def log_lines(self) -> list[str]:
+        """Say which transforms run in batches, which by Albumentations and why, and what is done beside them."""
+        lines = []
+        in_batches = [stage.name for stage in self._all if stage.batched is not None]
+        if in_batches:
+            lines.append(f"transforms in batches: {', '.join(in_batches)}")
+        lines += [
+            f"{s.name} runs by Albumentations, image by image: {s.reason}" for s in self._all if s.batched is None
+        ]
+        if not any(stage.name in MAKES_FLOAT for stage in self._all):
+            lines.append("no transform makes float: grey levels 0..255 are scaled to 0..1")
+        return lines
+
+    def _run(self, images: Tensor | list[np.ndarray], stages: Sequence[Stage], epoch: int, indices: Tensor) -> Tensor:
+        """Run stages in order: on the CPU until the last that Albumentations runs, then on the device."""
+        alone = _until_one_size(stages) if isinstance(images, list) else 0
+        on_cpu = max([alone, *(n + 1 for n, stage in enumerate(stages) if stage.batched is None)])
+        if on_cpu or isinstance(images, list):
+            draws = Draws(self._seed, epoch, indices.cpu())
+            images = _stacked(_one_by_one(images, stages[:alone], draws)) if isinstance(images, list) else images.cpu()
+            images = _in_batch(images, stages[alone:on_cpu], draws)
+        draws = Draws(self._seed, epoch, indices.to(self._device))
+        return _in_batch(images.to(self._device), stages[on_cpu:], draws)
+
+
+def _one_by_one(images: list[np.ndarray], stages: Sequence[Stage], draws: Draws) -> list[np.ndarray]:
+    for stage in stages:
+        images = stage.one_by_one(images, draws)
+    return images
+
+
+def _in_batch(images: Tensor, stages: Sequence[Stage], draws: Draws) -> Tensor:
+    if stages and images.device.type == "cpu":
+        images = images.clone(memory_format=torch.contiguous_format)  # batched transforms work in place there
+    for stage in stages:
+        images = stage.together(images, draws)
+    return images
+
+
+def _plan(transforms: Sequence[Any], first: int, backend: Backend) -> tuple[Stage, ...]:
+    """Decide who runs each transform."""
+    plan: list[Stage] = []
+    float_by = ""
+    for position, transform in enumerate(transforms, start=first):
+        name = type(transform).__name__
+        if not hasattr(transform, "set_random_state"):  # every upstream transform has it
+            plan.append(Stage(name, position, (), transform, ""))
+            continue
+        reason = f"the image is float after {float_by}" if float_by else why_not(transform)
+        if backend == "albumentations":
+            reason = "augment_backend is albumentations"
+        elif plan and not reason and (pair := _pair(plan[-1], transform)) is not None:
+            plan[-1] = pair
+            continue
+        plan.append(Stage(name, position, (transform,), None if reason else batched(transform), reason))
+        float_by = name if name in MAKES_FLOAT else float_by
+    return tuple(plan)
+
+
+def _pair(before: Stage, transform: Any) -> Stage | None:
+    """Return the stage that runs a transform with the one before it, where the two have a batched version together."""
+    together = batched_pair(before.upstream[0], transform) if len(before.upstream) == 1 else None
+    if together is None:
+        return None
+    name = f"{before.name} + {type(transform).__name__}"
+    return Stage(name, before.position, (*before.upstream, transform), together, "")
+
+
+def _check(augment: Sequence[Stage], stages: Sequence[Stage], backend: Backend) -> None:
+    """Refuse what the engine does itself, float too early, and what has no batched version where that is asked for."""
+    for stage in stages:
+        if stage.name in MAKES_TENSOR:
+            raise RecipeError(f"{stage.name} is not needed", "leave it out: the engine makes tensors (C, H, W) itself")
+    for stage in augment:
+        if stage.name in MAKES_FLOAT:
+            raise RecipeError(
+                f"{stage.name} makes float, but augment and eval keep uint8", "move it to data.preprocess"
+            )
+    alone = [stage for stage in stages if stage.batched is None]
+    if backend == "batched" and alone:
+        reasons = "; ".join(f"{stage.name}: {stage.reason}" for stage in alone)
+        raise RecipeError(
+            f"augment_backend is batched, but {reasons}", "augment_backend: auto runs these by Albumentations"
+        )
+
+
+def _until_one_size(stages: Sequence[Stage]) -> int:
+    """Return how many stages have to pass before images of several sizes have one: all where none gives it."""
+    for number, stage in enumerate(stages):
+        if stage.gives_one_size():
+            return number + 1
+    return len(stages)
+
+
+def _singly(transform: Batched, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
+    done = []
+    for row, image in enumerate(images):
+        one = torch.from_numpy(image.copy())[None]
+        done.append(transform(one, draws.subset(torch.tensor([row])))[0].numpy())
+    return done
+
+
+def _stacked(images: list[np.ndarray]) -> Tensor:
+    """Return images (H, W, C) of one shape as a batch (N, H, W, C)."""
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        few = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:4])
+        raise DataError(
+            f"images of {len(shapes)} sizes cannot make a batch ({few}{', ...' if len(shapes) > 4 else ''})",
+            "add a Resize or RandomResizedCrop to data.augment and data.eval",
+        )
+    return torch.from_numpy(np.stack(images))
+
+
+def _rekey(generator: np.random.Generator, key: int) -> None:
+    """Make a Philox generator start anew from a key, at a tenth of the cost of making one."""
+    state = dict(generator.bit_generator.state)
+    state["state"] = {"counter": np.zeros(4, np.uint64), "key": np.array([key, 0], np.uint64)}
+    state["buffer_pos"], state["has_uint32"], state["uinteger"] = 4, 0, 0
+    generator.bit_generator.state = state
