@@ -134,9 +134,18 @@ def history(epochs: int) -> list[dict[str, float]]:
     ]
 
 
-def made_evidence(folder: Path, *, classes: int = 4, epochs: int = 6, images: int = 60, size: int = 24, channels: int = 3,
-                  right: float = 0.7, **changes: Any) -> Evidence:  # fmt: skip
-    """Return evidence of an unremarkable run; keyword arguments replace fields, `right` is the share of right answers."""
+def made_evidence(
+    folder: Path,
+    *,
+    classes: int = 4,
+    epochs: int = 6,
+    images: int = 60,
+    size: int = 24,
+    channels: int = 3,
+    right: float = 0.7,
+    **changes: Any,
+) -> Evidence:
+    """Return evidence of an unremarkable run; other keywords replace fields, `right` is the share of right answers."""
     torch.manual_seed(0)
     stored, masks = spots(images, size, channels)
     draw = np.random.default_rng(2)

@@ -79,13 +79,9 @@ def _quality(evidence: Evidence) -> list[Tile]:
     key = best_metric(evidence.resolved)
     word, last = key.removeprefix("val/").removeprefix("train/"), evidence.history[-1]
     tiles = []
-    if (
-        evidence.predictions is not None
-        and evidence.split != evidence.selected_on
-        and word in evidence.predictions.metrics
-    ):
-        value = evidence.predictions.metrics[word]
-        tiles.append(Tile(f"{evidence.split} {word}", said(key, value), "held out: played no part in any choice"))
+    held_out = _held_out(evidence, word)
+    if held_out is not None:
+        tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), "held out: it played no part in any choice"))
     if key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {len(evidence.history)}, chosen on {evidence.selected_on}"
         tiles.append(Tile(f"Best {word}", said(key, evidence.best[key]), note))
@@ -94,6 +90,13 @@ def _quality(evidence: Evidence) -> list[Tile]:
             Tile(f"Final {word}", said(key, last[key]), f"after epoch {last['epoch']:g}, on {evidence.selected_on}")
         )
     return tiles
+
+
+def _held_out(evidence: Evidence, metric: str) -> float | None:
+    """Return `metric` on a split that chose nothing; None where the report is of the split that chose."""
+    if evidence.predictions is None or evidence.split == evidence.selected_on:
+        return None
+    return evidence.predictions.metrics.get(metric)
 
 
 def _learning_rate(evidence: Evidence) -> list[Tile]:
@@ -133,17 +136,13 @@ def _verdict(evidence: Evidence) -> str:
     epochs = len(evidence.history)
     text = f"**{model}** was trained on **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
     if key in evidence.best:
-        text += f"Its best {word} on {evidence.selected_on} is **{said(key, evidence.best[key])}**, at epoch {evidence.best['epoch']:g}"
-        text += f"; the last epoch has {said(key, evidence.history[-1].get(key, math.nan))}. "
-    if (
-        evidence.predictions is not None
-        and evidence.split != evidence.selected_on
-        and word in evidence.predictions.metrics
-    ):
-        value = evidence.predictions.metrics[word]
-        text += (
-            f"On {evidence.split}, which took no part in any choice, the best weights reach **{said(key, value)}**. "
-        )
+        best, last = evidence.best, evidence.history[-1]
+        text += f"Its best {word} on {evidence.selected_on} is **{said(key, best[key])}**, at epoch {best['epoch']:g}; "
+        text += f"the last epoch has {said(key, last.get(key, math.nan))}. "
+    held_out = _held_out(evidence, word)
+    if held_out is not None:
+        text += f"On {evidence.split}, which took no part in any choice, the best weights reach "
+        text += f"**{said(key, held_out)}**. "
     if evidence.warnings:
         count = len(evidence.warnings)
         text += f"Read the {count} warning{'s' * (count > 1)} below before you rely on it."

@@ -16,7 +16,7 @@ _QUALITY = 84
 def data_uri(path: Path) -> tuple[str, int, int]:
     """Return the PNG at `path` as a data URI, with its width and height in pixels."""
     png = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    image = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR))
     webp = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
     kind, data = ("webp", webp) if len(webp) < len(png) else ("png", png)
     height, width = image.shape[:2]

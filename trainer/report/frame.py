@@ -1,4 +1,4 @@
-"""The sections every page has, whatever the recipe's `report:` names: recipe, model, epochs, environment, how to repeat.
+"""The sections every page has, whatever the recipe's `report:` names: recipe, model, epochs, environment.
 
 Knows the evidence; parts and rendering are elsewhere.
 """

@@ -14,8 +14,6 @@ _MOST_ROWS = 60
 
 def model_section(evidence: Evidence) -> Section:
     """Return the table of the model's parts, two levels deep where that is not too long."""
-    import torch
-
     from registry.reports.layers import unwrapped, visits
 
     network = unwrapped(evidence.model)
@@ -30,7 +28,6 @@ def model_section(evidence: Evidence) -> Section:
     shown = [name for name in names if name.count(".") <= 1]
     if len(shown) > _MOST_ROWS:
         shown = [name for name in names if "." not in name]
-    # A container whose parts are listed below it is left out where it would only repeat them.
     rows = []
     for name in shown:
         visit = seen[name]
@@ -43,8 +40,7 @@ def model_section(evidence: Evidence) -> Section:
     caption = f"Layers for one image of {shape}; MACs in millions. A block's numbers contain those of its parts"
     table = Table(caption, ("layer", "kind", "output", "parameters", "MACs (M)"), tuple(rows), "lllrr")
     facts = {"parameters": float(total), "macs": float(macs.get("", 0))}
-    size = torch.tensor([], dtype=torch.float32).element_size() * total / 2**20
-    words = f"{total:,} parameters ({size:.1f} MiB as float32), {evidence.parameters:,} of them trained; "
+    words = f"{total:,} parameters ({4 * total / 2**20:.1f} MiB as float32), {evidence.parameters:,} of them trained; "
     return Section(
         title, (Paragraph(words + f"**{_millions(macs.get('', 0))} million** MACs per image."), table), key, facts
     )

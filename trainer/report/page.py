@@ -80,7 +80,8 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
     named = {type(part) for part in parts}
     whole = [*parts, *(part for part in always if type(part) not in named)]
     frame = (recipe_section, model_section, epochs_section, environment_section)
-    return [(type(part).__name__, part.render) for part in whole] + [(f.__name__, f) for f in frame]
+    found: list[tuple[str, Callable[[Evidence], Section]]] = [(type(part).__name__, part.render) for part in whole]
+    return found + [(function.__name__, function) for function in frame]
 
 
 def _section(name: str, render: Callable[[Evidence], Section], evidence: Evidence, failed: list[str]) -> Section:
