@@ -26,6 +26,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.splits import LoadedData, Part, open_data
 from trainer.engine import precision as precisions
 from trainer.engine import rng
+from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
@@ -33,6 +34,7 @@ from trainer.engine.weights import load_weights
 from trainer.recipe import patterns
 from trainer.recipe.recipe import Recipe, Reference, Spec, StepOn
 
+FAST_BATCHES = 2  # of each part, under --fast
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
 STEPPING_SCHEDULERS = ("OneCycleLR", "CyclicLR")  # move after every step unless told otherwise
 SCALED_BY_GROUP = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that take one value per group upstream
@@ -128,10 +130,9 @@ class Experiment:
 
     def _build(self) -> None:
         recipe = self.recipe
-        counts = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names))
         rng.seed_everything(recipe.seed)
         self.model = self._model()
-        self.loss = self.make(recipe.loss, class_counts=counts)
+        self.loss = self.make(recipe.loss, weight=self._balanced_weights())
         if isinstance(self.loss, nn.Module):
             self.loss.to(self.device)
         self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
@@ -140,6 +141,11 @@ class Experiment:
     def make(self, spec: Spec, **supplied: object) -> Any:
         """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
         return build(spec, supplied=supplied, bind=self._bind, catalogue=self.catalogue)
+
+    def _balanced_weights(self) -> torch.Tensor:
+        """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples."""
+        counts = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names))
+        return len(self.data.train) / (len(counts) * counts.clamp(min=1)).float()
 
     def _bind(self, reference: Reference) -> object:
         return self.facts[reference.path]
@@ -225,7 +231,6 @@ class Experiment:
             drop_last=training and section.drop_last,
             device=self.device,
             balanced=training and section.sampler == "balanced",
-            workers=section.workers,
         )
 
     @cached_property
@@ -237,6 +242,11 @@ class Experiment:
     def precision(self) -> Precision:
         """Return the number format, with a scaler of its own where it has one."""
         return precisions.choose(self.recipe.train.precision, self.device)[0]
+
+    def describe_precision(self) -> str:
+        """Return the number format and why it was chosen."""
+        precision, reason = precisions.choose(self.recipe.train.precision, self.device)
+        return f"{precision.name} ({reason})"
 
     def metrics(self) -> dict[str, Metric]:
         """Return fresh metrics by key."""
@@ -351,42 +361,26 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
     return sinks, [each for each in built if isinstance(each, Callback)]
 
 
-def choose_device(requested: str) -> torch.device:
-    """Return the device.
-
-    Raises:
-        RecipeError: it is not there.
-    """
-    if requested == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(requested)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"train.device: {requested!r} is not available here ({reason})", "use auto or cpu") from error
-    return device
-
-
-def tune_backends(device: torch.device, *, deterministic: bool) -> None:
-    """Let the hardware do its best: TF32 and cuDNN's search on a GPU, or only deterministic algorithms."""
-    torch.use_deterministic_algorithms(deterministic)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = not deterministic
-        torch.set_float32_matmul_precision("highest" if deterministic else "high")
-        torch.backends.cudnn.allow_tf32 = not deterministic
-
-
 def snake_case(name: str) -> str:
     """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def declared_facts(catalogue: Catalogue, dataset: str) -> DataFacts:
+    """Return what a dataset's entry declares without the data."""
+    known = catalogue.entry("dataset", dataset).facts
+    names, size = known.get("class_names"), known.get("image_size")
+    return DataFacts(
+        splits=known.get("splits", {}),
+        class_names=None if names is None else tuple(names),
+        image_size=None if size is None else (size[0], size[1]),
+        channels=known.get("channels"),
+    )
+
+
 def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
     spec = recipe.data.dataset
-    facts: DataFacts = catalogue.entry("dataset", spec.type).data_facts()
+    facts = declared_facts(catalogue, spec.type)
 
     def open_split(split: str) -> ImageSource:
         source: ImageSource = build(
@@ -394,8 +388,11 @@ def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast
         )
         return source
 
-    section = replace(recipe.data, limit=2 * recipe.data.batch_size) if fast else recipe.data
-    return open_data(section, open_split, facts, seed=recipe.seed, log=log)
+    if not fast:
+        return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log)
+    few = FAST_BATCHES * recipe.data.batch_size
+    data = open_data(replace(recipe.data, limit=few), open_split, facts, seed=recipe.seed, log=log)
+    return data if data.test is None else replace(data, test=replace(data.test, indices=data.test.indices[:few]))
 
 
 def _no_reference(reference: Reference) -> object:

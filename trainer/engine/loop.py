@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -305,7 +306,7 @@ class Loop:
             "averaging": None if parts.averaging is None else parts.averaging.state(),
             "progress": self.progress.state(),
             "meter": self.meter.state(),
-            "callbacks": [callback.state() for callback in parts.callbacks],
+            "callbacks": {key: callback.state() for key, callback in self._named_callbacks()},
             "rng": rng.capture(),
         }
 
@@ -316,9 +317,19 @@ class Loop:
         parts.schedule.load(state["schedule"])
         self.progress.load(state["progress"])
         self.meter.load(state["meter"], next(parts.model.parameters()).device)
-        for callback, kept in zip(parts.callbacks, state["callbacks"], strict=False):
-            callback.load(kept)
+        for key, callback in self._named_callbacks():
+            if key in state["callbacks"]:
+                callback.load(state["callbacks"][key])
         rng.restore(state["rng"])
+
+    def _named_callbacks(self) -> list[tuple[str, Callback]]:
+        """Callbacks by type and number among their kind: a resume may add or drop others."""
+        named, seen = [], Counter[str]()
+        for callback in self.parts.callbacks:
+            kind = type(callback).__name__
+            named.append((f"{kind}-{seen[kind]}", callback))
+            seen[kind] += 1
+        return named
 
     def _load_learnt(self, state: Mapping[str, Any]) -> None:
         parts = self.parts

@@ -114,10 +114,11 @@ def judge(
         history: one row per epoch, as in metrics.jsonl; `epoch` counts from 1.
         summary: as in summary.json; `best` is the best epoch's row, `test` what was reached on a test split held out.
     """
-    return [_verdict(one, _reached(one, history, summary)) for one in expected]
+    return [verdict_on(one, _reached(one, history, summary)) for one in expected]
 
 
-def _verdict(expected: Expectation, value: float | None) -> Verdict:
+def verdict_on(expected: Expectation, value: float | None) -> Verdict:
+    """Hold one number, or the lack of it, against a band."""
     if value is None or not math.isfinite(value):
         return Verdict(expected, value, ok=False)
     slack = 1e-9 * max(1.0, abs(value))  # 0.48 + 0.03 is 0.51 for people

@@ -137,7 +137,7 @@ def _mean_loss(results: list[MicroResult]) -> float:
 
 
 def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:
-    """Yield groups of training batches; the sweep's epochs count down from 0, so that no draw is one of the training's."""
+    """Yield groups of training batches; epochs count down from 0, so that no draw is one of the training's."""
     epoch = 0
     while True:
         iterator = batches.epoch(epoch)

@@ -22,7 +22,7 @@ def learning_rates(start: float, end: float, steps: int, mode: str) -> Array:
 
 
 def smooth(losses: Sequence[float], sigma: float) -> Array:
-    """Return `losses` under a Gaussian of `sigma` points, weights renormalised at the edges; sigma 0 changes nothing."""
+    """Return `losses` under a Gaussian of `sigma` points, renormalised at the edges; sigma 0 changes nothing."""
     values = np.asarray(losses, dtype=np.float64)
     if sigma <= 0 or len(values) < 2:
         return values
@@ -51,7 +51,7 @@ def steepest(lrs: Array, losses: Array) -> float:
 
 
 def valley(lrs: Array, losses: Array) -> float:
-    """Learning rate two thirds down the longest falling run of the curve (a longest decreasing subsequence), as fastai's valley."""
+    """Learning rate about half-way down the longest falling run (a longest decreasing subsequence), fastai's rule."""
     count = len(losses)
     lengths = np.ones(count, dtype=np.int64)
     for i in range(1, count):
@@ -72,6 +72,12 @@ PICKS: Mapping[str, Callable[[Array, Array], float]] = {
 }
 
 
+def noise_of(losses: Sequence[float]) -> float:
+    """Return the standard deviation of the noise on a curve, from its differences; a trend or a blow-up hardly counts."""
+    differences = np.abs(np.diff(np.asarray(losses, dtype=np.float64)))
+    return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
+
+
 def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str) -> str:
     """Return why this curve has no answer and what to try; "" when it has one.
 
@@ -87,8 +93,8 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
             f"only {len(losses)} of {steps} points before the loss went away ({stopped}); "
             "lower lr_finder.start, or take more steps"
         )
-    noise = float(np.std(np.asarray(losses) - smoothed))
     best = int(np.argmin(smoothed))
+    noise = noise_of(losses[: best + 1])
     if best == 0:
         return "the loss only rises from the first learning rate on; lower lr_finder.start"
     if smoothed[0] - smoothed[best] <= max(noise, 1e-3 * abs(float(smoothed[0]))):

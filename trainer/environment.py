@@ -1,0 +1,88 @@
+"""What a run ran on: versions, hardware, git commit, command line. Written into environment.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+    "tensorboard",
+    "recipe-trainer",
+)
+
+
+def describe_environment(device: torch.device, precision: str, command: Sequence[str]) -> dict[str, Any]:
+    """Return versions, hardware and command line as plain values."""
+    return {
+        "started": datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
+        "command": list(command),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "git": _git_commit(),
+        "device": device_name(device),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "cpu": _cpu_name(),
+        "memory_gb": _memory_gb(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device as people know it."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({_cpu_name()}, {torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _git_commit() -> str:
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+            cwd=Path(sys.argv[0]).resolve().parent if sys.argv and Path(sys.argv[0]).exists() else None,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -1,0 +1,368 @@
+"""A run from recipe to report: the order of the stages, and what is written down between them.
+
+    folder -> sinks -> data and model -> forecast -> LR finder -> fit -> evaluate -> report -> verdict
+
+Knows every stage and no stage's inside. Errors leave through here so that summary.json always tells how a run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry.catalog import Catalogue, catalogue
+from registry.contracts import Curve, LRFinding, RunInfo
+from registry.errors import UserError
+from trainer import verdicts as verdicts_table
+from trainer.console import Console, duration
+from trainer.engine import checkpoint
+from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.engine.keeper import read_latest
+from trainer.environment import describe_environment, device_name
+from trainer.experiment import Experiment, build_callbacks
+from trainer.recipe.expect import Verdict, judge
+from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.resolve import flat, resolved_yaml
+from trainer.recorder import MetricsFile, Recorder
+from trainer.run_folder import RunFolder
+from trainer.stages.evaluate import Outcome, evaluate_weights
+from trainer.stages.fit import FitResult, fit
+from trainer.stages.forecast import seconds_per_step, total_seconds
+from trainer.stages.lr_finder import find_lr, required_lr
+from trainer.stages.report import report
+
+FAST_EPOCHS = 2
+FAST_FINDER_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        folder: where everything lies.
+        summary: what summary.json holds.
+        verdicts: on the recipe's expectations; empty where not judged.
+        exit_code: 0, or 8 when an expectation was missed.
+    """
+
+    folder: RunFolder
+    summary: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run and how.
+
+    Attributes:
+        recipe: checked.
+        warnings: of the checks, a sentence each; the report shows them.
+        fast: a small run of everything.
+        not_judged: why expectations do not count; "" where the recipe runs as written.
+        command: the command line, for environment.json.
+    """
+
+    recipe: Recipe
+    warnings: Sequence[str]
+    fast: bool
+    not_judged: str
+    command: Sequence[str]
+
+
+def fast_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe cut down to two epochs and twenty finder steps; the data are limited where they are opened."""
+    finder = recipe.lr_finder
+    return replace(
+        recipe,
+        train=replace(recipe.train, epochs=FAST_EPOCHS, max_minutes=None),
+        lr_finder=None if finder is None else replace(finder, steps=FAST_FINDER_STEPS),
+    )
+
+
+def start(order: Order, root: Path, console: Console) -> Result:
+    """Run a recipe in a new folder below `root`, or once per seed in a folder each."""
+    if order.recipe.seeds is None:
+        return _new_run(order, root, console)
+    results = []
+    for seed in order.recipe.seeds:
+        console.line(f"seed {seed}")
+        single = replace(
+            order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
+        )
+        results.append(_new_run(single, root, console, suffix=f"-s{seed}"))
+    judged = [each.verdicts for each in results]
+    means = verdicts_table.mean_verdicts(judged)
+    rows = verdicts_table.over_seeds([each.summary for each in results])
+    rows.update(verdicts_table.rows(means, order.not_judged))
+    console.table(rows)
+    last = results[-1]
+    return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
+
+
+def resume(order: Order, folder: RunFolder, console: Console) -> Result:
+    """Continue the run in `folder`."""
+    with folder.locked():
+        console.log_to(folder.path / "log.txt")
+        state = read_latest(folder.checkpoints, console.line)
+        where = (
+            "from the start: it has no checkpoint"
+            if state is None
+            else (f"after epoch {state['progress']['epoch']}, step {state['progress']['step']}")
+        )
+        console.line(f"resuming {folder.path} {where}")
+        return _guarded(order, folder, console, state)
+
+
+def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Result:
+    recipe = order.recipe
+    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe)}
+    folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
+    with folder.locked():
+        console.log_to(folder.path / "log.txt")
+        console.line(f"run folder {folder.path}")
+        return _guarded(order, folder, console, None)
+
+
+def _guarded(order: Order, folder: RunFolder, console: Console, state: Mapping[str, Any] | None) -> Result:
+    """Run, and write down how it ended whatever happens."""
+    before = folder.read_json("summary.json")
+    folder.write_json("summary.json", {**before, "status": "running"})
+    try:
+        with Interrupts().listening() as interrupts:
+            return _Run(order, folder, console, interrupts, state).conduct()
+    except Interrupted as interrupt:
+        folder.write_json("summary.json", {**folder.read_json("summary.json"), "status": "interrupted"})
+        console.line(f"interrupted by {interrupt}; to continue: python -m trainer resume {folder.path}")
+        raise
+    except BaseException as error:
+        text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        try:
+            folder.write_json("summary.json", {**folder.read_json("summary.json"), "status": "failed", "error": text})
+        except UserError as second:
+            console.line(f"warning: {second.message}")
+        raise
+
+
+class _Run:
+    """The stages of one run, in order; each method is one of them."""
+
+    def __init__(
+        self,
+        order: Order,
+        folder: RunFolder,
+        console: Console,
+        interrupts: Interrupts,
+        state: Mapping[str, Any] | None,
+    ) -> None:
+        self._order, self._folder, self._console = order, folder, console
+        self._interrupts, self._state = interrupts, state
+        self._recipe = order.recipe
+        self._log = console.line
+
+    def conduct(self) -> Result:
+        """Run all stages."""
+        names = catalogue(self._recipe.plugins)
+        sinks, callbacks = build_callbacks(self._recipe, names)
+        recorder = Recorder(
+            [MetricsFile(self._folder.metrics), *sinks, self._console], self._log, pulse=self._console.pulse
+        )
+        recorder.open(self._info())
+        try:
+            experiment = self._experiment(names)
+            finding = self._find_lr(experiment, recorder)
+            self._write_resolved(experiment, finding)
+            fitted = self._fit(experiment, callbacks, recorder)
+            outcomes = self._evaluate(experiment, fitted)
+            summary = self._summary(experiment, fitted, outcomes, finding)
+            recorder.result(verdicts_table.numbers(summary))
+            return self._report(experiment, fitted, outcomes, finding, summary, recorder)
+        finally:
+            recorder.close()
+
+    # ---------------------------------------------------------------------------------------------------------- stages
+    def _info(self) -> RunInfo:
+        progress = None if self._state is None else self._state["progress"]
+        hparams = {
+            key: value for key, value in flat(self._recipe).items() if isinstance(value, (bool, int, float, str))
+        }
+        return RunInfo(
+            name=self._recipe.name,
+            folder=self._folder.path,
+            epochs=self._recipe.train.epochs,
+            hparams=hparams,
+            resumed_epoch=0 if progress is None else progress["epoch"],
+            resumed_step=0 if progress is None else progress["step"],
+        )
+
+    def _experiment(self, names: Catalogue) -> Experiment:
+        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self._order.fast)
+        precision = experiment.describe_precision()
+        environment = describe_environment(experiment.device, precision, self._order.command)
+        self._folder.write_json("environment.json", environment)
+        self._environment = environment
+        self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
+        for line in experiment.train_pipeline.log_lines():
+            self._log(line)
+        data = experiment.data
+        sizes = f"{len(data.train):,} training, {len(data.val):,} validation"
+        self._log(f"data {sizes}{'' if data.test is None else f', {len(data.test):,} test'} images")
+        self._forecast(experiment)
+        return experiment
+
+    def _forecast(self, experiment: Experiment) -> None:
+        step = seconds_per_step(experiment)
+        finder = self._recipe.lr_finder
+        searches = finder is not None and self._folder.read_finding() is None
+        steps, epochs = experiment.steps_per_epoch, self._recipe.train.epochs
+        total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0)
+        first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
+        self._log(f"{first}{epochs} epochs x {steps:,} steps x {step:.3g} s: about {duration(total)}")
+        self._console.plan(
+            epochs=epochs,
+            steps_per_epoch=steps,
+            batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
+            best_metric=self._recipe.train.best.metric,
+        )
+
+    def _find_lr(self, experiment: Experiment, recorder: Recorder) -> LRFinding | None:
+        section = self._recipe.lr_finder
+        finding = self._folder.read_finding()
+        if finding is None and section is None:
+            return None
+        if finding is None:
+            assert section is not None
+            with self._console.bar():
+                finding = find_lr(
+                    experiment,
+                    section,
+                    assume=self._order.fast,
+                    interrupts=self._interrupts,
+                    progress=self._console.sweep,
+                )
+            self._folder.write_finding(finding)
+            recorder.curve("lr_finder/loss", Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True))
+        found = finding
+        experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
+        self._tell_finding(found)
+        return found
+
+    def _tell_finding(self, finding: LRFinding) -> None:
+        named = ", ".join(f"{name} {lr:.3g}" for name, lr in finding.picks.items() if lr is not None)
+        if finding.status == "inconclusive":
+            if isinstance(self._recipe.optimizer.arguments["lr"], Reference):
+                required_lr(finding)
+            self._log(f"warning: the LR finder is inconclusive: {finding.reason}")
+        elif finding.status == "assumed":
+            self._log(f"LR finder: no answer from so few steps; sqrt(start*end) = {finding.lr:.3g} is assumed")
+        else:
+            self._log(
+                f"LR finder: {finding.lr:.3g} ({finding.pick}, loss {finding.loss:.4f}, {duration(finding.seconds)}); {named}"
+            )
+
+    def _write_resolved(self, experiment: Experiment, finding: LRFinding | None) -> None:
+        lr = finding.lr if finding is not None else None
+        self._folder.write_text("resolved.yaml", resolved_yaml(self._recipe, facts=experiment.facts, lr=lr))
+
+    def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
+        facts = {
+            "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
+            "class_names": list(experiment.data.class_names),
+            "versions": {key: str(value) for key, value in self._environment["packages"].items()},
+        }
+        with self._console.bar():
+            result = fit(
+                experiment,
+                callbacks,
+                recorder,
+                self._interrupts,
+                self._folder.checkpoints,
+                facts,
+                state=self._state,
+                log=self._log,
+            )
+        if result.progress.stopped:
+            self._log(result.progress.stopped)
+        return result
+
+    def _evaluate(self, experiment: Experiment, fitted: FitResult) -> dict[str, Outcome]:
+        """Evaluate the final weights, then the best, which the model keeps."""
+        which = "val" if experiment.data.test is None else "test"
+        tta = self._recipe.train.tta
+        between = self._interrupts.check
+        final = evaluate_weights(experiment, which, fitted.final, tta=tta, between=between)
+        best_row = fitted.progress.best
+        if best_row is None or best_row["epoch"] == fitted.progress.epoch:
+            return {"final": final, "best": final}
+        weights = checkpoint.read(self._folder.checkpoints / "best.pt")["model"]
+        return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
+
+    def _summary(
+        self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome], finding: LRFinding | None
+    ) -> dict[str, Any]:
+        progress, tested = fitted.progress, experiment.data.test is not None
+        rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
+        summary: dict[str, Any] = {"status": "running", "selected_on": experiment.data.selected_on}
+        for name, row in rows.items():
+            measured = (
+                {} if tested else {f"val/{k}": v for k, v in outcomes[name].values.items() if k.startswith("tta/")}
+            )
+            summary[name] = None if row is None else {**row, **measured}
+        if tested:
+            summary["test"] = {name: dict(outcome.values) for name, outcome in outcomes.items()}
+        if finding is not None:
+            kept = ("lr", "loss", "pick", "picks", "status", "seconds")
+            summary["lr_finder"] = {key: getattr(finding, key) for key in kept}
+        summary |= {
+            "seconds": progress.seconds,
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "stopped": progress.stopped,
+            "skipped_steps": progress.skipped,
+            "device": self._environment["device"],
+            "precision": self._environment["precision"],
+            "seed": self._recipe.seed,
+            "fast": self._order.fast,
+            "parameters": sum(p.numel() for p in experiment.model.parameters()),
+        }
+        return summary
+
+    def _report(
+        self,
+        experiment: Experiment,
+        fitted: FitResult,
+        outcomes: Mapping[str, Outcome],
+        finding: LRFinding | None,
+        summary: dict[str, Any],
+        recorder: Recorder,
+    ) -> Result:
+        verdicts = judge(self._recipe.expect, fitted.progress.history, summary) if self._recipe.expect else []
+        if verdicts:
+            summary["expect"] = {
+                "not_judged": self._order.not_judged,
+                "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
+            }
+        result = report(
+            experiment,
+            self._folder,
+            history=fitted.progress.history,
+            best=fitted.progress.best,
+            predictions=outcomes["best"].predictions,
+            finding=finding,
+            summary=summary,
+            environment=self._environment,
+            warnings=self._order.warnings,
+            recorder=recorder,
+            resolved=(self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
+            log=self._log,
+        )
+        summary["report"] = dict(result.facts)
+        summary["status"] = "completed"
+        self._folder.write_json("summary.json", summary)
+        rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self._folder.path)
+        rows.update(verdicts_table.rows(verdicts, self._order.not_judged))
+        self._console.table(rows)
+        return Result(self._folder, summary, verdicts, verdicts_table.exit_code(verdicts, self._order.not_judged))

@@ -1,0 +1,70 @@
+"""The evaluate stage: the best and the final weights on the split the report speaks of, every sample once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from registry.contracts import Predictions
+from trainer.engine.evaluation import TTA, Evaluation, evaluate
+from trainer.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the weights of one epoch reach on a split.
+
+    Attributes:
+        values: "loss", "accuracy", ... without test-time augmentation, and "tta/accuracy", ... with it.
+        predictions: without test-time augmentation, in dataset order.
+    """
+
+    values: Mapping[str, float]
+    predictions: Predictions
+
+
+def evaluate_weights(
+    experiment: Experiment,
+    which: Literal["train", "val", "test"],
+    weights: Mapping[str, Any] | None = None,
+    *,
+    tta: TTA = "none",
+    between: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Evaluate on a part of the data.
+
+    Args:
+        experiment: its model is given `weights` and keeps them.
+        which: the part.
+        weights: a state dict; None for the model as it is.
+        tta: also evaluate with this test-time augmentation.
+        between: called before each batch; may raise to stop.
+    """
+    if weights is not None:
+        experiment.model.load_state_dict(dict(weights))
+
+    def run(mode: TTA, keep: bool) -> Evaluation:
+        return evaluate(
+            experiment.forward,
+            experiment.batches(which).epoch(0),
+            experiment.loss,
+            experiment.metrics(),
+            experiment.precision(),
+            tta=mode,
+            keep=keep,
+            between=between,
+        )
+
+    plain = run("none", True)
+    values = {"loss": plain.loss, **plain.metrics}
+    if tta != "none":
+        averaged = run(tta, False)
+        values.update({f"tta/{key}": value for key, value in {"loss": averaged.loss, **averaged.metrics}.items()})
+    assert plain.logits is not None
+    assert plain.targets is not None
+    assert plain.indices is not None
+    predictions = Predictions(
+        plain.indices.numpy(), plain.targets.numpy(), plain.logits.numpy(), plain.loss, dict(plain.metrics)
+    )
+    return Outcome(values, predictions)

@@ -1,0 +1,135 @@
+"""The fit stage: assembles the loop from an experiment and runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from registry.contracts import Callback
+from registry.errors import MemoryLimitError
+from trainer.engine.averaging import Averaging
+from trainer.engine.interrupts import Interrupts
+from trainer.engine.keeper import CheckpointKeeper
+from trainer.engine.loop import EpochRecorder, Limits, Loop, Parts
+from trainer.engine.progress import Progress
+from trainer.engine.step import Guard
+from trainer.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training left behind.
+
+    Attributes:
+        progress: history, best row, steps, time.
+        final: state dict of the last epoch, the averaged weights where there are any.
+    """
+
+    progress: Progress
+    final: Mapping[str, Any]
+
+
+def fit(
+    experiment: Experiment,
+    callbacks: Sequence[Callback],
+    recorder: EpochRecorder,
+    interrupts: Interrupts,
+    checkpoints: Path,
+    facts: Mapping[str, Any],
+    *,
+    state: Mapping[str, Any] | None,
+    log: Callable[[str], None],
+) -> FitResult:
+    """Train, from the start or from `state`.
+
+    Args:
+        experiment: what to train.
+        callbacks: behaviour.
+        recorder: records.
+        interrupts: signals.
+        checkpoints: folder of the checkpoints.
+        facts: plain values stored in each of them.
+        state: a checkpoint to continue from; None for a fresh start.
+        log: takes one line.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        DivergedError: the loss is not finite.
+        MemoryLimitError: the device is out of memory.
+        StorageError: checkpoints cannot be written.
+    """
+    section = experiment.recipe.train
+    keeper = CheckpointKeeper(
+        checkpoints,
+        facts,
+        every=section.checkpoint.every,
+        epochs=section.epochs,
+        minutes=section.checkpoint.minutes,
+        steps=section.checkpoint.steps,
+        keep=section.checkpoint.keep,
+        log=log,
+        whole_epoch_in_last=None if state is None or state["progress"]["batch"] else state["progress"]["epoch"],
+    )
+    loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
+    if state is not None:
+        loop.load(state)
+    try:
+        progress = loop.run()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryLimitError(
+            f"out of memory on {experiment.device} in epoch {loop.progress.epoch + 1}, step {loop.progress.step + 1}, with "
+            f"data.batch_size {experiment.recipe.data.batch_size} and images of {experiment.input_shape}",
+            "halve data.batch_size and double train.accumulate: the steps stay the same",
+        ) from error
+    finally:
+        keeper.wait()
+    return FitResult(progress, loop.evaluated_weights())
+
+
+def assemble(
+    experiment: Experiment,
+    callbacks: Sequence[Callback],
+    recorder: EpochRecorder,
+    interrupts: Interrupts,
+    keeper: CheckpointKeeper,
+) -> Loop:
+    """Build the loop with everything that is fresh for a training."""
+    section = experiment.recipe.train
+    optimizer = experiment.optimizer()
+    precision = experiment.precision()
+    guard = Guard(experiment.device)
+    ema = section.ema
+    parts = Parts(
+        model=experiment.model,
+        forward=experiment.forward,
+        loss=experiment.loss,
+        step=experiment.step(optimizer, precision, guard),
+        guard=guard,
+        schedule=experiment.schedule(optimizer),
+        precision=precision,
+        averaging=None if ema is None else Averaging(experiment.model, ema.decay, ema.every, ema.mode),
+        penalties=experiment.penalties,
+        train=experiment.batches("train"),
+        val=experiment.batches("val"),
+        train_metrics=experiment.metrics(),
+        val_metrics=experiment.metrics(),
+        mixer=experiment.mixer,
+        callbacks=callbacks,
+        recorder=recorder,
+        keeper=keeper,
+        interrupts=interrupts,
+    )
+    limits = Limits(
+        epochs=section.epochs,
+        accumulate=section.accumulate,
+        log_every=section.log_every,
+        max_minutes=section.max_minutes,
+        on_nan=section.on_nan,
+        best_metric=section.best.metric,
+        best_mode=section.best.mode,
+    )
+    return Loop(parts, limits)

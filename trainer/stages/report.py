@@ -1,0 +1,126 @@
+"""The report stage: gathers the evidence of a run and has the page written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from registry.contracts import Evidence, LRFinding, Predictions, Recorder, ReportPart
+from trainer.data.pipeline import Pipeline
+from trainer.data.splits import Part
+from trainer.experiment import Experiment
+from trainer.report.page import ReportResult, write_report
+from trainer.run_folder import RunFolder
+
+SHEET_IMAGES = 8  # training images on the augmentation sheet
+
+
+@dataclass(frozen=True)
+class PartImages:
+    """The images of a part, by position, as the report's parts ask for them."""
+
+    part: Part
+    pipeline: Pipeline
+    device: torch.device
+
+    def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
+        """Return the stored images, uint8 (H, W, C)."""
+        return list(self._stored(positions).cpu().numpy())
+
+    def shown(self, positions: Sequence[int]) -> np.ndarray:
+        """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
+        indices = self._indices(positions)
+        return as_rgb(self.pipeline.uint8(self._stored(positions), epoch=0, indices=indices).cpu().numpy())
+
+    def prepared(self, positions: Sequence[int]) -> Tensor:
+        """Return the model's input, float32 (n, C, H, W)."""
+        return self.pipeline.apply(self._stored(positions), epoch=0, indices=self._indices(positions)).to(self.device)
+
+    def masks(self, positions: Sequence[int]) -> np.ndarray | None:
+        """Return the object masks, where the dataset knows them."""
+        return self.part.store.masks(self._indices(positions).tolist())
+
+    def _indices(self, positions: Sequence[int]) -> Tensor:
+        return self.part.indices[torch.as_tensor(list(positions), dtype=torch.int64)]
+
+    def _stored(self, positions: Sequence[int]) -> Tensor:
+        return self.part.store.gather(self._indices(positions))
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Return uint8 (n, H, W, 3) of images with one, three or more channels."""
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
+
+
+def report(
+    experiment: Experiment,
+    folder: RunFolder,
+    *,
+    history: Sequence[Mapping[str, float]],
+    best: Mapping[str, float] | None,
+    predictions: Predictions | None,
+    finding: LRFinding | None,
+    summary: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    warnings: Sequence[str],
+    recorder: Recorder,
+    resolved: str,
+    parts: Sequence[ReportPart] | None = None,
+    log: Callable[[str], None],
+) -> ReportResult:
+    """Write report.html and report.md into the run folder.
+
+    Args:
+        experiment: its model holds the best weights.
+        folder: the run.
+        history: a row per epoch.
+        best: the best epoch's row; None when no epoch was finished.
+        predictions: of the best weights on the reported split; None when no epoch was finished.
+        finding: of the LR finder.
+        summary: what summary.json will hold.
+        environment: versions and hardware.
+        warnings: a sentence each.
+        recorder: pictures go to TensorBoard too.
+        resolved: text of resolved.yaml.
+        parts: what to render; the recipe's `report:` by default.
+        log: takes one line.
+    """
+    recipe, data = experiment.recipe, experiment.data
+    part = data.test or data.val
+    train = data.train
+    first = train.indices[:: max(len(train) // SHEET_IMAGES, 1)][:SHEET_IMAGES]
+
+    def augmented(draw: int) -> np.ndarray:
+        images = train.store.gather(first)
+        return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
+
+    evidence = Evidence(
+        folder=folder.path,
+        name=recipe.name,
+        description=recipe.description,
+        recipe=recipe.text,
+        resolved=yaml.safe_load(resolved),
+        class_names=data.class_names,
+        split=part.name,
+        selected_on=data.selected_on,
+        history=history,
+        best=best,
+        summary=summary,
+        environment=environment,
+        finding=finding,
+        model=experiment.model,
+        predictions=predictions,
+        images=PartImages(part, experiment.eval_pipeline, experiment.device),
+        train_samples=as_rgb(train.store.gather(first).cpu().numpy()),
+        augmented=augmented,
+        warnings=warnings,
+        recorder=recorder,
+        parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
+    )
+    return write_report(evidence, experiment.report if parts is None else parts, log=log)
