@@ -1,7 +1,7 @@
 """Nodes against types: every value of a recipe is looked at once, and everything wrong with it is reported.
 
 Owns the walk over sections and plain values, and the words of its messages. Components are looked at by
-`components.py`, what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue, never from here.
+`components.py`, what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Checker:
 def _many(type: Type) -> str:
     """Put the type of a run-time value into words after "which is"."""
     text = words(type)
-    return text if text.startswith(("number", "integer")) is False else f"a{'n' if text[0] == 'i' else ''} {text}"
+    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
 
 
 def _is_null(node: Node) -> bool:

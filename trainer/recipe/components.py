@@ -7,15 +7,16 @@ catalogue knows; nothing is imported or built here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from registry.catalog import Catalogue, Entry, Parameter
+from registry.errors import RecipeError
 from registry.grammar import plain_words
 from registry.slots import SLOTS
 from registry.suggest import nearest
 from trainer.recipe.check import INVALID, Checker, Invalid, Place
+from trainer.recipe.keys import default_name
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import did_you_mean, listed, shown
 from trainer.recipe.recipe import Group, Origin, Spec
@@ -52,7 +53,7 @@ class Components:
         if entry is None:
             return INVALID
         entries = node.entries if isinstance(node, MapNode) else {}
-        name = self._name(entries["as"].node, path) if "as" in entries else entry.name
+        name = self._name(entries["as"].node, path) if "as" in entries else default_name(str(named.value))
         arguments, knobs, meant = {}, {}, set()
         for key, item in entries.items():
             if key in RESERVED:
@@ -64,7 +65,7 @@ class Components:
             if parameter is not None:
                 arguments[key] = self._argument(entry, parameter, item.node, path)
         self._missing(entry, {*arguments, *meant}, named.origin, path)
-        return Spec(slot, entry.name, name, arguments, path, node.origin, knobs)
+        return Spec(slot, str(named.value), name, arguments, path, node.origin, knobs)
 
     def _type(self, slot: str, node: Node, path: str) -> Scalar | None:
         """Return the scalar that names a component's type."""
@@ -98,6 +99,9 @@ class Components:
         name = str(named.value)
         try:
             entry = self.catalogue.entry(slot, name)
+        except RecipeError as error:
+            self._report("R028", named.origin, error.message, hint=error.hint, path=path)
+            return None
         except KeyError:
             if self.complete:
                 self._unknown(slot, name, named.origin, path)
@@ -108,11 +112,6 @@ class Components:
         return entry
 
     def _unknown(self, slot: str, name: str, origin: Origin, path: str) -> None:
-        if ":" in name:
-            text = f"{slot} '{name}' is not among the packages a recipe may import from"
-            hint = "name its package or file under 'plugins'"
-            self._report("R028", origin, text, hint=hint, path=path)
-            return
         names = self.catalogue.names(slot)
         near = nearest(name, names)
         elsewhere = [_article(other) for other in self.catalogue.slots_of(name)]
@@ -132,9 +131,11 @@ class Components:
         """Return the parameter that a key names; where there is none, report it and remember what was meant."""
         label = f"{entry.slot} {entry.name}"
         parameter = entry.parameter(key)
-        if parameter is not None and parameter.role == "engine":
+        engine = SLOTS[entry.slot].engine if parameter is None else {}
+        if key in engine or (parameter is not None and parameter.role == "engine"):
+            reason = engine.get(key) or (parameter.reason if parameter is not None else "")
             text = f"{label}: '{key}' is the engine's to set"
-            self._report("R023", origin, text, hint=parameter.reason, path=f"{path}.{key}")
+            self._report("R023", origin, text, hint=reason, path=f"{path}.{key}")
             return None
         if parameter is not None and parameter.type["kind"] == "opaque":
             text = f"{label}: '{key}' cannot be written in a recipe"
@@ -208,21 +209,6 @@ class Components:
             if parameter is not None:
                 arguments[key] = self._argument(entry, parameter, item.node, path)
         return Group(**values, arguments=arguments, origin=node.origin)
-
-
-def argument_specs(spec: Spec) -> list[Spec]:
-    """Return the components directly inside a component's arguments."""
-    found: list[Spec] = []
-    waiting: list[object] = list(spec.arguments.values())
-    while waiting:
-        value = waiting.pop(0)
-        if isinstance(value, Spec):
-            found.append(value)
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-    return found
 
 
 def _default(parameter: Parameter) -> str:

@@ -1,14 +1,278 @@
-"""What a recipe's values say together: rules that look at more than one of them, and warnings of science.
+"""What a recipe's values say together: the errors that only show when more than one of them is looked at.
 
-Each rule says which paths it looks at, and is silent where one of them was already reported.
+Each rule says which paths it looks at and is silent where one of them was already reported. What is allowed but
+probably a mistake stands in `science.py`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+
 from registry.catalog import Catalogue
-from trainer.recipe.problems import Collector
-from trainer.recipe.recipe import Recipe
+from registry.suggest import nearest
+from trainer.recipe.draft import LOSS, Draft
+from trainer.recipe.keys import key_of
+from trainer.recipe.lengths import LENGTH, run_length
+from trainer.recipe.patterns import KINDS
+from trainer.recipe.problems import Collector, did_you_mean, listed
+from trainer.recipe.recipe import Recipe, Spec
+from trainer.recipe.references import LR_FOUND, needs_what_comes_later
+from trainer.recipe.science import WARNINGS
+
+PLATEAU = "ReduceLROnPlateau"
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
 
 
 def check_together(recipe: Recipe, catalogue: Catalogue, problems: Collector) -> None:
-    """Check."""
+    """Report contradictions and dead values of a recipe, then warnings.
+
+    Args:
+        recipe: looked at value by value; what was found wrong is `INVALID`.
+        catalogue: what it names.
+        problems: holds what was reported so far, takes the rest.
+    """
+    draft = Draft(recipe, catalogue, problems)
+    for check, needs in (*RULES, *WARNINGS):
+        if draft.sound(*needs):
+            check(draft)
+
+
+# -------------------------------------------------------------------------------------------------------- runs, names
+def _one_seed(draft: Draft) -> None:
+    seeds = draft.recipe.seeds
+    if seeds is None:
+        return
+    if draft.written("seed"):
+        draft.report("R015", "seeds", "'seeds' beside 'seed': a run has one of them", "leave 'seed' out")
+    if not seeds or len(set(seeds)) < len(seeds):
+        text = "'seeds' is empty" if not seeds else "'seeds' names a seed twice"
+        draft.report("R015", "seeds", text, "as in seeds: [1, 2, 3]")
+
+
+def _unique_names(draft: Draft) -> None:
+    for path in ("train.metrics", "regularizers", "callbacks", "report"):
+        _unique(draft, draft.those(path))
+    for spec in draft.those("train.metrics"):
+        if key_of(spec) == LOSS:
+            draft.report("R025", spec.path, f"a metric cannot be called '{LOSS}': that is the loss's own key")
+
+
+def _unique(draft: Draft, specs: Sequence[Spec]) -> None:
+    first: dict[str, Spec] = {}
+    for spec in specs:
+        earlier = first.setdefault(key_of(spec), spec)
+        if earlier is not spec:
+            text = f"two {spec.slot}s are called '{spec.name}' (the other in line {earlier.origin.line})"
+            draft.report("R025", spec.path, text, "give one a name of its own with 'as'")
+
+
+# --------------------------------------------------------------------------------------------------------- references
+def _references_in_time(draft: Draft) -> None:
+    for path, reference in draft.references():
+        why = needs_what_comes_later(reference, path)
+        if why:
+            draft.report("R033", path, f"'${reference.path}' is not known yet where {path} is needed", why)
+
+
+def _finder_exists(draft: Draft) -> None:
+    if draft.recipe.lr_finder is not None:
+        return
+    for path, reference in draft.references():
+        if reference.path == LR_FOUND and draft.sound(path):
+            text = f"'${LR_FOUND}' needs an 'lr_finder' section"
+            draft.report("R034", path, text, "add 'lr_finder: {}' for its defaults, or write a number")
+
+
+def _finder_range(draft: Draft) -> None:
+    finder = draft.recipe.lr_finder
+    if finder is not None and finder.end <= finder.start:
+        text = f"lr_finder.end must be greater than lr_finder.start, got {finder.end:g} and {finder.start:g}"
+        draft.report("R054", "lr_finder.end" if draft.written("lr_finder.end") else "lr_finder.start", text)
+
+
+# ------------------------------------------------------------------------------------------------------------ metrics
+def _metric_named(draft: Draft, path: str, key: str, rule: str = "R050") -> bool:
+    """Report a key that no epoch's row has; say whether it has."""
+    if key in draft.directions or draft.may_measure(key):
+        return True
+    hint = did_you_mean(nearest(key, draft.directions), f"measured are {listed(draft.directions, 20)}")
+    at = path if draft.written(path) else "train.metrics"
+    draft.report(rule, at, f"{path}: no metric '{key}' is measured", hint)
+    return False
+
+
+def _direction_fits(draft: Draft, path: str, key: str, mode: object) -> None:
+    """Report `mode` at `path` where the metric `key` is better in the other direction."""
+    wanted = draft.directions.get(key)
+    if wanted is not None and mode in ("min", "max") and mode != wanted:
+        better = {"min": "smaller", "max": "greater"}[wanted]
+        written = "" if draft.written(path) else ", the default,"
+        text = f"{path}: '{mode}'{written} does not fit '{key}', which is better when {better}"
+        draft.report("R051", path, text, f"write mode: {wanted}")
+
+
+def _best_metric(draft: Draft) -> None:
+    best = draft.recipe.train.best
+    if _metric_named(draft, "train.best.metric", best.metric):
+        _direction_fits(draft, "train.best.mode", best.metric, best.mode)
+
+
+def _metrics_in_arguments(draft: Draft) -> None:
+    """Check every argument that names a metric, and the `mode` beside it."""
+    for spec in draft.specs():
+        for parameter in draft.entry(spec).parameters:
+            path = f"{spec.path}.{parameter.name}"
+            if parameter.type.get("syntax") != "metric" or not draft.sound(path):
+                continue
+            key = draft.argument(spec, parameter.name)
+            if isinstance(key, str) and _metric_named(draft, path, key):
+                _direction_fits(draft, f"{spec.path}.mode", key, draft.argument(spec, "mode"))
+
+
+def _expected_metrics(draft: Draft) -> None:
+    epochs = draft.recipe.train.epochs
+    for expected in draft.recipe.expect:
+        key, words = expected.key, expected.when.split()
+        known = draft.final_directions if words[0] in ("best", "final") else draft.directions
+        if key and key not in known and not draft.may_measure(key):
+            hint = did_you_mean(nearest(key, known), f"measured are {listed(known, 20)}")
+            draft.problems.report("R060", expected.origin, f"expect: no metric '{key}'", hint=hint, path="expect")
+        if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs:
+            text = f"expect: there is no epoch {words[1]}, training ends after {epochs}"
+            draft.problems.report("R060", expected.origin, text, path="expect")
+
+
+# ---------------------------------------------------------------------------------------------------------- scheduler
+def _schedule_step(draft: Draft) -> None:
+    scheduler = draft.recipe.scheduler
+    if scheduler is None:
+        return
+    step = scheduler.knobs.get("step")
+    if step is not None and scheduler.type == PLATEAU:
+        if step.each == "step":
+            text = f"{PLATEAU} watches a number of whole epochs, it cannot step each step"
+            draft.report("R052", "scheduler.step.each", text, "write each: epoch")
+        if step.monitor and _metric_named(draft, "scheduler.step.monitor", step.monitor):
+            _direction_fits(draft, "scheduler.mode", step.monitor, draft.argument(scheduler, "mode"))
+    elif step is not None and step.monitor is not None:
+        text = f"nothing reads scheduler.step.monitor: {scheduler.type} watches no metric"
+        draft.report("R052", "scheduler.step.monitor", text, f"only {PLATEAU} does")
+    for spec in draft.specs():
+        if spec.slot == "scheduler" and spec is not scheduler and "step" in spec.knobs:
+            text = f"nothing reads 'step' of {spec.type}: the scheduler around it says when to step"
+            draft.report("R052", f"{spec.path}.step", text, "set scheduler.step")
+
+
+def _one_cycle_ends(draft: Draft) -> None:
+    """Refuse a total that is shorter than the run: torch raises at the first step beyond it."""
+    scheduler, length = draft.recipe.scheduler, run_length(draft)
+    if scheduler is None or length is None:
+        return
+    total = draft.argument(scheduler, "total_steps")
+    if isinstance(total, int) and total < length.units:
+        text = f"scheduler {scheduler.type}.total_steps: the run takes {length.words}, got {total}"
+        draft.report("R053", "scheduler.total_steps", text, "leave it out: the engine supplies it")
+
+
+# --------------------------------------------------------------------------------------------------- data and devices
+def _validation_split(draft: Draft) -> None:
+    val, dataset = draft.recipe.data.val, draft.recipe.data.dataset
+    declared = draft.entry(dataset).facts.get("splits", {})
+    if not isinstance(val, str) or not declared:
+        return
+    if val == "train":
+        text = "data.val: 'train' is what is learnt from, it cannot choose the best epoch"
+        draft.report("R055", "data.val", text, "take another split, or {fraction: 0.1}")
+    elif val not in declared:
+        others = [split for split in declared if split != "train"]
+        hint = did_you_mean(nearest(val, others), f"it has {listed(declared)}; or write {{fraction: 0.1}}")
+        draft.report("R055", "data.val", f"data.val: dataset {dataset.type} has no split '{val}'", hint)
+
+
+def _device(draft: Draft) -> None:
+    device = draft.recipe.train.device
+    if not _DEVICE.fullmatch(device):
+        hint = "one of auto, cpu, cuda, cuda:0, mps"
+        draft.report("R056", "train.device", f"train.device: there is no device '{device}'", hint)
+
+
+def _group_rates(draft: Draft) -> None:
+    groups = draft.recipe.optimizer.knobs.get("groups", ())
+    for index, group in enumerate(groups):
+        path = f"optimizer.groups.{index}"
+        if "lr" in group.arguments and draft.written(f"{path}.lr_scale"):
+            text = f"nothing reads {path}.lr_scale: 'lr' beside it says the learning rate"
+            draft.report("R052", f"{path}.lr_scale", text, "keep one of them")
+        if not group.match:
+            draft.report("R057", f"{path}.match", f"{path}.match: expected at least one pattern", "as in ['**.bias']")
+
+
+def _pattern_kinds(draft: Draft) -> None:
+    """Refuse kinds that do not exist; whether a pattern means anything only the model can tell."""
+    for path, patterns in _patterns(draft):
+        for index, pattern in enumerate(patterns):
+            if isinstance(pattern, str) and pattern.startswith("@") and pattern not in KINDS:
+                hint = did_you_mean(nearest(pattern, KINDS), f"kinds are {', '.join(KINDS)}")
+                draft.report("R057", f"{path}.{index}", f"{path}: there is no kind '{pattern}'", hint)
+
+
+def _patterns(draft: Draft) -> list[tuple[str, Sequence[object]]]:
+    """Return every list of patterns in a recipe, with its path."""
+    found: list[tuple[str, Sequence[object]]] = []
+    if draft.sound("train.freeze"):
+        found.append(("train.freeze", draft.recipe.train.freeze))
+    if draft.sound("optimizer"):
+        groups = draft.recipe.optimizer.knobs.get("groups", ())
+        found += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(groups)]
+    for spec in draft.specs():
+        for name, value in spec.arguments.items():
+            parameter = draft.entry(spec).parameter(name)
+            if parameter is not None and "'pattern'" in repr(parameter.type) and isinstance(value, (list, tuple)):
+                found.append((f"{spec.path}.{name}", value))
+    return found
+
+
+def _weights_count(draft: Draft) -> None:
+    """Hold class weights against the number of classes a dataset declares."""
+    loss, dataset = draft.recipe.loss, draft.recipe.data.dataset
+    weight, classes = loss.arguments.get("weight"), draft.entry(dataset).facts.get("classes")
+    if isinstance(weight, (list, tuple)) and isinstance(classes, int) and len(weight) != classes:
+        text = f"loss {loss.type}.weight: {dataset.type} has {classes} classes, got {len(weight)} weights"
+        draft.report("R058", "loss.weight", text, "one per class, in the order of the classes")
+
+
+def _something_is_left(draft: Draft) -> None:
+    """Refuse a batch that is larger than what is learnt from, where it would be dropped as incomplete."""
+    length = run_length(draft)
+    data = draft.recipe.data
+    if (
+        length is not None
+        and length.train_images is not None
+        and length.train_images < data.batch_size
+        and data.drop_last
+    ):
+        text = f"data.drop_last leaves nothing: {length.train_images} images make no batch of {data.batch_size}"
+        draft.report("R059", "data.drop_last", text, "take a smaller data.batch_size")
+
+
+RULES: tuple[Rule, ...] = (
+    (_one_seed, ("seed", "seeds")),
+    (_unique_names, ()),
+    (_references_in_time, ()),
+    (_finder_exists, ("lr_finder",)),
+    (_finder_range, ("lr_finder",)),
+    (_best_metric, ("train.metrics", "train.best")),
+    (_metrics_in_arguments, ("train.metrics",)),
+    (_expected_metrics, ("train.metrics", "train.tta", "data.dataset.type", "data.val")),
+    (_schedule_step, ("scheduler", "train.metrics")),
+    (_one_cycle_ends, ("scheduler", *LENGTH)),
+    (_validation_split, ("data.val", "data.dataset.type")),
+    (_device, ("train.device",)),
+    (_group_rates, ("optimizer",)),
+    (_pattern_kinds, ()),
+    (_weights_count, ("loss.weight", "data.dataset.type")),
+    (_something_is_left, LENGTH),
+)

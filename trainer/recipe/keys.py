@@ -15,6 +15,11 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def default_name(type: str) -> str:
+    """Return the name of a component without `as`: its type, of an import path the last part."""
+    return type.rpartition(":")[2]
+
+
 def key_of(spec: Spec) -> str:
     """Return the key of a metric or penalty: its `as` or its type."""
     return snake_case(spec.name)

@@ -36,6 +36,8 @@ FACTS: Mapping[str, Type] = {
     "lr_finder.lr": {"kind": "number", "above": 0},
 }
 
+LR_FOUND = "lr_finder.lr"
+
 _REFERENCE = re.compile(r"\$[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MAX_CHAIN = 32
 
@@ -55,6 +57,27 @@ def literal(value: object) -> object:
 def type_of(reference: object) -> Type | None:
     """Return the type of a run-time reference; None where it is none of the known ones."""
     return FACTS.get(reference.path) if isinstance(reference, Reference) else None
+
+
+def needs_what_comes_later(reference: Reference, path: str) -> str:
+    """Say why a run-time value is not known where it is used; "" where it is.
+
+    Args:
+        reference: to a run-time value.
+        path: of the argument that it stands in.
+    """
+    kind = reference.path.partition(".")[0]
+    if path.startswith(("data.dataset.", "callbacks.")):
+        return "datasets and callbacks are made before the data are read"
+    if path.startswith("data.") and (kind != "data" or _makes_its_own_size(reference, path)):
+        return "it follows from the prepared images"
+    if reference.path == LR_FOUND and not path.startswith(("optimizer.", "scheduler.")):
+        return "the learning rate is found with the finished model; only optimizer and scheduler come after it"
+    return ""
+
+
+def _makes_its_own_size(reference: Reference, path: str) -> bool:
+    return reference.path == "data.image_size" and not path.startswith("data.augment.")
 
 
 def bind(value: T, facts: Mapping[str, object]) -> T:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.catalog import Catalogue, Entry, catalogue
+from trainer.recipe.keys import default_name
 from trainer.recipe.load import Loaded
 from trainer.recipe.outline import Items, Line, Value, render
 from trainer.recipe.recipe import Expectation, Group, LRFinder, Origin, Recipe, Reference, Spec
@@ -125,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 
 def _spec_fields(spec: Spec) -> dict[str, Any]:
-    named = {"as": spec.name} if spec.name != spec.type else {}
+    named = {"as": spec.name} if spec.name != default_name(spec.type) else {}
     return {"type": spec.type, **named, **spec.arguments, **spec.knobs}
 
 
