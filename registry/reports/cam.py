@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from registry.reports.cam_methods import METHODS
-from registry.reports.layers import Visit, in_eval_mode, select_layers, unwrapped, visits
+from registry.reports.layers import Visit, select_layers, undisturbed, unwrapped, visits
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def explain(
     names = select_layers(layers, list(seen.values()))
     rows = targets.reshape(-1, targets.shape[-1]).long()
     to_map = METHODS[method]
-    with _undisturbed(network, images.device), torch.inference_mode(False), torch.enable_grad():
+    with undisturbed(network, images.device), torch.inference_mode(False), torch.enable_grad():
         with _recorded(network, names) as record:
             # A copy that is no leaf: a network may begin with an in-place operation.
             logits = network(images.detach().clone().requires_grad_(True).clone())
@@ -121,7 +121,8 @@ def _recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, _R
 
 def _gradients(logits: Tensor, targets: Tensor, outputs: Sequence[Tensor], again: bool) -> list[Tensor]:
     """Return d(sum of target logits)/d(output) per output; nothing in evaluation mode mixes samples."""
-    score = logits.gather(1, targets.to(logits.device)[:, None]).sum()
+    picked = targets.to(logits.device).clone()  # a caller's inference tensor could not be saved for the backward
+    score = logits.gather(1, picked[:, None]).sum()
     found = torch.autograd.grad(score, outputs, retain_graph=again, allow_unused=True)
     return [torch.zeros_like(o) if g is None else g for g, o in zip(found, outputs, strict=True)]
 
@@ -144,13 +145,6 @@ def _check_targets(targets: Tensor, logits: Tensor) -> None:
     images, classes = logits.shape
     if targets.shape[1] != images:
         raise ValueError(f"{targets.shape[1]} targets for {images} images")
-    if targets.numel() and (int(targets.min()) < 0 or int(targets.max()) >= classes):
-        raise ValueError(f"target {int(targets.max())} of a network with {classes} classes")
-
-
-@contextmanager
-def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluate without a trace: modes and random state come back as they were; nothing touches gradients."""
-    devices = [device] if device.type == "cuda" else []
-    with in_eval_mode(network), torch.random.fork_rng(devices=devices):
-        yield
+    for target in targets.flatten().tolist():
+        if not 0 <= target < classes:
+            raise ValueError(f"target {target} of a network with {classes} classes")

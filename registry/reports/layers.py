@@ -164,12 +164,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode, and each back into its own afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluate without a trace: every module's mode and the random state come back as they were."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
     finally:
         for module, training in modes:
             module.training = training
@@ -187,7 +188,7 @@ def visits(model: nn.Module, images: Tensor) -> list[Visit]:
         for name, module in network.named_modules():
             handles.append(module.register_forward_pre_hook(watch.started))
             handles.append(module.register_forward_hook(watch.finished(plain_name(name))))
-        with in_eval_mode(network), torch.no_grad():
+        with undisturbed(network, images.device), torch.no_grad():
             pair = images[:1].repeat(_PAIR, 1, 1, 1)
             watch.tag(pair, "channels_first")
             network(pair)

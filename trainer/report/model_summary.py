@@ -59,11 +59,11 @@ def _macs(network: nn.Module, example: Tensor) -> dict[str, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from registry.reports.layers import in_eval_mode
+    from registry.reports.layers import undisturbed
 
     counter = FlopCounterMode(display=False)
     # With gradients on, attention takes its plain path, whose products the counter sees.
-    with in_eval_mode(network), torch.enable_grad(), counter:
+    with undisturbed(network, example.device), torch.enable_grad(), counter:
         network(example[:1].clone())
     root = type(network).__name__
     counts: dict[str, int] = {}
