@@ -100,7 +100,8 @@ def _metric_named(draft: Draft, path: str, key: str, rule: str = "R050") -> bool
         return True
     hint = did_you_mean(nearest(key, draft.directions), f"measured are {listed(draft.directions, 20)}")
     at = path if draft.written(path) else "train.metrics"
-    draft.report(rule, at, f"{path}: no metric '{key}' is measured", hint)
+    text = f"{path}: no metric '{key}' is measured"
+    draft.problems.report(rule, draft.place(at), text, hint=hint, path=path)
     return False
 
 
