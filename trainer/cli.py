@@ -1,7 +1,7 @@
 """The command line: which command, its options, and how every error is shown.
 
-Imports nothing heavy: a command's module is loaded when it is called, so `list`, `describe` and `validate --quick` answer
-without torch.
+Imports nothing heavy: a command's module is loaded when it is called, so that `list`, `describe` and
+`validate --quick` answer without torch.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def parse(name: str, words: Sequence[str], typed: Sequence[str] = ()) -> Options
             positional.append(word)
     if len(positional) < command.least or (command.most is not None and len(positional) > command.most):
         raise RecipeError(
-            f"{name} takes {command.usage or 'no arguments'}, got {len(positional)} argument(s): {' '.join(positional)}",
+            f"{name} takes {command.usage or 'no arguments'}, got {len(positional)} words: {' '.join(positional)}",
             "an override is written key=value without spaces around the equals sign" if command.overrides else "",
         )
     return Options(tuple(positional), tuple(overrides), flags, tuple(typed))

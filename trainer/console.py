@@ -14,7 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress as RichProgress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from registry.contracts import Sink

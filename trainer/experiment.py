@@ -59,6 +59,10 @@ class Facts(Mapping[str, Any]):
             self._known[name] = self._lazy[name]()
         return self._known[name]
 
+    def known(self) -> dict[str, Any]:
+        """Return the values that something has asked for, as plain values."""
+        return dict(self._known)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._lazy)
 
@@ -238,7 +242,7 @@ class Experiment:
         """Optimizer steps per epoch."""
         return -(-len(self.batches("train")) // self.recipe.train.accumulate)
 
-    # ------------------------------------------------------------------------------------------------- fresh for a stage
+    # ------------------------------------------------------------------------------------------------ fresh for a stage
     def precision(self) -> Precision:
         """Return the number format, with a scaler of its own where it has one."""
         return precisions.choose(self.recipe.train.precision, self.device)[0]

@@ -21,17 +21,18 @@ from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
 from trainer.environment import describe_environment, device_name
-from trainer.experiment import Experiment, build_callbacks
+from trainer.experiment import Experiment, Which, build_callbacks
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import flat, resolved_yaml
 from trainer.recorder import MetricsFile, Recorder
+from trainer.report.page import write_report
 from trainer.run_folder import RunFolder
 from trainer.stages.evaluate import Outcome, evaluate_weights
 from trainer.stages.fit import FitResult, fit
 from trainer.stages.forecast import seconds_per_step, total_seconds
 from trainer.stages.lr_finder import find_lr, required_lr
-from trainer.stages.report import report
+from trainer.stages.report import gather
 
 FAST_EPOCHS = 2
 FAST_FINDER_STEPS = 20
@@ -259,9 +260,8 @@ class _Run:
         elif finding.status == "assumed":
             self._log(f"LR finder: no answer from so few steps; sqrt(start*end) = {finding.lr:.3g} is assumed")
         else:
-            self._log(
-                f"LR finder: {finding.lr:.3g} ({finding.pick}, loss {finding.loss:.4f}, {duration(finding.seconds)}); {named}"
-            )
+            taken = f"{finding.lr:.4g} ({finding.pick}, loss {finding.loss:.4f}, {duration(finding.seconds)})"
+            self._log(f"LR finder: {taken}; {named}")
 
     def _write_resolved(self, experiment: Experiment, finding: LRFinding | None) -> None:
         lr = finding.lr if finding is not None else None
@@ -271,6 +271,9 @@ class _Run:
         facts = {
             "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             "class_names": list(experiment.data.class_names),
+            "facts": experiment.facts.known(),
+            "input_shape": list(experiment.input_shape),
+            "stored_size": None if experiment.data.image_size is None else list(experiment.data.image_size),
             "versions": {key: str(value) for key, value in self._environment["packages"].items()},
         }
         with self._console.bar():
@@ -290,7 +293,7 @@ class _Run:
 
     def _evaluate(self, experiment: Experiment, fitted: FitResult) -> dict[str, Outcome]:
         """Evaluate the final weights, then the best, which the model keeps."""
-        which = "val" if experiment.data.test is None else "test"
+        which: Which = "val" if experiment.data.test is None else "test"
         tta = self._recipe.train.tta
         between = self._interrupts.check
         final = evaluate_weights(experiment, which, fitted.final, tta=tta, between=between)
@@ -345,9 +348,11 @@ class _Run:
                 "not_judged": self._order.not_judged,
                 "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
             }
-        result = report(
+        evidence = gather(
             experiment,
             self._folder,
+            recorder=recorder,
+            resolved=(self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             history=fitted.progress.history,
             best=fitted.progress.best,
             predictions=outcomes["best"].predictions,
@@ -355,10 +360,8 @@ class _Run:
             summary=summary,
             environment=self._environment,
             warnings=self._order.warnings,
-            recorder=recorder,
-            resolved=(self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
-            log=self._log,
         )
+        result = write_report(evidence, experiment.report, log=self._log)
         summary["report"] = dict(result.facts)
         summary["status"] = "completed"
         self._folder.write_json("summary.json", summary)

@@ -1,7 +1,7 @@
 """Averaged weights: an exponential moving average, or lookahead, which also moves the weights to it.
 
-Works on all parameters and floating buffers at once; counters (integer buffers) stay the live ones. The average is swapped in for
-evaluation by a context manager and is never what a checkpoint's `model` holds.
+Works on all parameters and floating buffers at once; counters (integer buffers) stay the live ones. The average is
+swapped in for evaluation by a context manager and is never what a checkpoint's `model` holds.
 """
 
 from __future__ import annotations

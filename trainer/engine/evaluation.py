@@ -95,8 +95,8 @@ def evaluate(
 def averaged_logits(model: nn.Module, images: Tensor, tta: TTA) -> Tensor:
     """Return logits (N, C) of `images` (N, C, H, W), averaged over test-time augmentations.
 
-    `flip_translate` weighs as airbench94 does (github.com/KellerJordan/cifar10-airbench): the image and its mirror count
-    half, the same moved by one pixel up-left and down-right, edges reflected, the other half.
+    `flip_translate` weighs as airbench94 does (github.com/KellerJordan/cifar10-airbench): the image and its mirror
+    count half, the same moved by one pixel up-left and down-right, edges reflected, the other half.
     """
     if tta == "none":
         return model(images)  # type: ignore[no-any-return]

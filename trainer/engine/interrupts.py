@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(Exception):  # noqa: N818  (not an error: somebody asked)
+class Interrupted(Exception):
     """Training stopped because a signal asked for it; the state is saved.
 
     Args:

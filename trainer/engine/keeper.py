@@ -1,7 +1,7 @@
 """When checkpoints are written, and which of them stay.
 
-The step waits only for the copy of the state; a thread of its own serialises and writes it. A save that fails leaves the
-files before it whole; training goes on and says so, until too many have failed.
+The step waits only for the copy of the state; a thread of its own serialises and writes it. A save that fails leaves
+the files before it whole; training goes on and says so, until too many have failed.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Meter:
         return self._losses[-1] if self._losses else None
 
     def fold(self) -> dict[str, float]:
-        """Sum up what is pending and return the interval's {"loss": mean} (empty if nothing is). Waits for the device."""
+        """Sum up what is pending and return the interval's {"loss": mean}, {} if nothing is. Waits for the device."""
         if not self._losses:
             return {}
         losses = torch.stack(self._losses).double()

@@ -53,7 +53,7 @@ class Schedule:
         if not self.every_epoch:
             return
         if isinstance(self._scheduler, ReduceLROnPlateau):
-            if self._monitor not in row:
+            if self._monitor is None or self._monitor not in row:
                 raise DivergedError(f"the scheduler watches {self._monitor!r}, which this epoch did not measure")
             self._scheduler.step(row[self._monitor])
         else:

@@ -83,7 +83,7 @@ class Step:
     def __call__(
         self, group: Iterable[tuple[Tensor, Tensor]], samples: int, mix: Mixer | None = None
     ) -> list[MicroResult]:
-        """Take one step over the micro-batches of `group`, `samples` images in all; a bad loss leaves the weights alone."""
+        """Take one step over the micro-batches of `group`, `samples` images in all; a bad loss changes no weight."""
         results = []
         for images, targets in group:
             inputs, mixed = (images, targets) if mix is None else mix(images, targets)

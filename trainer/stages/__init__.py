@@ -1,1 +1,1 @@
-"""The stages of a run: find the learning rate, fit, evaluate, report. Each takes the experiment and returns a typed result."""
+"""The stages of a run: find the learning rate, fit, evaluate, report. Each returns a typed result."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from registry.contracts import Predictions
 from trainer.engine.evaluation import TTA, Evaluation, evaluate
-from trainer.experiment import Experiment
+from trainer.experiment import Experiment, Which
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Outcome:
 
 def evaluate_weights(
     experiment: Experiment,
-    which: Literal["train", "val", "test"],
+    which: Which,
     weights: Mapping[str, Any] | None = None,
     *,
     tta: TTA = "none",

@@ -81,8 +81,8 @@ def fit(
         progress = loop.run()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
-            f"out of memory on {experiment.device} in epoch {loop.progress.epoch + 1}, step {loop.progress.step + 1}, with "
-            f"data.batch_size {experiment.recipe.data.batch_size} and images of {experiment.input_shape}",
+            f"out of memory on {experiment.device} in epoch {loop.progress.epoch + 1}, "
+            f"step {loop.progress.step + 1}, with data.batch_size {experiment.recipe.data.batch_size} and images of {experiment.input_shape}",
             "halve data.batch_size and double train.accumulate: the steps stay the same",
         ) from error
     finally:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from trainer.stages import lr_picks
 
 DIVERGENCE_MEMORY = 0.9  # of the running mean that notices divergence
 FEWEST_POINTS = 10  # before divergence may end a sweep
+Ending = Literal["end", "diverged", "non-finite"]
 VAL_SUBSET = 2048  # images measured after each step with `loss: val`
 
 
@@ -97,7 +99,7 @@ def _sweep(
     section: LRFinder,
     interrupts: Interrupts,
     progress: Callable[[int, int, float, float], None],
-) -> tuple[list[float], list[float], str]:
+) -> tuple[list[float], list[float], Ending]:
     """Return the learning rate that belongs to each loss, the losses, and how the sweep ended."""
     planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
     step = experiment.step(experiment.optimizer(section.start))

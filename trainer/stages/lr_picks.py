@@ -73,7 +73,7 @@ PICKS: Mapping[str, Callable[[Array, Array], float]] = {
 
 
 def noise_of(losses: Sequence[float]) -> float:
-    """Return the standard deviation of the noise on a curve, from its differences; a trend or a blow-up hardly counts."""
+    """Return the standard deviation of a curve's noise, from its differences: a trend or a blow-up hardly counts."""
     differences = np.abs(np.diff(np.asarray(losses, dtype=np.float64)))
     return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
 

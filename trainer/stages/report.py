@@ -1,9 +1,10 @@
-"""The report stage: gathers the evidence of a run and has the page written."""
+"""The report stage: gathers the evidence that the page is written from (trainer/report writes it)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from registry.contracts import Evidence, LRFinding, Predictions, Recorder, ReportPart
+from registry.contracts import Evidence, LRFinding, Predictions, Recorder
 from trainer.data.pipeline import Pipeline
 from trainer.data.splits import Part
 from trainer.experiment import Experiment
-from trainer.report.page import ReportResult, write_report
 from trainer.run_folder import RunFolder
 
 SHEET_IMAGES = 8  # training images on the augmentation sheet
@@ -58,27 +58,27 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
 
 
-def report(
+def gather(
     experiment: Experiment,
     folder: RunFolder,
     *,
-    history: Sequence[Mapping[str, float]],
-    best: Mapping[str, float] | None,
-    predictions: Predictions | None,
-    finding: LRFinding | None,
-    summary: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    warnings: Sequence[str],
     recorder: Recorder,
-    resolved: str,
-    parts: Sequence[ReportPart] | None = None,
-    log: Callable[[str], None],
-) -> ReportResult:
-    """Write report.html and report.md into the run folder.
+    resolved: str = "",
+    history: Sequence[Mapping[str, float]] = (),
+    best: Mapping[str, float] | None = None,
+    predictions: Predictions | None = None,
+    finding: LRFinding | None = None,
+    summary: Mapping[str, Any] = MappingProxyType({}),
+    environment: Mapping[str, Any] = MappingProxyType({}),
+    warnings: Sequence[str] = (),
+) -> Evidence:
+    """Return what the report's parts may look at.
 
     Args:
         experiment: its model holds the best weights.
-        folder: the run.
+        folder: where pictures and page go.
+        recorder: pictures go to TensorBoard too.
+        resolved: text of resolved.yaml.
         history: a row per epoch.
         best: the best epoch's row; None when no epoch was finished.
         predictions: of the best weights on the reported split; None when no epoch was finished.
@@ -86,10 +86,6 @@ def report(
         summary: what summary.json will hold.
         environment: versions and hardware.
         warnings: a sentence each.
-        recorder: pictures go to TensorBoard too.
-        resolved: text of resolved.yaml.
-        parts: what to render; the recipe's `report:` by default.
-        log: takes one line.
     """
     recipe, data = experiment.recipe, experiment.data
     part = data.test or data.val
@@ -100,12 +96,12 @@ def report(
         images = train.store.gather(first)
         return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
 
-    evidence = Evidence(
+    return Evidence(
         folder=folder.path,
         name=recipe.name,
         description=recipe.description,
         recipe=recipe.text,
-        resolved=yaml.safe_load(resolved),
+        resolved=yaml.safe_load(resolved) or {},
         class_names=data.class_names,
         split=part.name,
         selected_on=data.selected_on,
@@ -123,4 +119,3 @@ def report(
         recorder=recorder,
         parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
     )
-    return write_report(evidence, experiment.report if parts is None else parts, log=log)

@@ -1,0 +1,185 @@
+"""Commands that look without training: lr-find, preview, evaluate, predict, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry.contracts import Evidence, Predictions
+from registry.errors import RecipeError
+from registry.reports.augmentation import AugmentationSheet
+from registry.reports.curves import LRFinderCurve
+from registry.reports.gradcam import GradCAM
+from trainer.cli import Options
+from trainer.console import Console, duration
+from trainer.engine import checkpoint
+from trainer.engine.interrupts import Interrupts
+from trainer.experiment import Experiment, Which
+from trainer.loading import LoadedRun, load
+from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import LRFinder, Recipe
+from trainer.recorder import Recorder
+from trainer.report.page import write_report
+from trainer.run_folder import RunFolder
+from trainer.stages.evaluate import evaluate_weights
+from trainer.stages.lr_finder import find_lr
+from trainer.stages.report import as_rgb, gather
+
+OUTPUT = Path("runs")
+
+
+def lr_find(loaded: Loaded, _options: Options) -> int:
+    """Sweep, print every pick and draw the curve below runs/<name>/."""
+    recipe, console = _recipe(loaded), Console()
+    assert loaded.catalogue is not None
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    section = recipe.lr_finder or LRFinder()
+    with console.bar(), Interrupts().listening() as interrupts:
+        finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
+    rows = {name: "none" if lr is None else f"{lr:.6g}" for name, lr in finding.picks.items()}
+    rows["taken"] = f"{finding.lr:.6g} ({finding.pick})" if finding.lr is not None else f"none: {finding.reason}"
+    rows["time"] = duration(finding.seconds)
+    folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-lr")
+    folder.write_finding(finding)
+    evidence = gather(experiment, folder, finding=finding, recorder=Recorder([], console.line))
+    LRFinderCurve().render(evidence)
+    rows["curve"] = str(folder.path / "figures" / "lr_finder.png")
+    console.table(rows)
+    return 0
+
+
+def preview(loaded: Loaded, _options: Options) -> int:
+    """Draw a sheet of training images and what augmentation makes of them."""
+    recipe, console = _recipe(loaded), Console()
+    assert loaded.catalogue is not None
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
+    evidence = gather(experiment, folder, recorder=Recorder([], console.line))
+    AugmentationSheet().render(evidence)
+    for line in experiment.train_pipeline.log_lines():
+        console.line(line)
+    console.line(f"sheet {folder.path / 'figures' / 'augmentation.png'}")
+    return 0
+
+
+def evaluate(run: Path, options: Options) -> int:
+    """Measure a run's best weights on every part it has but the training part."""
+    folder = RunFolder.open(run)
+    loaded = load_recipe(folder.path / "resolved.yaml", options.overrides)
+    recipe, console = _recipe(loaded), Console()
+    assert loaded.catalogue is not None
+    path = folder.checkpoints / "best.pt"
+    weights = checkpoint.read(path)["model"]
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    rows = {"weights": str(path)}
+    parts: tuple[Which, ...] = ("val", "test")
+    for which in parts:
+        if getattr(experiment.data, which) is not None:
+            outcome = evaluate_weights(experiment, which, weights, tta=recipe.train.tta)
+            rows[which] = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
+    console.table(rows)
+    return 0
+
+
+def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
+    """Print for each picture the likeliest classes."""
+    top = str(options.flags.get("top", "3"))
+    if not top.isdigit() or int(top) < 1:
+        raise RecipeError(f"--top is a whole number from 1 on, got {top!r}")
+    loaded = load(run)
+    for picture in pictures:
+        (answers,) = loaded.predict([picture], top=int(top))
+        print(f"{picture}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers))
+    return 0
+
+
+def explain(run: Path, pictures: Sequence[Path]) -> int:
+    """Write a page of GradCAM for pictures, or the run's whole report again."""
+    console = Console()
+    if not pictures:
+        return _explain_run(run, console)
+    loaded = load(run)
+    evidence = _evidence_of_pictures(loaded, pictures, console)
+    result = write_report(evidence, [GradCAM(select="confident", count=len(pictures))], log=console.line)
+    console.line(f"report {result.html}")
+    return 0
+
+
+def _explain_run(run: Path, console: Console) -> int:
+    folder = RunFolder.open(run)
+    loaded = load_recipe(folder.path / "resolved.yaml")
+    recipe = _recipe(loaded)
+    assert loaded.catalogue is not None
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    which: Which = "val" if experiment.data.test is None else "test"
+    weights = checkpoint.read(folder.checkpoints / "best.pt")["model"]
+    outcome = evaluate_weights(experiment, which, weights)
+    target = RunFolder.create(folder.path / "explain", "mistakes", {})
+    evidence = gather(
+        experiment, target, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
+    )
+    parts = [part for part in experiment.report if isinstance(part, GradCAM)] or [GradCAM()]
+    console.line(f"report {write_report(evidence, parts, log=console.line).html}")
+    return 0
+
+
+def _recipe(loaded: Loaded) -> Recipe:
+    if loaded.recipe is None:
+        raise RecipeError(f"this recipe cannot be run\n{render(loaded.problems)}")
+    return replace(loaded.recipe, callbacks=())
+
+
+class _Pictures:
+    """Pictures of a user's own, as report parts ask for images."""
+
+    def __init__(self, run: LoadedRun, pictures: Sequence[Path]) -> None:
+        self._run, self._pictures = run, pictures
+
+    def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
+        return self._run.images([self._pictures[i] for i in positions])
+
+    def shown(self, positions: Sequence[int]) -> np.ndarray:
+        return as_rgb(self._run.shown([self._pictures[i] for i in positions]))
+
+    def prepared(self, positions: Sequence[int]) -> Tensor:
+        return self._run.preprocess([self._pictures[i] for i in positions])
+
+    def masks(self, positions: Sequence[int]) -> None:  # noqa: ARG002  (own pictures have none)
+        return None
+
+
+def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Console) -> Evidence:
+    logits = torch.cat([run.logits([picture]) for picture in pictures])
+    answers = logits.argmax(1).numpy()
+    predictions = Predictions(np.arange(len(pictures)), answers, logits.numpy(), float("nan"), {})
+    folder = RunFolder.create(run.folder.path / "explain", "pictures", {})
+    names = "\n".join(f"{index}: {picture}" for index, picture in enumerate(pictures))
+    return Evidence(
+        folder=folder.path,
+        name=f"{run.recipe.name}: own pictures",
+        description=f"Pictures that have no known truth; the class shown as truth is the network's own answer. {names}",
+        recipe=run.recipe.text,
+        resolved={},
+        class_names=run.class_names,
+        split="pictures",
+        selected_on="",
+        history=(),
+        best=None,
+        summary={},
+        environment={},
+        finding=None,
+        model=run.model,
+        predictions=predictions,
+        images=_Pictures(run, pictures),
+        train_samples=np.zeros((0, 1, 1, 3), np.uint8),
+        augmented=lambda _: np.zeros((0, 1, 1, 3), np.uint8),
+        warnings=(),
+        recorder=Recorder([], console.line),
+        parameters=sum(p.numel() for p in run.model.parameters()),
+    )

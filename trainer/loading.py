@@ -1,0 +1,159 @@
+"""A finished run as a tool: the model with its classes and preprocessing, without its data. `trainer.load(RUN)`.
+
+run = trainer.load("runs/quickstart/20260131-120000")
+run.predict(["cat.jpg"])          # [("cat", 0.98), ...] per picture
+run.model(run.preprocess(["cat.jpg"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from registry.catalog import catalogue
+from registry.datasets.decoding import read_image
+from registry.errors import CheckpointError, RecipeError
+from trainer.build import build
+from trainer.data.pipeline import Pipeline
+from trainer.engine import checkpoint
+from trainer.engine.device import choose_device
+from trainer.engine.evaluation import evaluation_mode
+from trainer.recipe.load import load_recipe
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import Recipe, Reference
+from trainer.run_folder import RunFolder
+
+Picture = str | Path | np.ndarray
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained network, ready to use.
+
+    Attributes:
+        model: best weights, eval mode.
+        class_names: one per class index.
+        recipe: what it was trained by.
+        folder: the run.
+        pipeline: evaluation transforms and preprocessing.
+        size: (height, width) of the images it was trained on before its own transforms; None where they vary.
+        input_shape: (channels, height, width) of the model's input.
+        device: where the model lies.
+    """
+
+    model: nn.Module
+    class_names: tuple[str, ...]
+    recipe: Recipe
+    folder: RunFolder
+    pipeline: Pipeline
+    size: tuple[int, int] | None
+    input_shape: tuple[int, int, int]
+    device: torch.device
+
+    def images(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+        """Return pictures as uint8 (H, W, C) of the channels and, where it has one size only, the size of the data.
+
+        Args:
+            pictures: paths, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB.
+
+        Raises:
+            DataError: a file is no readable picture.
+        """
+        return [self._fitted(read_image(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
+
+    def shown(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Return pictures as the model sees them before normalising, uint8 (n, H, W, C)."""
+        images = self.images(pictures)
+        return self.pipeline.uint8(images, epoch=0, indices=torch.arange(len(images))).cpu().numpy()
+
+    def preprocess(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return the model's input for pictures, float32 (n, C, H, W)."""
+        images = self.images(pictures)
+        return self.pipeline.apply(images, epoch=0, indices=torch.arange(len(images))).to(self.device)
+
+    def logits(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return the model's answers, float32 (n, C)."""
+        with evaluation_mode(self.model), torch.inference_mode():
+            answer: Tensor = self.model(self.preprocess(pictures)).float().cpu()
+        return answer.clone()
+
+    def predict(self, pictures: Sequence[Picture], top: int = 3) -> list[list[tuple[str, float]]]:
+        """Return for each picture the `top` classes and their probabilities, best first."""
+        probabilities = self.logits(pictures).softmax(1)
+        values, indices = probabilities.topk(min(top, len(self.class_names)), dim=1)
+        return [
+            [(self.class_names[index], value) for index, value in zip(row, row_values, strict=True)]
+            for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        image = image[..., None] if image.ndim == 2 else image
+        if self.input_shape[0] == 1 and image.shape[2] >= 3:
+            image = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)[..., None]
+        elif self.input_shape[0] == 3:
+            image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+        if self.size is not None and image.shape[:2] != self.size:
+            shrinks = image.shape[0] > self.size[0]
+            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            resized = cv2.resize(np.ascontiguousarray(image), self.size[::-1], interpolation=way)
+            image = resized if resized.ndim == 3 else resized[..., None]
+        return np.ascontiguousarray(image)
+
+
+def load(run: str | Path, device: str = "auto") -> LoadedRun:
+    """Load a run's best weights, or its last where it has no best yet.
+
+    Args:
+        run: the run folder.
+        device: where to put the model.
+
+    Raises:
+        CheckpointError: it is no run, or has no whole checkpoint.
+        RecipeError: its recipe no longer fits this version.
+    """
+    folder = RunFolder.open(Path(run))
+    files = [folder.checkpoints / name for name in ("best.pt", "last.pt") if (folder.checkpoints / name).exists()]
+    if not files:
+        raise CheckpointError(f"{folder.path}: this run has no checkpoint yet", "train it, or resume it")
+    state = checkpoint.read(files[0])
+    recipe = _recipe(folder)
+    names = catalogue(recipe.plugins)
+    facts = state["facts"]
+    channels, height, width = state["input_shape"]
+    where = choose_device(device)
+
+    def bind(reference: Reference) -> object:
+        if reference.path not in facts:
+            raise RecipeError(f"{folder.path}: ${reference.path} was not kept with the checkpoint")
+        return facts[reference.path]
+
+    supplied = {
+        "num_classes": len(state["class_names"]),
+        "in_channels": channels,
+        "image_size": height if height == width else (height, width),
+    }
+    model: nn.Module = build(recipe.model, supplied=supplied, bind=bind, catalogue=names)
+    model.load_state_dict(state["model"])
+    model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    stages, preprocess = (
+        [build(spec, supplied={}, bind=bind, catalogue=names) for spec in specs]
+        for specs in (recipe.data.eval, recipe.data.preprocess)
+    )
+    pipeline = Pipeline(stages, preprocess, seed=recipe.seed, backend=recipe.data.augment_backend, device=where)
+    size = None if state["stored_size"] is None else (state["stored_size"][0], state["stored_size"][1])
+    return LoadedRun(
+        model, tuple(state["class_names"]), recipe, folder, pipeline, size, (channels, height, width), where
+    )
+
+
+def _recipe(folder: RunFolder) -> Recipe:
+    loaded = load_recipe(folder.path / "resolved.yaml")
+    if loaded.recipe is None:
+        raise RecipeError(f"{folder.path}: its recipe cannot be read by this version\n{render(loaded.problems)}")
+    return loaded.recipe
