@@ -128,13 +128,13 @@ class ColorJitter(Sometimes[Jitter]):
 
     @override
     def on_cpu(self, images: np.ndarray, rows: np.ndarray, parameters: Jitter) -> None:
-        part = torch.from_numpy(images[rows])
-        for changes_now in parameters.order:
+        part = images[rows]
+        for changes_now in parameters.order.numpy():
             for number, change in enumerate(_CHANGES):
-                same = (changes_now == number).nonzero()[:, 0]
+                same = np.flatnonzero(changes_now == number)
                 if len(same):
-                    part[same] = change(part[same], parameters[number][same])
-        images[rows] = part.numpy()
+                    part[same] = change(torch.from_numpy(part[same]), parameters[number][same]).numpy()
+        images[rows] = part
 
     @override
     def on_device(self, images: Tensor, parameters: Jitter) -> Tensor:

@@ -105,11 +105,11 @@ class BoxCrop(ABC):
     """
 
     def __init__(self, scaling: Scaling) -> None:
-        self._scaling = scaling
+        self.scaling = scaling
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Return the rectangles of all images, resized."""
-        return self._scaling(images, self.boxes(draws, *images.shape[1:3]))
+        return self.scaling(images, self.boxes(draws, *images.shape[1:3]))
 
     @abstractmethod
     def boxes(self, draws: Draws, height: int, width: int) -> Boxes:

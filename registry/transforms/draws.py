@@ -103,7 +103,7 @@ class Draws:
         """
         pairs = math.ceil(count / 2)
         bits = self.bits(draw, pairs)
-        radius = ((_shifted(bits, 32).to(torch.float64) + 0.5) * 2.0**-32).to(torch.float32).log_().mul_(-2).sqrt_()
+        radius = _shifted(bits, 32).to(torch.float32).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()  # never log 0
         angle = (bits & 0xFFFFFFFF).to(torch.float32).mul_(2 * math.pi * 2.0**-32)
         both = torch.cat((radius * angle.cos(), radius * angle.sin()))  # (2 pairs, N)
         return both[:count].T.contiguous()

@@ -39,7 +39,8 @@ class Normalize:
             factors = 1 / (std * self._max_pixel_value)
             offsets = -mean / std
             self._rows[key] = tuple(  # type: ignore[assignment]
-                values.to(torch.float32).repeat(length // channels).to(device) for values in (factors, offsets)
+                values.to(torch.float32).repeat(length // channels).to(device, non_blocking=True)
+                for values in (factors, offsets)
             )
         return self._rows[key]
 

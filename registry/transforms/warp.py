@@ -81,17 +81,14 @@ class Sampling:
         padding, centred = BORDERS[self.border]
         grid = _source_grid(matrices, height, width, centred)
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)  # (N, C, H, W), channels_last
-        fill = torch.tensor(per_channel(self.fill, channels), dtype=torch.float32).view(-1, 1, 1)
-        blank = self.border != cv2.BORDER_CONSTANT or not fill.any()
-        fill = fill.to(images.device, non_blocking=True)
+        fill = torch.cat([pixels.new_full((1,), value) for value in per_channel(self.fill, channels)])[:, None, None]
         moved = functional.grid_sample(
-            pixels if blank else pixels - fill,
+            pixels - fill,  # beyond the border grid_sample reads zeros
             grid,
             mode=INTERPOLATIONS[self.interpolation],
             padding_mode=padding,
             align_corners=centred,
-        )
-        moved = moved if blank else moved + fill
+        ).add_(fill)
         return moved.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 

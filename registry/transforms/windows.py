@@ -36,17 +36,22 @@ def windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) 
     Returns:
         uint8 (N, height, width, C), contiguous.
     """
-    n, _, _, channels = images.shape
+    n, tall, wide, channels = images.shape
     if images.device.type == "cpu":
-        lines = images.numpy().reshape(*images.shape[:2], -1)
+        lines = images.numpy().reshape(n, tall, wide * channels)
         cut = np.empty((n, height, width * channels), dtype=np.uint8)
         starts = (left * channels).tolist()
         for image, y, x, target in zip(lines, top.tolist(), starts, cut, strict=True):
             target[:] = image[y : y + height, x : x + width * channels]
         return torch.from_numpy(cut).view(n, height, width, channels)
+    return windows_by_torch(images, top, left, height, width)
+
+
+def windows_by_torch(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """Return what `windows` does, by torch alone."""
     rows = (top[:, None] + torch.arange(height, device=images.device))[:, :, None]  # (N, height, 1)
     columns = (left[:, None] + torch.arange(width, device=images.device))[:, None, :]  # (N, 1, width)
-    return images[torch.arange(n, device=images.device)[:, None, None], rows, columns]
+    return images[torch.arange(len(images), device=images.device)[:, None, None], rows, columns]
 
 
 @dataclass(frozen=True)

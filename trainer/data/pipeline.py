@@ -11,7 +11,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
 
 Backend = Literal["auto", "batched", "albumentations"]
+Images: TypeAlias = "Tensor | list[np.ndarray]"  # (N, H, W, C) of one size, or (H, W, C) each
 
 MAKES_TENSOR = frozenset({"ToTensorV2", "ToTensor3D"})
 MAKES_FLOAT = frozenset({"Normalize", "ToFloat"})
@@ -47,12 +48,6 @@ class Stage:
     upstream: tuple[Any, ...]
     batched: Batched | None
     reason: str
-
-    def together(self, images: Tensor, draws: Draws) -> Tensor:
-        """Transform a batch (N, H, W, C)."""
-        if self.batched is not None:
-            return self.batched(images, draws.at(self.position))
-        return _stacked(self.one_by_one(list(images.numpy()), draws))
 
     def one_by_one(self, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
         """Transform images (H, W, C) that may differ in size, each with a generator keyed anew."""
@@ -113,7 +108,7 @@ class Pipeline:
         self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
         _check(self._augment, self._all, backend)
 
-    def apply(self, images: Tensor | list[np.ndarray], *, epoch: int, indices: Tensor) -> Tensor:
+    def apply(self, images: Images, *, epoch: int, indices: Tensor) -> Tensor:
         """Return the model's input.
 
         Args:
@@ -133,7 +128,7 @@ class Pipeline:
             pixels.mul_(1 / 255)
         return pixels.permute(0, 3, 1, 2)
 
-    def uint8(self, images: Tensor | list[np.ndarray], *, epoch: int, indices: Tensor) -> Tensor:
+    def uint8(self, images: Images, *, epoch: int, indices: Tensor) -> Tensor:
         """Return the images as they are before `preprocess`, uint8 (N, H, W, C), otherwise as `apply`.
 
         Raises:
@@ -159,30 +154,47 @@ class Pipeline:
             lines.append("no transform makes float: grey levels 0..255 are scaled to 0..1")
         return lines
 
-    def _run(self, images: Tensor | list[np.ndarray], stages: Sequence[Stage], epoch: int, indices: Tensor) -> Tensor:
+    def _run(self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor) -> Tensor:
         """Run stages in order: on the CPU until the last that Albumentations runs, then on the device."""
         alone = _until_one_size(stages) if isinstance(images, list) else 0
-        on_cpu = max([alone, *(n + 1 for n, stage in enumerate(stages) if stage.batched is None)])
-        if on_cpu or isinstance(images, list):
-            draws = Draws(self._seed, epoch, indices.cpu())
-            images = _stacked(_one_by_one(images, stages[:alone], draws)) if isinstance(images, list) else images.cpu()
-            images = _in_batch(images, stages[alone:on_cpu], draws)
-        draws = Draws(self._seed, epoch, indices.to(self._device))
-        return _in_batch(images.to(self._device), stages[on_cpu:], draws)
+        on_cpu = max([alone, *(number for number, stage in enumerate(stages, start=1) if stage.batched is None)])
+        images = images if isinstance(images, list) else self._taken(images, bool(on_cpu))
+        draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else indices.to(self._device))
+        for number, stage in enumerate(stages):
+            if number == on_cpu > 0:
+                images = _together(images).to(self._device)
+                draws = Draws(self._seed, epoch, indices.to(self._device))
+            if number < alone or stage.batched is None:
+                images = stage.one_by_one(_apart(images), draws)
+            else:
+                images = stage.batched(_together(images), draws.at(stage.position))
+        return _together(images).to(self._device)
+
+    def _taken(self, images: Tensor, on_cpu: bool) -> Tensor:
+        """Return images where they are worked on first, as a copy where that is done in place."""
+        images = images.to("cpu" if on_cpu else self._device)
+        if images.device.type == "cpu":
+            images = images.clone(memory_format=torch.contiguous_format)
+        return images
 
 
-def _one_by_one(images: list[np.ndarray], stages: Sequence[Stage], draws: Draws) -> list[np.ndarray]:
-    for stage in stages:
-        images = stage.one_by_one(images, draws)
-    return images
+def _together(images: Images) -> Tensor:
+    """Return images as a batch (N, H, W, C)."""
+    if not isinstance(images, list):
+        return images
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        few = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:4])
+        raise DataError(
+            f"images of {len(shapes)} sizes cannot make a batch ({few}{', ...' if len(shapes) > 4 else ''})",
+            "add a Resize or RandomResizedCrop to data.augment and data.eval",
+        )
+    return torch.from_numpy(np.stack(images))
 
 
-def _in_batch(images: Tensor, stages: Sequence[Stage], draws: Draws) -> Tensor:
-    if stages and images.device.type == "cpu":
-        images = images.clone(memory_format=torch.contiguous_format)  # batched transforms work in place there
-    for stage in stages:
-        images = stage.together(images, draws)
-    return images
+def _apart(images: Images) -> list[np.ndarray]:
+    """Return images as a list, each (H, W, C)."""
+    return images if isinstance(images, list) else list(images.numpy())
 
 
 def _plan(transforms: Sequence[Any], first: int, backend: Backend) -> tuple[Stage, ...]:
@@ -246,18 +258,6 @@ def _singly(transform: Batched, images: list[np.ndarray], draws: Draws) -> list[
         one = torch.from_numpy(image.copy())[None]
         done.append(transform(one, draws.subset(torch.tensor([row])))[0].numpy())
     return done
-
-
-def _stacked(images: list[np.ndarray]) -> Tensor:
-    """Return images (H, W, C) of one shape as a batch (N, H, W, C)."""
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        few = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:4])
-        raise DataError(
-            f"images of {len(shapes)} sizes cannot make a batch ({few}{', ...' if len(shapes) > 4 else ''})",
-            "add a Resize or RandomResizedCrop to data.augment and data.eval",
-        )
-    return torch.from_numpy(np.stack(images))
 
 
 def _rekey(generator: np.random.Generator, key: int) -> None:
