@@ -240,7 +240,7 @@ WHOLE: dict[str, Callable[[], list[Any]]] = {
 @pytest.mark.parametrize("case", WHOLE)
 def test_mean_and_variance_of_every_pixel_are_upstreams(case: str) -> None:
     """Border pixels included. Each pixel's z is a unit normal where the distributions are the same."""
-    n = 700
+    n = 1200
     rng = np.random.default_rng(4)
     image = cv2.resize(rng.integers(0, 256, (8, 7, 3), dtype=np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     images, indices = torch.from_numpy(np.repeat(image[None], n, 0)), torch.arange(n)
@@ -255,7 +255,7 @@ def test_mean_and_variance_of_every_pixel_are_upstreams(case: str) -> None:
         assert torch.equal(a.mean(0)[~varies], b.mean(0)[~varies])
         z = (a.mean(0) - b.mean(0)) / spread
         if case.startswith("GaussNoise"):
-            z[0, 0] = (
+            z[0, 0] = 0  # upstream reseeds OpenCV's generator, whose first number hardly depends on the seed
                 0  # the first number of OpenCV's generator, which upstream reseeds each time, hardly depends on the seed
             )
         z = z[varies]

@@ -127,7 +127,10 @@ CASES: dict[str, tuple[A.BasicTransform, Callable[[Any, np.ndarray], Kwargs]]] =
     "RandomBrightnessContrast": (A.RandomBrightnessContrast(0.6, 0.6, p=1), line_of_255),
     "RandomBrightnessContrast of mean": (A.RandomBrightnessContrast(brightness_by_max=False, p=1), line_of_mean),
     "RandomBrightnessContrast safe": (A.RandomBrightnessContrast(0.5, 0.5, ensure_safe_range=True, p=1), safe_line),
-    "RandomBrightnessContrast negative": (A.RandomBrightnessContrast(0.5, (-3, -1), ensure_safe_range=True, p=1), safe_line),
+    "RandomBrightnessContrast negative": (
+        A.RandomBrightnessContrast(0.5, (-3, -1), ensure_safe_range=True, p=1),
+        safe_line,
+    ),
     **{
         f"ToGray {method}": (A.ToGray(method=method, p=1), nothing)
         for method in ("weighted_average", "average", "desaturation", "max")
