@@ -11,6 +11,7 @@ from registry.markers import Bounds
 from registry.reports import scores
 from registry.reports.chart import COLORS, GRID, INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
+from registry.reports.diagram_svg import reliability_svg
 
 __all__ = ["Calibration"]
 
@@ -46,7 +47,7 @@ class Calibration(ReportPart):
         caption = (
             "Accuracy by confidence; on the diagonal the model is right as often as it is sure. Below: answers per bin."
         )
-        figure = Figure("figures/calibration.png", alt, caption, width=560)
+        figure = Figure("figures/calibration.png", alt, caption, reliability_svg(found, alt), width=560)
         return Section(title, (Paragraph(words), figure), key, {"ece": found.ece, "mean_confidence": mean})
 
 

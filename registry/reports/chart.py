@@ -113,11 +113,14 @@ class Scale:
     ticks: tuple[tuple[float, str], ...]
 
     def position(self, value: float) -> float:
-        """Return where `value` lies, 0 at the beginning and 1 at the end; values outside are held at the border."""
-        low, high, value = (math.log10(v) for v in (self.low, self.high, max(value, 1e-300))) if self.log else (
-            self.low, self.high, value
-        )  # fmt: skip
-        return min(1.0, max(0.0, (value - low) / (high - low)))
+        """Return where `value` lies: 0 at the beginning, 1 at the end, beyond them outside."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def can_show(self, value: float) -> bool:
+        """Whether `value` has a place on this scale, inside or outside."""
+        return math.isfinite(value) and (value > 0 or not self.log)
 
 
 def scale(axis: Axis, values: Sequence[float], padding: float = 0.0) -> Scale:
@@ -131,7 +134,7 @@ def scale(axis: Axis, values: Sequence[float], padding: float = 0.0) -> Scale:
     low, high = low - padding * (high - low), high + padding * (high - low)
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
-    step = _nice_step((high - low) / 5)
+    step = _nice_step((high - low) / 6)
     if axis.whole:
         step = max(1.0, round(step))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -159,16 +162,61 @@ def format_value(value: float, axis: Axis) -> str:
     return f"{value:.4g}"
 
 
-def runs_of_finite(line: Line, positive_x: bool, positive_y: bool) -> list[list[tuple[float, float]]]:
-    """Return the pieces of `line` between values that cannot be drawn."""
-    pieces: list[list[tuple[float, float]]] = [[]]
+Point = tuple[float, float]
+
+
+def visible_pieces(line: Line, across: Scale, up: Scale) -> list[list[Point]]:
+    """Return the pieces of `line` that can be drawn, as (share across, share up) of the plot, each 0 to 1.
+
+    A value that is not finite leaves a gap; a line that leaves the plot above or below is cut where it leaves.
+    """
+    pieces: list[list[Point]] = [[]]
+    before: Point | None = None
     for x, y in zip(line.xs, line.ys, strict=True):
-        drawable = math.isfinite(x) and math.isfinite(y) and (x > 0 or not positive_x) and (y > 0 or not positive_y)
-        if drawable:
-            pieces[-1].append((x, y))
-        elif pieces[-1]:
+        if not across.can_show(x) or not up.can_show(y):
+            before = None
             pieces.append([])
+            continue
+        here = (across.position(x), up.position(y))
+        crossings = [] if before is None else [_crossing(before, here, edge) for edge in (0.0, 1.0)]
+        points = sorted(
+            [*(p for p in crossings if p is not None), here], key=lambda p: abs(p[0] - here[0]), reverse=True
+        )
+        for point in points:
+            if 0.0 <= point[1] <= 1.0:
+                pieces[-1].append(point)
+            else:
+                pieces.append([])
+        before = here
     return [piece for piece in pieces if piece]
+
+
+def _crossing(a: Point, b: Point, edge: float) -> Point | None:
+    """Return where the stretch from `a` to `b` passes the height `edge`; None where it does not."""
+    if (a[1] - edge) * (b[1] - edge) >= 0:
+        return None
+    return a[0] + (b[0] - a[0]) * (edge - a[1]) / (b[1] - a[1]), edge
+
+
+def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float) -> list[tuple[Mark, int, bool]]:
+    """Place marks' labels above the plot: (mark, row from 0 at the plot, label to the left of its line).
+
+    Args:
+        marks: in any order.
+        across: the horizontal scale.
+        letter: width of a letter as a share of the plot.
+    """
+    placed: list[tuple[Mark, int, bool]] = []
+    ends: list[float] = []
+    for mark in sorted(marks, key=lambda m: m.x):
+        at, width = across.position(mark.x), letter * len(mark.label)
+        left = at + width > 1.0 and at > width
+        begin = at - width if left else at
+        row = next((i for i, end in enumerate(ends) if begin >= end), len(ends))
+        if mark.label:
+            ends[row : row + 1] = [begin + width + 2 * letter]
+        placed.append((mark, row, left))
+    return placed
 
 
 def scales(chart: LineChart) -> tuple[Scale, Scale]:

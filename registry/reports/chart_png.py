@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, runs_of_finite, scales
+from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, rows_of_marks, scales
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 _SIZE = (7.6, 3.7)  # inches
+_LETTER = 0.0115  # width of a label's letter, as a share of the plot
 
 
 def new_figure(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, Axes]:
@@ -45,27 +46,25 @@ def line_chart_png(chart: LineChart, path: Path) -> None:
     figure, axes = new_figure()
     across, up = scales(chart)
     for line in chart.lines:
-        for piece in runs_of_finite(line, chart.x.log, chart.y.log):
-            xs, ys = zip(*piece, strict=True)
-            width, alpha = (1.0, 0.35) if line.faint else (2.0, 1.0)
-            style = "--" if line.dashed else "-"
-            marker = "o" if len(piece) == 1 else None
-            axes.plot(xs, ys, style, color=COLORS[line.role], lw=width, alpha=alpha, marker=marker, ms=4)
-        if not line.faint:
-            axes.plot([], [], "--" if line.dashed else "-", color=COLORS[line.role], lw=2, label=_literal(line.label))
-    rows = _rows_of_marks(chart, across)
-    for mark, row in rows:
+        width, alpha = (1.0, 0.35) if line.faint else (2.0, 1.0)
+        drawable = [across.can_show(x) and up.can_show(y) for x, y in zip(line.xs, line.ys, strict=True)]
+        ys = [y if shown else float("nan") for y, shown in zip(line.ys, drawable, strict=True)]
+        axes.plot(
+            line.xs, ys, "--" if line.dashed else "-", color=COLORS[line.role], lw=width, alpha=alpha,
+            marker="o" if sum(drawable) == 1 else None, ms=4, label="_" if line.faint else _literal(line.label),
+        )  # fmt: skip
+    marks = rows_of_marks(chart.marks, across, _LETTER)
+    for mark, row, left in marks:
         axes.axvline(mark.x, color=COLORS[mark.role], lw=1, ls=(0, (2, 2)), zorder=1)
         if mark.y is not None:
             axes.plot([mark.x], [mark.y], "o", color=COLORS[mark.role], ms=5.5, zorder=5)
-        if mark.label:
-            left = across.position(mark.x) > 0.75
-            axes.annotate(
-                _literal(mark.label), (mark.x, 1.0), xycoords=axes.get_xaxis_transform(), fontsize=8, va="top",
-                xytext=(-4 if left else 4, -2 - 10 * row), textcoords="offset points", color=COLORS[mark.role],
-                ha="right" if left else "left",
-            )  # fmt: skip
-    _dress(axes, chart, across, up)
+        axes.annotate(
+            _literal(mark.label), (mark.x, 1.0), xycoords=axes.get_xaxis_transform(), fontsize=8, va="bottom",
+            xytext=(-1 if left else 1, 2 + 11 * row), textcoords="offset points", color=COLORS[mark.role],
+            ha="right" if left else "left",
+        )  # fmt: skip
+    rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
+    _dress(axes, chart, across, up, above=11 * rows)
     if sum(not line.faint for line in chart.lines) > 1:
         axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor=INK)
     save(figure, path)
@@ -76,8 +75,8 @@ def _literal(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale) -> None:
-    """Give the axes their scales, ticks, labels and title."""
+def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale, above: float) -> None:
+    """Give the axes their scales, ticks, labels and, `above` points higher than usual, their title."""
     axes.set_xscale("log" if across.log else "linear")
     axes.set_yscale("log" if up.log else "linear")
     axes.minorticks_off()
@@ -88,17 +87,4 @@ def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale) -> None:
     axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_xlabel(_literal(chart.x.label), color=SOFT_INK, fontsize=9)
     axes.set_ylabel(_literal(chart.y.label), color=SOFT_INK, fontsize=9)
-    axes.set_title(_literal(chart.title), color=INK, fontsize=10.5, loc="left", pad=10)
-
-
-def _rows_of_marks(chart: LineChart, across: Scale):  # type: ignore[no-untyped-def]
-    """Return each mark with the line its label stands on, so that near neighbours do not overprint."""
-    placed, ends = [], [-1.0, -1.0, -1.0, -1.0]
-    for mark in sorted(chart.marks, key=lambda m: m.x):
-        at, width = across.position(mark.x), 0.0125 * len(mark.label)
-        begin = at - width if at > 0.75 else at
-        row = next((i for i, end in enumerate(ends) if begin > end), 0)
-        if mark.label:
-            ends[row] = begin + width + 0.02
-        placed.append((mark, row))
-    return placed
+    axes.set_title(_literal(chart.title), color=INK, fontsize=10.5, loc="left", pad=10 + above)

@@ -19,14 +19,16 @@ from registry.reports.chart import (
     Role,
     Scale,
     format_value,
-    runs_of_finite,
+    rows_of_marks,
     scales,
+    visible_pieces,
 )
 
-WIDTH, HEIGHT = 720, 330  # user units; the page scales them
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 62, 34, 52
+WIDTH, HEIGHT = 720, 340  # user units; the page scales them
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
+_ROW = 17  # user units between lines of labels
+_LETTER = 7.4  # user units
 _MOST_TOOLTIPS = 600
-_LABEL_GAP = 17  # user units between two labels at the lines' ends
 
 
 def color(role: Role) -> str:
@@ -37,13 +39,16 @@ def color(role: Role) -> str:
 def line_chart_svg(chart: LineChart) -> str:
     """Return `chart` as an SVG element."""
     across, up = scales(chart)
-    frame = _Frame(across, up)
+    marks = rows_of_marks(chart.marks, across, _LETTER / (WIDTH - _LEFT - _RIGHT))
+    rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
+    frame = _Frame(across, up, _TOP + _ROW * rows)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
-        f"data-chart='{_tooltips(chart, frame)}'>",
+        f'data-chart="{_tooltips(chart, frame)}">',
         _grid(chart, frame),
-        *(_line(line, chart, frame) for line in chart.lines),
-        *_marks(chart.marks, frame),
+        *(_mark(mark, row, left, frame) for mark, row, left in marks),
+        *(_line(line, frame) for line in chart.lines),
+        *(_dot(mark, frame) for mark in chart.marks),
         *_end_labels(chart.lines, frame),
         "</svg>",
     ]
@@ -53,15 +58,19 @@ def line_chart_svg(chart: LineChart) -> str:
 class _Frame:
     """Where values lie in user units."""
 
-    def __init__(self, across: Scale, up: Scale) -> None:
-        self.across, self.up = across, up
+    def __init__(self, across: Scale, up: Scale, top: float) -> None:
+        self.across, self.up, self.top = across, up, top
         self.right, self.bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
 
+    def at(self, share_across: float, share_up: float) -> tuple[float, float]:
+        """Return the place of shares of the plot."""
+        return _LEFT + share_across * (self.right - _LEFT), self.bottom - share_up * (self.bottom - self.top)
+
     def x(self, value: float) -> float:
-        return _LEFT + self.across.position(value) * (self.right - _LEFT)
+        return self.at(self.across.position(value), 0)[0]
 
     def y(self, value: float) -> float:
-        return self.bottom - self.up.position(value) * (self.bottom - _TOP)
+        return self.at(0, self.up.position(value))[1]
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "tick", fill: str = "") -> str:
@@ -79,18 +88,18 @@ def _grid(chart: LineChart, frame: _Frame) -> str:
     for value, words in frame.across.ticks:
         x = frame.x(value)
         parts.append(f'<path class="axis" d="M{x:.1f} {frame.bottom}v5"/>')
-        parts.append(text(x, frame.bottom + 20, words, "middle"))
+        parts.append(text(x, frame.bottom + 21, words, "middle"))
     parts.append(f'<path class="axis" d="M{_LEFT} {frame.bottom}H{frame.right}"/>')
-    parts.append(text(_LEFT - 60, 18, chart.y.label, kind="label"))
+    parts.append(text(_LEFT - 60, 16, chart.y.label, kind="label"))
     parts.append(text(frame.right, HEIGHT - 6, chart.x.label, "end", "label"))
     return "".join(parts)
 
 
-def _line(line: Line, chart: LineChart, frame: _Frame) -> str:
+def _line(line: Line, frame: _Frame) -> str:
     kind = "line faint" if line.faint else "line dashed" if line.dashed else "line"
     shapes = []
-    for piece in runs_of_finite(line, chart.x.log, chart.y.log):
-        points = [(frame.x(x), frame.y(y)) for x, y in piece]
+    for piece in visible_pieces(line, frame.across, frame.up):
+        points = [frame.at(*point) for point in piece]
         if len(points) == 1:
             shapes.append(
                 f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3.5" fill="{color(line.role)}"/>'
@@ -101,51 +110,54 @@ def _line(line: Line, chart: LineChart, frame: _Frame) -> str:
     return "".join(shapes)
 
 
-def _marks(marks: Sequence[Mark], frame: _Frame) -> list[str]:
-    """Draw marks; labels of near neighbours go on lines of their own."""
-    parts, taken = [], [-1e9, -1e9, -1e9]
-    for mark in sorted(marks, key=lambda m: m.x):
-        x = frame.x(mark.x)
-        parts.append(f'<path class="mark" d="M{x:.1f} {_TOP}V{frame.bottom}" stroke="{color(mark.role)}"/>')
-        if mark.y is not None:
-            parts.append(f'<circle cx="{x:.1f}" cy="{frame.y(mark.y):.1f}" r="4.5" fill="{color(mark.role)}"/>')
-        if mark.label:
-            width = 7.2 * len(mark.label)
-            to_left = x + width > frame.right
-            begin = x - width if to_left else x
-            row = next((i for i, end in enumerate(taken) if begin > end + 8), 0)
-            taken[row] = begin + width
-            anchor, shift = ("end", -6) if to_left else ("start", 6)
-            parts.append(text(x + shift, _TOP + 11 + 16 * row, mark.label, anchor, "note", color(mark.role)))
-    return parts
+def _mark(mark: Mark, row: int, left: bool, frame: _Frame) -> str:
+    """Draw a mark's line up to its label, and the label."""
+    x, y = frame.x(mark.x), frame.top - 5 - _ROW * row
+    top = y if mark.label else frame.top
+    shape = f'<path class="mark" d="M{x:.1f} {top:.1f}V{frame.bottom}" stroke="{color(mark.role)}"/>'
+    anchor, shift = ("end", -4) if left else ("start", 4)
+    return shape + (text(x + shift, y, mark.label, anchor, "note", color(mark.role)) if mark.label else "")
+
+
+def _dot(mark: Mark, frame: _Frame) -> str:
+    if mark.y is None:
+        return ""
+    return f'<circle cx="{frame.x(mark.x):.1f}" cy="{frame.y(mark.y):.1f}" r="4.5" fill="{color(mark.role)}"/>'
 
 
 def _end_labels(lines: Sequence[Line], frame: _Frame) -> list[str]:
-    """Name each line at its end, pushed apart where ends are close."""
+    """Name each line at its end, pushed apart where ends are close; a line alone needs no name."""
+    named = [line for line in lines if not line.faint]
     ends = []
-    for line in lines:
-        pieces = runs_of_finite(line, frame.across.log, frame.up.log)
-        if pieces and not line.faint:
-            x, y = pieces[-1][-1]
-            ends.append((frame.y(y), frame.x(x), line))
+    for line in named if len(named) > 1 else ():
+        pieces = visible_pieces(line, frame.across, frame.up)
+        if pieces:
+            x, y = frame.at(*pieces[-1][-1])
+            ends.append((y, x, line))
     ends.sort(key=lambda end: end[0])
     parts, last = [], -1e9
     for y, x, line in ends:
-        last = max(y, last + _LABEL_GAP)
-        parts.append(text(min(x + 7, frame.right + 7), last + 4, line.label, kind="name", fill=color(line.role)))
+        last = max(y, last + _ROW)
+        parts.append(text(min(x, frame.right) + 8, last + 4, line.label, kind="name", fill=color(line.role)))
     return parts
 
 
 def _tooltips(chart: LineChart, frame: _Frame) -> str:
-    """Return what the page's script shows, as JSON safe inside single quotes: positions and one list of words each."""
-    xs = sorted({x for line in chart.lines for x in line.xs if x > 0 or not chart.x.log})
+    """Return what the page's script shows: positions, and a list of words each, as escaped JSON."""
+    xs = sorted({x for line in chart.lines for x in line.xs if frame.across.can_show(x)})
     xs = xs[:: max(1, -(-len(xs) // _MOST_TOOLTIPS))]
     values = [(line, dict(zip(line.xs, line.ys, strict=True))) for line in chart.lines]
     rows = [
         [_words(x, chart.x), *(f"{line.label}: {format_value(at[x], chart.y)}" for line, at in values if x in at)]
         for x in xs
     ]
-    data = {"x": [round(frame.x(x), 1) for x in xs], "rows": rows, "top": _TOP, "bottom": frame.bottom, "width": WIDTH}
+    data = {
+        "x": [round(frame.x(x), 1) for x in xs],
+        "rows": rows,
+        "top": frame.top,
+        "bottom": frame.bottom,
+        "width": WIDTH,
+    }
     return escape(json.dumps(data, ensure_ascii=False, separators=(",", ":")), quote=True)
 
 

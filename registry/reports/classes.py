@@ -8,6 +8,7 @@ from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section,
 from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
+from registry.reports.diagram_svg import matrix_svg, share_text
 
 __all__ = ["ConfusionMatrix", "PerClass"]
 
@@ -35,11 +36,12 @@ class ConfusionMatrix(ReportPart):
         counts = scores.confusion(answers, len(names))
         path = "figures/confusion.png"
         _draw(counts, names, evidence)
+        svg = matrix_svg(counts, names) if len(names) <= _MOST_LABELLED else None
         mistakes = int(answers.wrong.sum())
         alt = (
             f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
         )
-        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", width=640)
+        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", svg, width=640)
         return Section(title, (figure, _worst(counts, names, self.pairs)), key, {"mistakes": float(mistakes)})
 
 
@@ -113,18 +115,13 @@ def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> Non
         for (row, column), share in np.ndenumerate(shares):
             if counts[row, column]:
                 axes.text(
-                    column, row, _cell(share), ha="center", va="center", fontsize=7.5,
+                    column, row, share_text(share), ha="center", va="center", fontsize=7.5,
                     color="#ffffff" if np.sqrt(share) > 0.55 else INK,
                 )  # fmt: skip
     axes.set_title(
         f"Confusion on {evidence.split}, per cent of the true class", color=INK, fontsize=10.5, loc="left", pad=10
     )
     save(figure, evidence.folder / "figures" / "confusion.png")
-
-
-def _cell(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.0f}" if percent >= 9.95 or percent == round(percent) else f"{percent:.1f}"
 
 
 def _percent(value: float) -> str:

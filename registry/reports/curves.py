@@ -20,6 +20,7 @@ _PICK_NAMES = {
     "valley": "valley",
     "minimum_over_10": "minimum / 10",
 }
+_MOST_NAMED = 5  # drops of the learning rate up to which each has a label
 Rows = Sequence[Mapping[str, float]]
 
 
@@ -122,10 +123,12 @@ def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | 
             xs, ys = zip(*points, strict=True)
             lines.append(Line(split, xs, ys, role, dashed=split == "train"))  # type: ignore[arg-type]
     at_best = [row.get(f"val/{metric}") for row in rows if row["epoch"] == best]
-    marks = (Mark(f"best: epoch {best:g}", best, at_best[0], "val"),) if best is not None and at_best else ()
+    marks = [Mark(f"best: epoch {best:g}", best, at_best[0], "val")] if best is not None and at_best else []
+    drops = drops_of(rows)
+    marks += [Mark(f"lr {lr:.1g}" if len(drops) <= _MOST_NAMED else "", epoch) for epoch, lr in drops]
     percent = metric == "accuracy"
     axis = Axis(label, percent=percent, high=_top(lines) if percent else None)
-    return LineChart(title, _EPOCH, axis, tuple(lines), marks)
+    return LineChart(title, _EPOCH, axis, tuple(lines), tuple(marks))
 
 
 def _top(lines: Sequence[Line]) -> float | None:
@@ -139,12 +142,20 @@ def _learning_rate(rows: Rows) -> LineChart:
     if not points:
         return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate"), ())
     xs, ys = zip(*points, strict=True)
-    log = min(ys) > 0 and max(ys) / min(ys) > 20
+    log = min(ys) > 0 and max(ys) / min(ys) > 8
     drops = drops_of(rows)
-    marks = tuple(Mark(f"epoch {epoch:g}" if len(drops) <= 6 else "", epoch, lr, "quiet") for epoch, lr in drops)
-    return LineChart(
-        "Learning rate by epoch", _EPOCH, Axis("learning rate", log=log), (Line("lr", xs, ys, "accent"),), marks
-    )
+    marks = tuple(Mark(f"epoch {epoch:g}" if len(drops) <= _MOST_NAMED else "", epoch, lr) for epoch, lr in drops)
+    line = Line("lr", *_stairs(xs, ys), "accent")
+    return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate", log=log), (line,), marks)
+
+
+def _stairs(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the points of a line that keeps each value until the next one begins."""
+    stair_xs, stair_ys = [xs[0]], [ys[0]]
+    for i in range(1, len(xs)):
+        stair_xs += [xs[i], xs[i]]
+        stair_ys += [ys[i - 1], ys[i]]
+    return stair_xs, stair_ys
 
 
 def drops_of(rows: Rows) -> list[tuple[float, float]]:

@@ -112,8 +112,7 @@ def _learning_rate(evidence: Evidence) -> list[Tile]:
 
 def _cost(evidence: Evidence) -> list[Tile]:
     seconds = sum(row.get("seconds", 0.0) for row in evidence.history)
-    tiles = [Tile("Training time", duration(seconds), hardware(evidence.environment))] if seconds else []
-    return [*tiles, Tile("Parameters", f"{evidence.parameters:,}", "trained")]
+    return [Tile("Training time", duration(seconds), hardware(evidence.environment))] if seconds else []
 
 
 def hardware(environment: Mapping[str, Any]) -> str:

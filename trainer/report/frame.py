@@ -35,7 +35,7 @@ def epochs_section(evidence: Evidence) -> Section:
     best = None if evidence.best is None else evidence.best.get("epoch")
     cells = tuple(tuple(_cell(key, row.get(key), best) for key in keys) for row in rows)
     caption = "One row per epoch; the best epoch is bold" if best is not None else "One row per epoch"
-    headers = tuple(f"{key} (%)" if _is_percent(key) else f"{key} (s)" if key == "seconds" else key for key in keys)
+    headers = tuple(f"{key} (%)" if _is_percent(key) else key for key in keys)
     return Section("Epochs", (Table(caption, headers, cells, "r" * len(keys)),), "epochs")
 
 

@@ -33,7 +33,9 @@ def model_section(evidence: Evidence) -> Section:
         visit = seen[name]
         parameters = sum(p.numel() for p in network.get_submodule(name).parameters())
         size = " x ".join(map(str, visit.output[1:])) if isinstance(visit.output, tuple) else visit.output
-        rows.append((name, visit.kind, size, f"{parameters:,}", _millions(macs.get(name, 0))))
+        rows.append(
+            (name, visit.kind.lstrip("_"), size, f"{parameters:,}" if parameters else "", _millions(macs.get(name, 0)))
+        )
     total = sum(p.numel() for p in network.parameters())
     rows.append(("whole model", type(network).__name__.lstrip("_"), "", f"{total:,}", _millions(macs.get("", 0))))
     shape = " x ".join(map(str, example.shape[1:]))
@@ -78,4 +80,6 @@ def _in_model_order(network: nn.Module) -> list[str]:
 
 
 def _millions(count: int) -> str:
+    if not count:
+        return ""
     return f"{count / 1e6:,.2f}" if count < 1e8 else f"{count / 1e6:,.0f}"
