@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import pickle
 import shutil
 import socket
@@ -24,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.errors import DataError
 
@@ -165,7 +165,7 @@ def unpack(archive: Path, folder: Path, *, member: str) -> None:
             target = folder / member
             if target.exists():
                 shutil.rmtree(target)
-            os.replace(Path(scratch) / member, target)
+            (Path(scratch) / member).replace(target)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{archive} is not a whole tar archive: {error}", "delete it and fetch it again") from error
     except OSError as error:
@@ -188,9 +188,8 @@ def _safe_members(tar: tarfile.TarFile, archive: Path, folder: str) -> list[tarf
         total += item.size
         members.append(item)
         if len(members) > MAX_MEMBERS or total > MAX_UNPACKED:
-            raise DataError(
-                f"{archive} would unpack to more than {MAX_MEMBERS} files or {MAX_UNPACKED >> 30} GiB; nothing was unpacked"
-            )
+            limit = f"{MAX_MEMBERS} files or {MAX_UNPACKED >> 30} GiB"
+            raise DataError(f"{archive} would unpack to more than {limit}; nothing was unpacked")
     return members
 
 
@@ -211,11 +210,13 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def _empty_array(kind: object, shape: object, dtype: object) -> np.ndarray:
+def _empty_array(kind: object, shape: object, dtype: object) -> NDArray[np.uint8]:
     """Make the empty array that a pickle then fills; numpy's own function would also make other kinds and sizes."""
     if kind is not np.ndarray or shape != (0,):
         raise pickle.UnpicklingError("it asks for something that is no plain array")
-    return np.ndarray((0,), dtype=np.uint8 if dtype in (b"b", "b") else np.dtype(str(dtype)))
+    if dtype not in (b"b", "b"):  # a placeholder: the array's own state sets the real type
+        raise pickle.UnpicklingError(f"it begins an array of type {dtype!r}")
+    return np.empty(0, dtype=np.uint8)
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.contracts import DataFacts
 from registry.datasets.archives import check_digest, fetch, load_plain_pickle, md5, unpack
@@ -72,7 +73,7 @@ class _Cifar(PackedSource):
         """Return the publisher's address of the archive."""
         return f"https://www.cs.toronto.edu/~kriz/{cls.archive}"
 
-    def _read(self, path: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, path: Path, digest: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         content = _checked(path, digest)
         planes = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         images = np.empty((len(planes), 32, 32, 3), dtype=np.uint8)
@@ -84,7 +85,7 @@ class _Cifar(PackedSource):
         return images, targets
 
 
-def _checked(path: Path, digest: str) -> dict[bytes, list[bytes] | np.ndarray]:
+def _checked(path: Path, digest: str) -> dict[bytes, Any]:
     """Read a pickled dict whose MD5 is known."""
     try:
         content = path.read_bytes()
@@ -116,7 +117,7 @@ class CIFAR10(_Cifar):
     archive = "cifar-10-python.tar.gz"
     archive_md5 = "c58f30108f718f92721af3b95e74349a"
     archive_size = 170_498_071
-    files = {
+    files: ClassVar = {
         "train": {
             "data_batch_1": "c99cafc152244af753f735de768cd75f",
             "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -131,6 +132,11 @@ class CIFAR10(_Cifar):
     names_key = b"label_names"
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Take class names apart, in the publisher's (alphabetical) order."""
+    return tuple(text.split())
+
+
 class CIFAR100(_Cifar):
     """60,000 photographs of 32x32 pixels in 100 classes.
 
@@ -142,9 +148,15 @@ class CIFAR100(_Cifar):
 
     facts = DataFacts(
         splits={"train": 50_000, "test": 10_000},
-        class_names=tuple(
-            # the publisher's order: alphabetical
-            ["apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm"]
+        class_names=_names(
+            "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly "
+            "camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup "
+            "dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower "
+            "leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid "
+            "otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray "
+            "road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
+            "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle "
+            "wardrobe whale willow_tree wolf woman worm"
         ),
         image_size=(32, 32),
         channels=3,
@@ -153,7 +165,7 @@ class CIFAR100(_Cifar):
     archive = "cifar-100-python.tar.gz"
     archive_md5 = "eb9058c3a382ffc7106e4002c42a8d85"
     archive_size = 169_001_437
-    files = {
+    files: ClassVar = {
         "train": {"train": "16019d7e3df5f24257cddd939b257f8d"},
         "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     }

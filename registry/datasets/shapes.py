@@ -16,32 +16,37 @@ from typing import Annotated
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.contracts import DataFacts
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.markers import Bounds
 
-CHUNK = 128  # images drawn at a time; their canvas stays below OpenCV's limit of 32,767 rows at 32 pixels
+CHUNK = 128  # images drawn at a time
 FINE = 4  # the outline is drawn at this many times the size and averaged down
 STROKES = 5  # of clutter per image
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-Contours = tuple[np.ndarray, ...]  # closed lines (k, 2); a line inside another cuts a hole
+Line = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Words = NDArray[np.uint64]
+Indices = NDArray[np.int64]
+Contours = tuple[Line, ...]  # closed lines (k, 2); a line inside another cuts a hole
 
 
 # ------------------------------------------------------------------------------------------------------------- outlines
-def _regular(corners: int, radius: float = 1.0) -> np.ndarray:
+def _regular(corners: int, radius: float = 1.0) -> Line:
     angle = np.arange(corners) * (2 * math.pi / corners)
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def _star() -> np.ndarray:
+def _star() -> Line:
     points = _regular(10)
     points[1::2] *= 0.42
     return points
 
 
-def _crescent() -> np.ndarray:
+def _crescent() -> Line:
     outer = np.linspace(0.25 * math.pi, 1.75 * math.pi, 40)
     start = np.array([math.cos(outer[0]), math.sin(outer[0])])
     center = np.array([0.62, 0.0])
@@ -56,7 +61,7 @@ def _crescent() -> np.ndarray:
     )
 
 
-def _corners(*points: tuple[float, float]) -> np.ndarray:
+def _corners(*points: tuple[float, float]) -> Line:
     return np.array(points, dtype=np.float64)
 
 
@@ -76,7 +81,7 @@ OUTLINES: dict[str, Contours] = {
 }
 
 
-def _area(line: np.ndarray) -> float:
+def _area(line: Line) -> float:
     x, y = line[:, 0], line[:, 1]
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
@@ -92,23 +97,24 @@ UNIT_OUTLINES: tuple[Contours, ...] = tuple(_unit(contours) for contours in OUTL
 
 
 # ---------------------------------------------------------------------------------------------------------------- draws
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: Words) -> Words:
     """Scatter 64-bit integers (the finaliser of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x ^= x >> np.uint64(31)
+    return x
 
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _keys(seed: int, split: int, indices: np.ndarray) -> np.ndarray:
+def _keys(seed: int, split: int, indices: Indices) -> Words:
     """Return one 64-bit key per image (n,)."""
     head = _mix(_mix(np.array([seed], dtype=np.uint64) * _STEP + _STEP) + np.array([split], dtype=np.uint64) * _STEP)
     return _mix(head + indices.astype(np.uint64) * _STEP)
 
 
-def _bits(keys: np.ndarray, first: int, count: int) -> np.ndarray:
+def _bits(keys: Words, first: int, count: int) -> Words:
     """Return 64-bit draws `first`..`first+count-1` of each key, (n, count)."""
     return _mix(keys[:, None] + np.arange(first + 1, first + count + 1, dtype=np.uint64) * _STEP)
 
@@ -116,15 +122,16 @@ def _bits(keys: np.ndarray, first: int, count: int) -> np.ndarray:
 class _Draws:
     """Hands out uniform numbers of a batch of images, column by column."""
 
-    def __init__(self, keys: np.ndarray, columns: int) -> None:
+    def __init__(self, keys: Words, columns: int) -> None:
         self._numbers = ((_bits(keys, 0, columns) >> np.uint64(40)) * 2.0**-24).astype(np.float32)
         self._next = 0
 
-    def uniform(self, low: float, high: float, columns: int = 1) -> np.ndarray:
+    def uniform(self, low: float, high: float, columns: int = 1) -> Floats:
         """Return (n, columns) numbers of [low, high)."""
         taken = self._numbers[:, self._next : self._next + columns]
         self._next += columns
-        return low + (high - low) * taken
+        scaled: Floats = low + (high - low) * taken
+        return scaled
 
 
 COLUMNS = 96  # uniform numbers per image, more than are taken; pixel noise starts behind them
@@ -183,7 +190,7 @@ class Shapes(PackedSource):
             list(pool.map(fill, starts))
         super().__init__(f"Shapes {split}", images, np.arange(count) % len(OUTLINES), tuple(OUTLINES))
 
-    def draw(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def draw(self, indices: Sequence[int] | Indices) -> NDArray[np.uint8]:
         """Draw some images, whatever else was drawn.
 
         Args:
@@ -205,7 +212,7 @@ class Shapes(PackedSource):
         picture += _noise(keys, self._size) * draws.uniform(2, 9)[:, :, None, None]
         return np.clip(picture, 0, 255).astype(np.uint8)
 
-    def masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def masks(self, indices: Sequence[int] | Indices) -> NDArray[np.bool_]:
         """Say which pixels belong to the object.
 
         Args:
@@ -215,19 +222,17 @@ class Shapes(PackedSource):
             bool (n, H, W), true where the object covers at least half of the pixel.
         """
         indices = np.asarray(indices, dtype=np.int64)
-        starts = range(0, len(indices), CHUNK)
-        parts = [indices[start : start + CHUNK] for start in starts]
-        covers = [self._cover(part, _Draws(_keys(self._seed, self._split, part), COLUMNS)) for part in parts]
-        return np.concatenate(covers or [np.zeros((0, self._size, self._size))]) >= 0.5
+        return self._cover(indices, _Draws(_keys(self._seed, self._split, indices), COLUMNS)) >= 0.5
 
-    def _cover(self, indices: np.ndarray, draws: _Draws) -> np.ndarray:
+    def _cover(self, indices: Indices, draws: _Draws) -> Floats:
         """Return how much of each pixel the object covers, float32 (n, H, W); takes the draws' first six columns."""
         size = self._size
         area = draws.uniform(0.088, 0.132)[:, 0] * size * size  # the rest of 8..15 % is left to rounding to pixels
         angle = draws.uniform(0, 2 * math.pi)[:, 0]
         stretch = draws.uniform(-0.12, 0.12)[:, 0]
         place = draws.uniform(0, 1, 2)
-        canvas = np.zeros((len(indices), size * FINE, size * FINE), dtype=np.uint8)
+        cover = np.empty((len(indices), size, size), dtype=np.uint8)
+        canvas = np.empty((size * FINE, size * FINE), dtype=np.uint8)
         for row, index in enumerate(indices):
             contours = UNIT_OUTLINES[int(index) % len(UNIT_OUTLINES)]
             cos, sin = math.cos(angle[row]), math.sin(angle[row])
@@ -240,38 +245,41 @@ class Shapes(PackedSource):
             shift = 1 - low + place[row] * np.maximum(size - 2 - (high - low), 0)
             # pixel centres of the fine canvas lie at halves; 4 binary digits below the pixel
             points = [np.round(((line + shift) * FINE - 0.5) * 16).astype(np.int32) for line in lines]
-            cv2.fillPoly(canvas[row], points, 255, lineType=cv2.LINE_8, shift=4)
-        cover = canvas.reshape(len(indices), size, FINE, size, FINE).mean(axis=(2, 4), dtype=np.float32)
-        return cover / np.float32(255)
+            canvas[:] = 0
+            cv2.fillPoly(canvas, points, 255, lineType=cv2.LINE_8, shift=4)
+            cv2.resize(canvas, (size, size), dst=cover[row], interpolation=cv2.INTER_AREA)
+        share: Floats = cover.astype(np.float32) / np.float32(255)
+        return share
 
 
-def _ramp(draws: _Draws, size: int) -> np.ndarray:
+def _ramp(draws: _Draws, size: int) -> Floats:
     """Return a plane rising from -1 to 1 across the image in a random direction, float32 (n, H, W, 1)."""
     angle = draws.uniform(0, 2 * math.pi)
     axis = np.linspace(-1, 1, size, dtype=np.float32) * np.float32(math.sqrt(0.5))
     plane = np.cos(angle)[:, :, None] * axis[None, None, :] + np.sin(angle)[:, :, None] * axis[None, :, None]
-    return plane[..., None]
+    return np.expand_dims(plane, -1)
 
 
-def _chroma(draws: _Draws, strength: float) -> np.ndarray:
+def _chroma(draws: _Draws, strength: float) -> Floats:
     """Return a tint that leaves the luma alone, float32 (n, 3)."""
     tint = draws.uniform(-strength, strength, 3)
-    return tint - (tint @ LUMA)[:, None]
+    tint -= (tint @ LUMA)[:, None]
+    return tint
 
 
-def _ground(draws: _Draws, size: int) -> np.ndarray:
+def _ground(draws: _Draws, size: int) -> Floats:
     """Return backgrounds: a tint, a slope and waves, float32 (n, H, W, 3) of about 50..205."""
     base = draws.uniform(75, 180) + _chroma(draws, 55)
     slope = draws.uniform(0, 14) + _chroma(draws, 25)
     waves = draws.uniform(0, 9) + _chroma(draws, 10)
     pitch = draws.uniform(1.5, 6)[:, :, None, None] * math.pi
     phase = pitch * _ramp(draws, size) + draws.uniform(0, 2 * math.pi)[:, :, None, None]
-    return (
-        base[:, None, None, :] + slope[:, None, None, :] * _ramp(draws, size) + waves[:, None, None, :] * np.sin(phase)
-    ).astype(np.float32)
+    base, slope, waves = (tint[:, None, None, :] for tint in (base, slope, waves))
+    ground = base + slope * _ramp(draws, size) + waves * np.sin(phase)
+    return np.ascontiguousarray(ground, dtype=np.float32)
 
 
-def _clutter(ground: np.ndarray, draws: _Draws) -> None:
+def _clutter(ground: Floats, draws: _Draws) -> None:
     """Draw thin strokes and dots over the backgrounds, in place; none is as large or as marked as an object."""
     size = ground.shape[1]
     unit = size / 32
@@ -295,7 +303,7 @@ def _clutter(ground: np.ndarray, draws: _Draws) -> None:
                 cv2.circle(picture, (x, y), thin, paint, cv2.FILLED)
 
 
-def _object_color(luma: np.ndarray, draws: _Draws) -> np.ndarray:
+def _object_color(luma: Floats, draws: _Draws) -> Floats:
     """Return a colour per image that stands off its background in lightness, float32 (n, 3)."""
     gap = draws.uniform(65, 105)[:, 0]
     lighter = draws.uniform(0, 1)[:, 0] < 0.5
@@ -303,7 +311,7 @@ def _object_color(luma: np.ndarray, draws: _Draws) -> np.ndarray:
     return (np.where(lighter, luma + gap, luma - gap)[:, None] + _chroma(draws, 45)).astype(np.float32)
 
 
-def _noise(keys: np.ndarray, size: int) -> np.ndarray:
+def _noise(keys: Words, size: int) -> Floats:
     """Return pixel noise of mean 0 and deviation 1, float32 (n, H, W, 3): the sum of two bytes, scaled."""
     pixels = size * size * 3
     words = _bits(keys, COLUMNS, -(-pixels // 4)).view(np.uint8).reshape(len(keys), -1, 2)[:, :pixels]

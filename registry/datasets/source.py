@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.errors import DataError
 
@@ -26,21 +27,24 @@ class PackedSource:
         class_names: one per class index.
     """
 
-    def __init__(self, name: str, images: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, images: NDArray[np.uint8], targets: NDArray[np.int64], class_names: Sequence[str]
+    ) -> None:
         self.name = name
         self.class_names: Sequence[str] = tuple(class_names)
         self.targets = np.asarray(targets, dtype=np.int64)
         self._images = images
 
-    def image(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index` as uint8 (H, W, C)."""
-        return self._images[index]
+        image: NDArray[np.uint8] = self._images[index]
+        return image
 
     def describe(self, index: int) -> str:
         """Name image `index` for a message."""
         return f"image {index} of {self.name}"
 
-    def packed(self) -> np.ndarray:
+    def packed(self) -> NDArray[np.uint8]:
         """Return all images, uint8 (N, H, W, C)."""
         return self._images
 

@@ -7,25 +7,34 @@ is the same whether it was reached from the epoch's start or asked for directly,
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import DataError
 from trainer.data.splits import Part
+from trainer.data.store import LazyStore, Store
 
 CPU_CHUNK = 512  # images augmented at a time on the CPU: more fall out of the cache, fewer pay Python's overhead
+MAX_WORKERS = 8  # that `auto` starts
+REPEAT = 1 << 32  # added to an image's key per repetition within an epoch; beyond any index
 GPU_CHUNK_BYTES = 256 << 20  # of float32 images augmented at a time on a GPU
 
 
 class Pipeline(Protocol):
     """What turns stored images into the model's input."""
 
-    def apply(self, images: Tensor, *, epoch: int, indices: Tensor) -> Tensor:
-        """Return float (n, C, H, W), channels last, from uint8 (n, H, W, C); draws are keyed by epoch and index."""
+    def apply(self, images: Tensor | list[NDArray[np.uint8]], *, epoch: int, indices: Tensor) -> Tensor:
+        """Return float (n, C, H, W), channels last, from uint8 (n, H, W, C) or a list of (H, W, C).
+
+        Draws are keyed by epoch and index.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Batches:
         drop_last: leave out an incomplete last batch.
         device: where batches arrive.
         balanced: draw every class equally often, the small ones repeatedly; needs `shuffle`.
+        workers: processes that read ahead what does not lie in memory; "auto" takes one per core but one, at most 8.
 
     Raises:
         DataError: no batch is left.
@@ -71,6 +81,7 @@ class Batches:
         drop_last: bool,
         device: torch.device,
         balanced: bool = False,
+        workers: int | Literal["auto"] = "auto",
     ) -> None:
         self.part = part
         self.batch_size = batch_size
@@ -80,6 +91,7 @@ class Batches:
         self._balanced = balanced
         self._drop_last = drop_last
         self._device = device
+        self._workers = max(1, min(MAX_WORKERS, (os.cpu_count() or 1) - 1)) if workers == "auto" else workers
         if len(self) == 0:
             raise DataError(
                 f"{len(part)} {part.name} images make no batch of {batch_size}"
@@ -91,24 +103,23 @@ class Batches:
         return whole if self._drop_last else whole + (rest > 0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch.
+        """Return the batches of an epoch.
 
         Args:
             epoch: number of the epoch; the key of order and augmentation.
-            start: first batch to yield; those before cost nothing.
+            start: the first batch; those before cost nothing.
 
-        Yields:
+        Returns:
             Batches `start`, `start + 1`, ...
         """
         order = self.order(epoch)
-        position = start * self.batch_size
-        end = len(self) * self.batch_size if self._drop_last else len(order)
-        size = self.batch_size  # the first chunk is one batch, so that the model can start
-        while position < end:
-            chunk = order[position : min(position + size, end)]
-            yield from self._chunk(chunk, epoch)
-            position += len(chunk)
-            size = self._chunk_size()
+        if self._drop_last:
+            order = order[: len(self) * self.batch_size]
+        keys = _keys(order) if self._balanced else order
+        store = self.part.store
+        if isinstance(store, LazyStore):
+            return self._read_ahead(store, order, keys, epoch, start)
+        return self._in_chunks(store, order, keys, epoch, start)
 
     def order(self, epoch: int) -> Tensor:
         """Return the dataset indices of an epoch in the order they are taken, int64 (N,)."""
@@ -120,25 +131,47 @@ class Batches:
             return self.part.indices[_balanced(self.part.targets, generator)]
         return self.part.indices[torch.randperm(len(self.part), generator=generator)]
 
-    def _chunk(self, indices: Tensor, epoch: int) -> Iterator[Batch]:
-        store = self.part.store
-        targets = store.targets[indices]
-        if self._device.type == "cpu":
-            images = store.gather(indices)
-        else:
-            indices = indices.to(self._device, non_blocking=True)
-            targets = targets.to(self._device, non_blocking=True)
-            images = store.on(self._device).index_select(0, indices)
-        images = self._pipeline.apply(images, epoch=epoch, indices=indices)
-        size = self.batch_size
-        yield from map(Batch, images.split(size), targets.split(size), indices.split(size))
+    def _in_chunks(self, store: Store, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
+        """Gather and augment several batches at a time; the first chunk is one, so that the model can start."""
+        on_device = self._device.type != "cpu"
+        targets = store.targets[order]
+        if on_device:  # once per epoch; nothing below waits for the device
+            order, keys, targets = (each.to(self._device, non_blocking=True) for each in (order, keys, targets))
+        images = store.on(self._device)
+        most = GPU_CHUNK_BYTES // (4 * store.images[0].numel()) if on_device else CPU_CHUNK
+        chunk = max(1, most // self.batch_size) * self.batch_size
+        position, size = start * self.batch_size, self.batch_size
+        while position < len(order):
+            some = slice(position, position + size)
+            inputs = self._pipeline.apply(images.index_select(0, order[some]), epoch=epoch, indices=keys[some])
+            parts = (each.split(self.batch_size) for each in (inputs, targets[some], order[some]))
+            yield from map(Batch, *parts)
+            position += size
+            size = chunk
 
-    def _chunk_size(self) -> int:
-        if self._device.type == "cpu":
-            images = CPU_CHUNK
-        else:
-            images = GPU_CHUNK_BYTES // (4 * self.part.store.images[0].numel())
-        return max(1, images // self.batch_size) * self.batch_size
+    def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
+        """Take batches as the store's workers deliver them; some may lack images that could not be read."""
+        asked = order.split(self.batch_size)[start:]
+        for indices, some, images in zip(
+            asked, keys.split(self.batch_size)[start:], store.batches(asked, self._workers), strict=True
+        ):
+            if len(images.indices) < len(indices):
+                read = torch.isin(indices, torch.from_numpy(images.indices))
+                indices, some = indices[read], some[read]
+            inputs = self._pipeline.apply(images.pixels, epoch=epoch, indices=some)
+            yield Batch(inputs, store.targets[indices].to(self._device), indices.to(self._device))
+
+
+def _keys(order: Tensor) -> Tensor:
+    """Return `order` with repetitions told apart, so that an image drawn twice is not augmented alike, int64 (N,)."""
+    ranked, places = order.sort(stable=True)
+    position = torch.arange(len(order))
+    is_first = torch.ones_like(ranked, dtype=torch.bool)
+    is_first[1:] = ranked[1:] != ranked[:-1]
+    repetition = position - torch.where(is_first, position, 0).cummax(0).values
+    keys = torch.empty_like(order)
+    keys[places] = ranked + repetition * REPEAT
+    return keys
 
 
 def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,8 +7,8 @@ standard deviation. Knows nothing of batches; opens datasets only through the fu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -17,11 +17,12 @@ from torch import Tensor
 from registry.contracts import DataFacts, ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
-from trainer.data.store import Store, open_store
+from trainer.data.store import AnyStore, LazyStore, open_store
 from trainer.recipe.recipe import Data, Fraction
 
 DEFAULT_SHARE = Fraction(0.1)  # of the training split, where a dataset has no validation split of its own
-STATISTICS_CHUNK = 512  # images whose pixels are counted at a time
+STATISTICS_CHUNK = 128  # images whose pixels are counted at a time
+STATISTICS_SAMPLE = 5000  # images that stand for all where every one would have to be read from disk for it
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Part:
     """
 
     name: str
-    store: Store
+    store: AnyStore
     indices: Tensor
     dataset_split: str
 
@@ -61,6 +62,7 @@ class LoadedData:
         channels: 3 for RGB, 1 for grey.
         image_size: (height, width) in pixels; None where images differ in size.
         selected_on: the split that chooses: "test" when the recipe says `val: test`.
+        log: takes a line for the run's log.
     """
 
     train: Part
@@ -70,6 +72,7 @@ class LoadedData:
     channels: int
     image_size: tuple[int, int] | None
     selected_on: str
+    log: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -88,7 +91,11 @@ class LoadedData:
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        counts = _histogram(self.train)  # exact: the pixels are whole numbers
+        part = self.train
+        if isinstance(part.store, LazyStore) and len(part) > STATISTICS_SAMPLE:
+            self.log(f"mean and std are taken over {STATISTICS_SAMPLE} of {len(part)} training images")
+            part = replace(part, indices=part.indices[:: -(-len(part) // STATISTICS_SAMPLE)])
+        counts = _histogram(part)  # exact: the pixels are whole numbers
         values = torch.arange(256, dtype=torch.float64) / 255
         share = counts.double() / counts.sum(1, keepdim=True)
         mean = share @ values
@@ -123,50 +130,69 @@ def open_data(
     declared = tuple(facts.splits)
     if isinstance(section.val, str):
         _check_split(section.val, declared)
-    store = open_store(open_split("train"))
-    _check_store(store, "train", facts)
-    everything = torch.arange(len(store))
 
-    val_split = section.val if isinstance(section.val, str) else "val"
+    def opened(name: str, like: AnyStore | None = None) -> AnyStore:
+        store = open_store(open_split(name), on_bad_image=section.on_bad_image, log=log)
+        _check_store(store, name, facts, like)
+        return store
+
+    def optional(name: str, like: AnyStore) -> AnyStore | None:
+        try:
+            return opened(name, like) if name in declared else None
+        except MissingSplit:
+            return None
+
+    store = opened("train")
     val_store = None
-    if isinstance(section.val, str) or (section.val is None and "val" in declared):
-        val_store = _optional(open_split, val_split, required=section.val is not None)
+    val_split = "val"
+    if isinstance(section.val, str):
+        val_split = section.val
+        val_store = opened(val_split, store)
+    elif section.val is None:
+        val_store = optional("val", store)
     if val_store is not None:
-        _check_store(val_store, val_split, facts, like=store)
-        train = Part("train", store, everything, "train")
-        val = Part("val", val_store, torch.arange(len(val_store)), val_split)
+        train = Part("train", store, _readable(store), "train")
+        val = Part("val", val_store, _readable(val_store), val_split)
     else:
         share = section.val if isinstance(section.val, Fraction) else DEFAULT_SHARE
-        held_out = draw_share(store.targets, share)
-        train = Part("train", store, everything[~held_out], "train")
-        val = Part("val", store, everything[held_out], "train")
-        log(f"validation: {len(val)} of the {len(store)} training images ({share.fraction:g}, seed {share.seed})")
-
-    test = None
-    if "test" in declared and section.val != "test":
-        test_store = _optional(open_split, "test", required=False)
-        if test_store is not None:
-            _check_store(test_store, "test", facts, like=store)
-            test = Part("test", test_store, torch.arange(len(test_store)), "test")
-
+        train, val = _divided(store, share)
+        log(
+            f"validation: {len(val)} of {len(train) + len(val)} training images ({share.fraction:g}, seed {share.seed})"
+        )
+    test_store = None if val_split == "test" else optional("test", store)
+    test = None if test_store is None else Part("test", test_store, _readable(test_store), "test")
     if section.limit is not None:
         train, val = (_limited(part, section.limit, seed) for part in (train, val))
-    height, width, channels = store.images.shape[1:]
     return LoadedData(
         train=train,
         val=val,
         test=test,
         class_names=store.class_names,
-        channels=channels,
-        image_size=(height, width),
+        channels=store.channels,
+        image_size=store.image_size,
         selected_on=val_split,
+        log=log,
     )
+
+
+def _readable(store: AnyStore) -> Tensor:
+    """Return the indices of a store's images without those known to be unreadable."""
+    readable = torch.ones(len(store), dtype=torch.bool)
+    readable[list(store.bad)] = False
+    return readable.nonzero().flatten()
+
+
+def _divided(store: AnyStore, share: Fraction) -> tuple[Part, Part]:
+    """Cut the validation part off a training split."""
+    indices = _readable(store)
+    held_out = draw_share(store.targets[indices], share)
+    return Part("train", store, indices[~held_out], "train"), Part("val", store, indices[held_out], "train")
 
 
 def draw_share(targets: Tensor, share: Fraction) -> Tensor:
     """Choose the validation part of a training split.
 
-    The part has round(N * fraction) images; stratified, every class gives its share, whole numbers by largest remainder.
+    The part has round(N * fraction) images; stratified, every class gives its share, rounded by largest remainder.
 
     Args:
         targets: class index of every image, int64 (N,).
@@ -234,15 +260,6 @@ def _seed(purpose: str, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{purpose}/{seed}".encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _optional(open_split: Callable[[str], ImageSource], name: str, *, required: bool) -> Store | None:
-    try:
-        return open_store(open_split(name))
-    except MissingSplit:
-        if required:
-            raise
-        return None
-
-
 def _check_split(name: str, declared: tuple[str, ...]) -> None:
     if name not in declared:
         raise DataError(f"data.val names the split {name!r}; the dataset has {', '.join(declared)}")
@@ -253,7 +270,7 @@ def _check_split(name: str, declared: tuple[str, ...]) -> None:
         )
 
 
-def _check_store(store: Store, split: str, facts: DataFacts, like: Store | None = None) -> None:
+def _check_store(store: AnyStore, split: str, facts: DataFacts, like: AnyStore | None) -> None:
     """Refuse a split that is empty or contradicts what is known."""
     if len(store) == 0:
         raise DataError(f"split {split!r} of the dataset has 0 images")
@@ -283,11 +300,19 @@ def _difference(train: tuple[str, ...], other: tuple[str, ...]) -> str:
 
 def _histogram(part: Part) -> Tensor:
     """Count each pixel value per channel, int64 (C, 256)."""
-    store = part.store
-    channels = store.images.shape[-1]
+    channels = part.store.channels
     counts = torch.zeros(channels * 256, dtype=torch.int64)
     offset = torch.arange(channels, dtype=torch.int32) * 256
-    for indices in part.indices.split(STATISTICS_CHUNK):
-        pixels = store.gather(indices).to(torch.int32).add_(offset).flatten()
-        counts += torch.bincount(pixels, minlength=channels * 256)
+    for pixels in _pixels(part):
+        counts += torch.bincount((pixels.to(torch.int32) + offset).flatten(), minlength=channels * 256)
     return counts.view(channels, 256)
+
+
+def _pixels(part: Part) -> Iterator[Tensor]:
+    """Yield all pixels of a part, uint8 (..., C), some images at a time."""
+    for indices in part.indices.split(STATISTICS_CHUNK):
+        images = part.store.gather(indices)
+        if isinstance(images, Tensor):
+            yield images
+        else:
+            yield from map(torch.from_numpy, images)

@@ -1,0 +1,263 @@
+"""Worker processes that read images ahead of the training, for data that do not lie in memory.
+
+    parent                                    worker (one thread, signals ignored, ends with its parent)
+    (index, index, ...)          -- pipe ->   decodes each
+    shapes, indices, pixels      <- pipe --   or says which image failed and why
+
+Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A worker that
+dies or stands still is an error that names the image it was at. Owns processes and pipes. Knows nothing of order or
+augmentation; does not import torch, so that a worker starts in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import pickle
+import signal
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.contracts import ImageSource
+from registry.errors import DataError
+
+AHEAD = 2  # batches under way per worker
+PATIENCE = 120.0  # seconds a worker may spend on one image
+SKIP = "data.on_bad_image: skip leaves such images out"
+
+OnBadImage = Literal["fail", "skip"]
+
+
+class Reads(Protocol):
+    """The part of an `ImageSource` that reading needs."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return image `index` as uint8 (H, W, C)."""
+
+    def describe(self, index: int) -> str:
+        """Name image `index` for a message."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Decoded images.
+
+    Attributes:
+        pixels: uint8 (H, W, C) each; sizes may differ.
+        indices: which images they are, int64 (n,): those asked for without the unreadable.
+        skipped: what was wrong with each that was left out.
+    """
+
+    pixels: list[NDArray[np.uint8]]
+    indices: NDArray[np.int64]
+    skipped: tuple[str, ...]
+
+
+def read(source: Reads, indices: Sequence[int], on_bad_image: OnBadImage) -> Images:
+    """Decode images here and now.
+
+    Args:
+        source: where they come from.
+        indices: which.
+        on_bad_image: `skip` leaves out what is unreadable.
+
+    Raises:
+        DataError: an image is unreadable, or, with `skip`, all are.
+    """
+    pixels, taken, skipped = [], [], []
+    for index in indices:
+        try:
+            pixels.append(read_one(source, index))
+            taken.append(index)
+        except DataError as error:
+            if on_bad_image == "fail":
+                raise DataError(error.message, error.hint or SKIP) from error
+            skipped.append(error.message)
+    if not taken:
+        raise DataError(f"none of {len(skipped)} images of a batch is readable; the first: {skipped[0]}")
+    return Images(pixels, np.array(taken, dtype=np.int64), tuple(skipped))
+
+
+def read_one(source: Reads, index: int) -> NDArray[np.uint8]:
+    """Decode one image; whatever goes wrong is a `DataError` that names it, StopIteration included."""
+    try:
+        image = source.image(index)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{source.describe(index)} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        raise DataError(f"{source.describe(index)} is not a uint8 image of three dimensions")
+    return image
+
+
+# -------------------------------------------------------------------------------------------------------------- workers
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    at: Any  # the index being decoded, a shared int64; -1 between batches
+
+
+class Readers:
+    """Persistent worker processes that decode batches of a source.
+
+    Args:
+        source: what they read; must be picklable.
+        workers: processes.
+        on_bad_image: as in `read`.
+        patience: seconds a worker may spend on one image.
+
+    Raises:
+        DataError: the source cannot be handed to another process.
+    """
+
+    def __init__(self, source: ImageSource, workers: int, on_bad_image: OnBadImage, patience: float = PATIENCE) -> None:
+        self._source = source
+        self._patience = patience
+        try:
+            content = pickle.dumps((source, on_bad_image))
+        except Exception as error:  # pickling runs the source's own code
+            raise DataError(
+                f"{type(source).__name__} cannot be handed to worker processes: {error}", "data.workers: 0 does without"
+            ) from error
+        # spawn: a fork would copy locks that threads of the parent hold
+        context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            at = context.RawValue(ctypes.c_int64, -1)
+            process = context.Process(target=_work, args=(theirs, content, at), daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(_Worker(process, ours, at))
+        self._under_way: deque[_Worker] = deque()
+        self.close = weakref.finalize(self, _close, tuple(self._workers))
+
+    def batches(self, asked: Iterable[Sequence[int]]) -> Iterator[Images]:
+        """Yield the images of each batch asked for, in that order.
+
+        Leaving off in the middle is allowed: the next call throws away what is under way.
+
+        Raises:
+            DataError: an image is unreadable, or a worker died or stands still; named by image.
+        """
+        while self._under_way:
+            with contextlib.suppress(DataError):
+                self._answer(self._under_way.popleft())
+        waiting = iter(asked)
+        for _ in range(AHEAD):
+            for worker in self._workers:
+                self._ask(worker, waiting)
+        while self._under_way:
+            worker = self._under_way.popleft()
+            images = self._answer(worker)
+            self._ask(worker, waiting)
+            yield images
+
+    def _ask(self, worker: _Worker, waiting: Iterator[Sequence[int]]) -> None:
+        indices = next(waiting, None)
+        if indices is not None:
+            with contextlib.suppress(OSError):  # it died; said when its answer is missed
+                worker.pipe.send([int(index) for index in indices])
+            self._under_way.append(worker)
+
+    def _answer(self, worker: _Worker) -> Images:
+        seen, since = worker.at.value, time.monotonic()
+        while worker.pipe not in (ready := wait([worker.pipe, worker.process.sentinel], timeout=1.0)):
+            if ready:
+                raise self._died(worker)
+            if worker.at.value != seen:
+                seen, since = worker.at.value, time.monotonic()
+            elif time.monotonic() - since > self._patience:
+                where = self._where(worker)
+                raise DataError(f"a process that reads images has stood still for {self._patience:g} s{where}")
+        try:
+            return _receive(worker.pipe)
+        except (EOFError, OSError) as error:
+            raise self._died(worker) from error
+
+    def _died(self, worker: _Worker) -> DataError:
+        worker.process.join(1.0)
+        return DataError(
+            f"a process that reads images died{self._where(worker)} (exit code {worker.process.exitcode})",
+            "it may have run out of memory: try fewer data.workers, or 0",
+        )
+
+    def _where(self, worker: _Worker) -> str:
+        index = worker.at.value
+        return f" at image {index}, {self._source.describe(index)}" if index >= 0 else ""
+
+
+def _receive(pipe: Connection) -> Images:
+    answer = pipe.recv()
+    if isinstance(answer, DataError):
+        raise answer
+    shapes, indices, skipped = answer
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    buffer = bytearray(sum(sizes))
+    pipe.recv_bytes_into(buffer)
+    flat = np.frombuffer(buffer, np.uint8)
+    ends = np.cumsum(sizes)
+    pixels = [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
+    return Images(pixels, np.array(indices, dtype=np.int64), skipped)
+
+
+def _close(workers: Sequence[_Worker]) -> None:
+    """End the workers: they stop when their pipe does."""
+    for worker in workers:
+        worker.pipe.close()
+    for worker in workers:
+        worker.process.join(0.5)
+        if worker.process.is_alive():  # in the middle of an image
+            worker.process.kill()
+            worker.process.join()
+
+
+def _work(pipe: Connection, content: bytes, at: Any) -> None:
+    """Run a worker: decode what is asked for until the parent is gone."""
+    for name in ("SIGINT", "SIGTERM"):  # the parent decides when to stop, and it saves first
+        with contextlib.suppress(AttributeError, ValueError):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(0)
+    source, on_bad_image = pickle.loads(content)  # from the parent itself
+    reported = _Reported(source, at)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            indices = pipe.recv()
+            try:
+                images = read(reported, indices, on_bad_image)
+            except DataError as error:
+                pipe.send(error)
+                continue
+            finally:
+                at.value = -1
+            pipe.send(([image.shape for image in images.pixels], images.indices.tolist(), images.skipped))
+            pipe.send_bytes(np.concatenate([image.ravel() for image in images.pixels]).data)
+
+
+class _Reported:
+    """A source that tells the parent which image it is at."""
+
+    def __init__(self, source: ImageSource, at: Any) -> None:
+        self._source = source
+        self._at = at
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        self._at.value = index
+        return self._source.image(index)
+
+    def describe(self, index: int) -> str:
+        return self._source.describe(index)
