@@ -54,7 +54,9 @@ class Components:
             return INVALID
         entries = node.entries if isinstance(node, MapNode) else {}
         name = self._name(entries["as"].node, path) if "as" in entries else default_name(str(named.value))
-        arguments, knobs, meant = {}, {}, set()
+        arguments: dict[str, Any] = {}
+        knobs: dict[str, Any] = {}
+        meant: set[str] = set()
         for key, item in entries.items():
             if key in RESERVED:
                 continue

@@ -42,7 +42,7 @@ def is_removal(node: Tree) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
 
-def as_component(node: Tree, type: Type | None) -> Tree:
+def as_component(node: Node, type: Type | None) -> Node:
     """Return a component's long form: a bare name where a component may stand becomes a mapping with `type`."""
     if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type):
         return MapNode({"type": Entry(node.origin, node)}, node.origin)
@@ -120,7 +120,7 @@ def _names(node: Node, type: Type | None) -> bool:
     return isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type)
 
 
-def _type_of(node: Tree) -> object:
+def _type_of(node: Node) -> object:
     named = node.get("type") if isinstance(node, MapNode) else None
     return named.value if isinstance(named, Scalar) else None
 

@@ -105,9 +105,10 @@ class _Setting:
             range_ = f"its places are 0 to {count - 1}" if count else "it is empty"
             self.problems.report("R044", place, f"'{path}' is a list of {count}, it has no '{name}'", hint=range_)
             return node
-        index, items = int(name), list(node.items)
+        index = int(name)
+        items: list[Tree] = list(node.items)
         if not rest and is_removal(self.value):
             del items[index]
         else:
-            items[index] = self.at(items[index], rest, step(type, name), f"{path}.{name}")  # type: ignore[call-overload]
-        return ListNode(tuple(items), node.origin)
+            items[index] = self.at(items[index], rest, step(type, name), f"{path}.{name}")
+        return ListNode(tuple(items), node.origin)  # type: ignore[arg-type]  # conflicts lie in bases, not in lists

@@ -1,0 +1,50 @@
+"""The third tier: a recipe against the data it was given, before training.
+
+Repeats the second tier with the truth in place of what the dataset declared, and asks what only the images can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from registry.catalog import Catalogue
+from trainer.recipe.draft import Draft
+from trainer.recipe.problems import Collector, Problem
+from trainer.recipe.recipe import Recipe
+from trainer.recipe.tier2 import check_built, sources_of
+from trainer.recipe.trial import DataKnown
+
+
+def check_data(
+    recipe: Recipe, catalogue: Catalogue, known: DataKnown, class_names: Sequence[str]
+) -> tuple[Problem, ...]:
+    """Return what is wrong with a recipe now that the data are known, by position; warnings are among them.
+
+    Args:
+        recipe: without problems in its text.
+        catalogue: what it names.
+        known: what was read.
+        class_names: one per class, for messages.
+    """
+    problems = Collector(sources_of(recipe))
+    draft = Draft(recipe, catalogue, problems)
+    _weights(draft, known)
+    _empty_classes(draft, known, class_names)
+    problems.take(check_built(recipe, catalogue, known))
+    return (*problems.sorted("error"), *problems.sorted("warning"))
+
+
+def _weights(draft: Draft, known: DataKnown) -> None:
+    weight = draft.recipe.loss.arguments.get("weight")
+    if isinstance(weight, (list, tuple)) and len(weight) != known.num_classes:
+        text = f"loss.weight: the data have {known.num_classes} classes, got {len(weight)} weights"
+        draft.report("R080", "loss.weight", text, "one per class, in the order of the classes")
+
+
+def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:
+    empty = [name for name, count in zip(class_names, known.class_counts or (), strict=False) if count == 0]
+    if empty:
+        text = (
+            f"no training image is of {', '.join(repr(name) for name in empty[:5])}{' ...' if len(empty) > 5 else ''}"
+        )
+        draft.report("W013", "data.dataset", text, "the network cannot learn it")

@@ -1,0 +1,342 @@
+"""What the second tier does: one recipe, built from stand-ins to see what happens.
+
+Everything is built as a run builds it, but the model lies on the meta device, parameters take no memory, and images are
+made up. Knows nothing of where facts come from (tier2.py, tier3.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from registry.errors import UserError
+from registry.patterns import matches
+from registry.reports import layers as cam_layers
+from registry.suggest import nearest
+from trainer.build import build
+from trainer.data.pipeline import Pipeline
+from trainer.recipe import lengths
+from trainer.recipe.draft import Draft
+from trainer.recipe.patterns import KINDS, select, unmatched
+from trainer.recipe.problems import did_you_mean, listed
+from trainer.recipe.recipe import Group, Recipe, Reference, Spec
+from trainer.recipe.references import LR_FOUND
+
+CLASSES, SIDE, CHANNELS, STEPS_PER_EPOCH = 10, 224, 3, 1_000  # where a dataset declares nothing
+READABLE = 5  # px: below, a map cannot tell places apart
+_IMAGES = 4  # made-up images the transforms are run on
+_WEIGHTS = {"weights": None, "pretrained": False}  # arguments that would load something; a trial does without
+
+
+@dataclass(frozen=True)
+class DataKnown:
+    """What is known of the data.
+
+    Attributes:
+        num_classes: classes to tell apart.
+        channels: 3 for RGB, 1 for grey.
+        image_size: (height, width) of the stored images; None where they differ or nobody says.
+        train_images: images learnt from; None where nobody says.
+        class_counts: training images per class; None where nobody says.
+    """
+
+    num_classes: int = CLASSES
+    channels: int = CHANNELS
+    image_size: tuple[int, int] | None = None
+    train_images: int | None = None
+    class_counts: tuple[int, ...] | None = None
+
+
+@dataclass
+class Trial:
+    """One recipe, built to see what happens.
+
+    Attributes:
+        draft: the recipe, without problems in its text.
+        known: facts of the data, stand-ins among them.
+    """
+
+    draft: Draft
+    known: DataKnown
+
+    def __post_init__(self) -> None:
+        self.recipe = self.draft.recipe
+        steps = STEPS_PER_EPOCH
+        if self.known.train_images is not None:
+            steps = max(1, lengths.steps_per_epoch(self.draft, self.known.train_images))
+        finder, height_width = self.recipe.lr_finder, self.known.image_size or (SIDE, SIDE)
+        self.facts: dict[str, object] = {
+            "data.num_classes": self.known.num_classes,
+            "data.class_names": [f"class {index}" for index in range(self.known.num_classes)],
+            "data.mean": [0.5] * self.known.channels,
+            "data.std": [0.25] * self.known.channels,
+            "data.image_size": list(height_width),
+            "data.train_size": self.known.train_images or steps * self.recipe.data.batch_size,
+            "run.epochs": self.recipe.train.epochs,
+            "run.steps_per_epoch": steps,
+            "run.total_steps": steps * self.recipe.train.epochs,
+            LR_FOUND: math.sqrt(finder.start * finder.end) if finder is not None else 0.1,
+        }
+        self.steps_per_epoch = steps
+
+    def run(self) -> None:
+        """Build everything and report what is wrong to the draft."""
+        shape = self._prepared_shape()
+        model = self._model(shape)
+        if model is not None:
+            self._patterns(model)
+            self._layers(model, shape)
+            self._batch_of_one(model)
+            self._optimizer_and_scheduler(model)
+        self._loss()
+        self._rest()
+        self._start_from()
+
+    # ------------------------------------------------------------------------------------------------------- building
+    def make(self, spec: Spec, **supplied: object) -> Any:
+        """Build a component; None where it raised, which is reported at its place."""
+
+        def bind(reference: Reference) -> object:
+            return self.facts[reference.path]
+
+        with self._reported("R071", spec.path):
+            return build(spec, supplied=supplied, bind=bind, catalogue=self.draft.catalogue)
+        return None
+
+    @contextmanager
+    def _reported(self, rule: str, path: str) -> Iterator[None]:
+        """Turn an error that a user can mend into a problem at `path`."""
+        try:
+            yield
+        except UserError as error:
+            place = self.draft.place(path)
+            text = error.message.removeprefix(f"{place}: ").removeprefix(f"{path}: ")
+            self.draft.report(rule, path, text, error.hint)
+
+    # ----------------------------------------------------------------------------------------------------- transforms
+    def _prepared_shape(self) -> tuple[int, int, int]:
+        """Run both pipelines on made-up images; return (channels, height, width) of what the model is given."""
+        data = self.recipe.data
+        after = self._made(data.preprocess)
+        self._pass("data.augment", self._made(data.augment), after)
+        shape = self._pass("data.eval", self._made(data.eval), after)
+        return shape or (self.known.channels, *(self.known.image_size or (SIDE, SIDE)))
+
+    def _made(self, specs: Sequence[Spec]) -> list[Any] | None:
+        made = [self.make(spec) for spec in specs]
+        return None if any(one is None for one in made) else made
+
+    def _pass(self, path: str, stages: list[Any] | None, after: list[Any] | None) -> tuple[int, int, int] | None:
+        """Run one list of transforms and `preprocess`; None where that cannot be done."""
+        if stages is None or after is None:
+            return None
+        try:
+            return self._shape(stages, after)
+        except UserError as error:
+            if self.known.image_size is not None or not isinstance(error, _SizeError):
+                self._blame(path, stages, after, error)
+            return None
+
+    def _shape(self, stages: list[Any], after: list[Any]) -> tuple[int, int, int]:
+        height, width = self.known.image_size or (SIDE, SIDE)
+        generator = torch.Generator().manual_seed(0)
+        size = (_IMAGES, height, width, self.known.channels)
+        images = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
+        pipeline = Pipeline(stages, after, seed=0, backend=self.recipe.data.augment_backend)
+        indices = torch.arange(_IMAGES)
+        try:
+            pipeline.uint8(images, epoch=1, indices=indices)
+            done = pipeline.apply(images, epoch=1, indices=indices)
+        except UserError as error:
+            raise _SizeError(error.message, error.hint) from error
+        except Exception as error:  # whatever a transform of somebody else's raises, the recipe named it
+            raise _SizeError(f"the transforms raise {type(error).__name__}: {error}") from error
+        return int(done.shape[1]), int(done.shape[2]), int(done.shape[3])
+
+    def _blame(self, path: str, stages: list[Any], after: list[Any], error: UserError) -> None:
+        """Report a failed pass at the first transform with which it fails."""
+        for count in range(len(stages) + 1):
+            try:
+                self._shape(stages[:count], [])
+            except UserError as first:
+                self.draft.report("R075", f"{path}.{count - 1}" if count else path, first.message, first.hint)
+                return
+        for count in range(1, len(after) + 1):
+            try:
+                self._shape(stages, after[:count])
+            except UserError as first:
+                self.draft.report("R075", f"data.preprocess.{count - 1}", first.message, first.hint)
+                return
+        self.draft.report("R075", path, error.message, error.hint)
+
+    # ---------------------------------------------------------------------------------------------------------- model
+    def _model(self, shape: tuple[int, int, int]) -> nn.Module | None:
+        """Return the model on the meta device after a dry run; None where it cannot be built or run."""
+        spec = self.recipe.model
+        loading = {name: value for name, value in _WEIGHTS.items() if name in spec.arguments}
+        spec = _with(spec, loading)
+        channels, height, width = shape
+        size = height if height == width else (height, width)
+        before = len(self.draft.problems.found)
+        with torch.device("meta"):
+            model = self.make(spec, num_classes=self.known.num_classes, in_channels=channels, image_size=size)
+        if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
+            return None
+        images = torch.empty((2, *shape), device="meta")
+        try:
+            with torch.no_grad():
+                logits = model.to("meta").eval()(images)
+        except Exception as error:
+            said = " ".join(str(error).split())
+            text = f"model {spec.type} cannot take images of {channels} x {height} x {width}: {said}"
+            self.draft.report("R071", "model", text[:300])
+            return None
+        if isinstance(logits, Tensor) and logits.shape != (2, self.known.num_classes):
+            got = " x ".join(map(str, logits.shape[1:]))
+            text = f"model {spec.type} gives {got} numbers per image, and there are {self.known.num_classes} classes"
+            self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
+        return model
+
+    def _patterns(self, model: nn.Module) -> None:
+        """Report patterns that mean no parameter, and a model of which nothing is left to learn."""
+        recipe = self.recipe
+        lists: list[tuple[str, Sequence[str]]] = [("train.freeze", recipe.train.freeze)]
+        lists += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(_groups(recipe))]
+        for spec in recipe.regularizers:
+            lists += [(f"{spec.path}.{name}", spec.arguments.get(name) or ()) for name in ("include", "exclude")]
+        for path, patterns in lists:
+            for pattern in unmatched(patterns, model):
+                at = f"{path}.{list(patterns).index(pattern)}"
+                text = f"{path}: no parameter of {recipe.model.type} fits '{pattern}'"
+                self.draft.report("R070", at, text, _near(pattern, model))
+        if recipe.train.freeze and len(select(recipe.train.freeze, model)) == len(list(model.parameters())):
+            text = "train.freeze: every parameter is frozen, nothing is left to learn"
+            self.draft.report("R072", "train.freeze", text)
+
+    def _layers(self, model: nn.Module, shape: tuple[int, int, int]) -> None:
+        """Hold the layers that parts of the report name against the model's maps."""
+        named = [(spec, spec.arguments["layers"]) for spec in self.recipe.report if spec.arguments.get("layers")]
+        if not named:
+            return
+        seen = cam_layers.visits(model, torch.empty((1, *shape), device="meta"))
+        sizes = {visit.name: visit.map_shape for visit in seen}
+        for spec, patterns in named:
+            for index, pattern in enumerate(patterns):
+                path = f"{spec.path}.layers.{index}"
+                if not any(matches(pattern, visit.name) for visit in seen if visit.name):
+                    text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
+                    self.draft.report("R073", path, text, _near(pattern, model))
+                    continue
+                with self._reported("R073", path):
+                    for name in cam_layers.select_layers([pattern], seen):
+                        _, height, width = sizes[name] or (0, 0, 0)
+                        if min(height, width) < READABLE:
+                            text = f"the map of {name} is {height} x {width}: too small to say where the network looked"
+                            self.draft.report("W011", path, text, "take an earlier layer as well")
+
+    def _batch_of_one(self, model: nn.Module) -> None:
+        data, images = self.recipe.data, self.known.train_images
+        if images is None or data.drop_last or images % data.batch_size != 1 or images == 1:
+            return
+        if any("BatchNorm" in cls.__name__ for module in model.modules() for cls in type(module).__mro__):
+            count = f"{images:,} training images leave one for the last batch of {data.batch_size}"
+            text = f"{count}, and the model has BatchNorm"
+            self.draft.report("W012", "data.batch_size", text, "set data.drop_last: true, or another batch_size")
+
+    # ------------------------------------------------------------------------------------------ optimizer and scheduler
+    def _optimizer_and_scheduler(self, model: nn.Module) -> None:
+        optimizer = self.make(self.recipe.optimizer, params=self._parameter_groups(model))
+        spec = self.recipe.scheduler
+        if spec is None:
+            return
+        if optimizer is None:  # refused; the scheduler is still worth a look
+            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+        unit, epochs = lengths.each(spec), self.recipe.train.epochs
+        total = self.steps_per_epoch * epochs
+        self.make(
+            spec,
+            optimizer=optimizer,
+            total_steps=total if unit == "step" else epochs,
+            epochs=epochs,
+            steps_per_epoch=self.steps_per_epoch if unit == "step" else 1,
+            T_max=total if unit == "step" else epochs,
+        )
+
+    def _parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Return groups like the run's, of stand-ins that have the parameters' shapes and take no memory."""
+        left = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
+        for name in select(self.recipe.train.freeze, model):
+            left.pop(name)
+        lr = self.recipe.optimizer.arguments["lr"]
+        rate = self.facts[lr.path] if isinstance(lr, Reference) else lr
+        groups: list[dict[str, Any]] = []
+        for group in _groups(self.recipe):
+            taken = [left.pop(name) for name in select(group.match, model) if name in left]
+            if taken and isinstance(rate, (int, float)):
+                groups.append({"params": taken, "lr": rate * group.lr_scale, **self._bound(group.arguments)})
+        if left or not groups:
+            groups.insert(0, {"params": list(left.values()) or [nn.Parameter(torch.zeros(1))]})
+        return groups
+
+    def _bound(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: self.facts[v.path] if isinstance(v, Reference) else v for k, v in arguments.items()}
+
+    # ---------------------------------------------------------------------------------------------------- all the rest
+    def _loss(self) -> None:
+        """Build the loss and give it logits; with a mix, class probabilities as well."""
+        classes = self.known.num_classes
+        before = len(self.draft.problems.found)
+        loss = self.make(self.recipe.loss, weight=torch.ones(classes), num_classes=classes)
+        if len(self.draft.problems.found) > before:
+            return
+        logits, targets = torch.zeros(2, classes), torch.zeros(2, dtype=torch.int64)
+        soft = torch.full((2, classes), 1 / classes)
+        what: list[tuple[str, str, Tensor]] = [("loss", "class indices", targets)]
+        if self.recipe.train.mix is not None:
+            what.append(("train.mix", "the mixed targets of a batch", soft))
+        for path, words, given in what:
+            try:
+                loss(logits, given)
+            except Exception as error:
+                said = " ".join(str(error).split())[:200]
+                self.draft.report("R071", path, f"loss {self.recipe.loss.type} cannot take {words}: {said}")
+                return
+
+    def _rest(self) -> None:
+        recipe, classes = self.recipe, self.known.num_classes
+        for spec in (*recipe.regularizers, *recipe.callbacks, *recipe.report):
+            self.make(spec)
+        for spec in (*recipe.train.metrics, *((recipe.train.mix,) if recipe.train.mix else ())):
+            self.make(spec, num_classes=classes, task="multiclass")
+
+    def _start_from(self) -> None:
+        path = self.recipe.train.start_from
+        if path is not None and not Path(path).exists():
+            self.draft.report("R074", "train.start_from", f"train.start_from: there is no '{path}'")
+
+
+class _SizeError(UserError):
+    """Made-up images did not pass; where nobody says how large images are, that proves nothing."""
+
+
+def _groups(recipe: Recipe) -> tuple[Group, ...]:
+    return tuple(recipe.optimizer.knobs.get("groups", ()))
+
+
+def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:
+    return dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
+
+
+def _near(pattern: str, model: nn.Module) -> str:
+    """Return the hint for a pattern that means nothing."""
+    modules = [name for name, _ in model.named_modules() if name]
+    top = [name for name, _ in model.named_children()]
+    return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
