@@ -30,7 +30,8 @@ class Change:
         renamed: argument of an older release or of another name -> what to write now.
         forwards: "module:Object" of what receives the component's `**kwargs`.
         facts: what people and checks may want to know, JSON.
-        docs: parameter -> text, where upstream has none.
+        docs: parameter -> text, instead of upstream's.
+        missing_docs: parameter -> text, where upstream has none.
     """
 
     refused: str = ""
@@ -40,6 +41,7 @@ class Change:
     forwards: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     docs: Mapping[str, str] = field(default_factory=dict)
+    missing_docs: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, other: Change) -> Change:
         """Return both, this one winning where they speak of the same."""
@@ -51,6 +53,7 @@ class Change:
             forwards=self.forwards or other.forwards,
             facts={**other.facts, **self.facts},
             docs={**other.docs, **self.docs},
+            missing_docs={**other.missing_docs, **self.missing_docs},
         )
 
 

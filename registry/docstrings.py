@@ -11,6 +11,12 @@ from collections.abc import Iterator
 _SECTIONS = ("args", "arguments", "attributes", "parameters", "keyword args", "keyword arguments")
 _ENTRY = re.compile(r"^(\*{0,2}[A-Za-z_]\w*)\s*(\([^\n]*?\))?\s*:\s*(.*)$")
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]+?)(?:\s*<[^`>]*>)?`")
+_LINK = re.compile(r"`([^`<]+?)\s*<([^`>]+)>`_{1,2}")
+_DEFAULT = re.compile(
+    r"\s*(?:\((?:optional, )?default\s*[:=][^()]*(?:\([^()]*\)[^()]*)*\)"
+    r"|Defaults?(?:\s+is|\s*:|\s+to)\s[^:]{1,60})\.?$",
+    re.I,
+)
 
 
 def first_sentence(text: str) -> str:
@@ -36,9 +42,14 @@ def documented(text: str) -> dict[str, str]:
 
 def plain_text(text: str) -> str:
     """Take the reStructuredText marks out of a line."""
-    text = _ROLE.sub(lambda match: match.group(1).strip(), text)
+    text = _LINK.sub(r"\1 (\2)", _ROLE.sub(lambda match: match.group(1).strip(), text))
     text = re.sub(r"\*\*([^*]+)\*\*", r"\1", text).replace("``", "`")
     return re.sub(r"\s+", " ", text.replace("\\", "")).strip()
+
+
+def without_default(text: str) -> str:
+    """Take away what a text ends with about the default, which the signature says better."""
+    return _DEFAULT.sub("", text).rstrip(" ;,")
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:

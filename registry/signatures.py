@@ -20,7 +20,7 @@ from typing import Any
 from registry.adoption import Change, Found, resolve
 from registry.annotations import Constants, Slots, bounded, from_annotation
 from registry.contracts import DataFacts, Sink
-from registry.docstrings import documented, first_sentence
+from registry.docstrings import documented, first_sentence, without_default
 from registry.slots import SlotRules
 
 Type = Mapping[str, Any]
@@ -98,7 +98,7 @@ def _signature(callable_: Callable[..., object], change: Change, slots: Slots) -
         for mark in limits.get(name, ()):
             type_ = bounded(type_, mark)
         default, plain = (None, True) if required else plain_default(parameter.default)
-        said = change.docs.get(name) or docs.get(name, "")
+        said = change.docs.get(name) or without_default(docs.get(name, "")) or change.missing_docs.get(name, "")
         made.append({"name": name, "type": dict(type_), "required": required, "default": default})
         made[-1].update(default_plain=plain, doc=said)
     return made

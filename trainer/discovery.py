@@ -16,6 +16,7 @@ from registry.errors import RecipeError
 from registry.grammar import Type, component_at, plain_words, words
 from registry.slots import SLOTS
 from registry.suggest import nearest
+from trainer.recipe.rules import RULES
 from trainer.recipe.sections import recipe_type, section_class, section_type
 from trainer.schema import schema as schema
 from trainer.snippets import snippet
@@ -139,7 +140,7 @@ def _colon(components: Catalogue, name: str) -> list[Entry]:
 
 def _everything(components: Catalogue) -> list[str]:
     named = [name for slot in SLOTS for name in components.names(slot, refused=True)]
-    return [*named, *SLOTS, *recipe_type()["fields"], *_rules()]
+    return [*named, *SLOTS, *recipe_type()["fields"], *RULES]
 
 
 def _meant(word: str, choices: Iterable[str]) -> str:
@@ -219,15 +220,11 @@ def _fact_lines(entry: Entry) -> list[str]:
     return ["", *(f"  {line}" for line in lines)] if lines else []
 
 
-def _rules() -> Mapping[str, Any]:
-    from trainer.recipe.rules import RULES
-
-    return RULES
-
-
 def _rule_text(name: str) -> str:
-    rule = _rules().get(name.upper())
-    return "" if rule is None else str(rule)
+    rule = RULES.get(name.upper())
+    if rule is None:
+        return ""
+    return "\n".join([f"{rule.id}: {rule.title}", "", rule.explanation, "", textwrap.indent(rule.example, "  ")])
 
 
 # ----------------------------------------------------------------------------------------------------------- sections

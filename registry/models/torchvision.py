@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,27 @@ _ONE_OUTPUT = "the engine trains one output"
 # Arguments of the class that a builder passes itself although the class has a default for them.
 _FILLED_BY_BUILDER = {
     "densenet": ("growth_rate", "block_config", "num_init_features"),
-    "squeezenet": ("version",),
+    "efficientnet": ("last_channel",),
+    "resnext": ("groups", "width_per_group"),
+    "swin": ("stochastic_depth_prob",),
+    "wide_resnet": ("width_per_group",),
+}
+_DOCS = {
+    "dropout": "share of activations zeroed before the last layer, 0..1.",
+    "drop_rate": "share of activations zeroed after each dense layer, 0..1.",
+    "attention_dropout": "share of attention weights zeroed, 0..1.",
+    "stochastic_depth_prob": "share of residual branches dropped at the last block, growing from 0 at the first, 0..1.",
+    "layer_scale": "initial factor on each residual branch.",
+    "bn_size": "channels of a bottleneck per growth channel.",
+    "memory_efficient": "recompute activations in the backward pass: slower, with less memory.",
+    "init_weights": "initialise by torchvision's rule for the model; slow for inception_v3 and googlenet.",
+    "stem_width": "channels of the first convolution.",
+    "zero_init_residual": "start each residual branch at 0 (arXiv 1706.02677).",
+    "groups": "groups of the 3x3 convolutions.",
+    "width_per_group": "channels per group of the 3x3 convolutions, at 64 planes.",
+    "replace_stride_with_dilation": "for each of the last three stages, dilate instead of striding: larger maps.",
+    "image_size": "side of the images in pixels, a multiple of the patch.",
+    "representation_size": "width of a layer before the last one; none when null.",
 }
 _AUXILIARY = ("googlenet", "inception_v3")
 
@@ -65,7 +86,8 @@ def build(
     if name in _AUXILIARY and weights is None:
         arguments = {"aux_logits": False, "init_weights": True, **arguments}
     if weights is None:
-        model: nn.Module = models.get_model(name, num_classes=num_classes, **arguments)
+        with _plans_on_cpu() if name.startswith("regnet") else nullcontext():
+            model: nn.Module = models.get_model(name, num_classes=num_classes, **arguments)
     else:
         model = _pretrained(models, name, weights, arguments)
         if name in _AUXILIARY:
@@ -74,6 +96,21 @@ def build(
     if in_channels != 3:
         _replace_stem(model, in_channels)
     return model
+
+
+@contextmanager
+def _plans_on_cpu() -> Iterator[None]:
+    """Let a RegNet plan its widths with real numbers although the model is built on the meta device."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class ArangeOnCpu(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+            placed = {"device": "cpu"} if func is torch.arange else {}
+            return func(*args, **{**(kwargs or {}), **placed})
+
+    with ArangeOnCpu():
+        yield
 
 
 def _pretrained(models: Any, name: str, weights: str, arguments: dict[str, object]) -> nn.Module:
@@ -155,7 +192,7 @@ class TorchvisionModels:
             filled = next((names for start, names in _FILLED_BY_BUILDER.items() if name.startswith(start)), ())
             engine = dict.fromkeys(filled, _FIXED)
             if name in _AUXILIARY:
-                engine.update(aux_logits=_ONE_OUTPUT, transform_input="the pretrained weights decide it")
+                engine.update(aux_logits=_ONE_OUTPUT, dropout_aux=_ONE_OUTPUT, transform_input="the weights decide it")
             change = Change(
                 forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
                 engine=engine,
@@ -165,6 +202,7 @@ class TorchvisionModels:
                     "num_classes": "classes to tell apart.",
                     "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
                 },
+                missing_docs=_DOCS,
                 facts={"upstream": f"torchvision.models:{name}"},
             )
             target = f"registry.models.torchvision:{name}"

@@ -87,6 +87,15 @@ _EVERY = Change(
         "mask_drop_value": _NO_MASKS,
         "keypoint_remapping_method": "images of a classifier have no keypoints",
     },
+    missing_docs={
+        "p": "probability of applying the transform.",
+        "border_mode": "how pixels beyond the border are made up.",
+        "fill": "value of pixels beyond the border, where border_mode is constant.",
+        "first": "applied with probability p.",
+        "second": "applied where the first is not.",
+        "transforms": "the transforms of the group.",
+        "plasma_size": "size of the noise pattern in pixels, before it is fitted to the image.",
+    },
     renamed={
         "always_apply": "p: 1.0",
         "value": "fill",
