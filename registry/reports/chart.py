@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+_SMALLEST_SPAN = 1e-12  # of an axis, relative to its values
+_LOG_PADDING = 0.02  # of an axis with decades, on either side
+
 Role = Literal["train", "val", "accent", "quiet"]
 
 # Okabe and Ito's palette, darkened where a line would have less than 3:1 against white.
@@ -129,8 +132,9 @@ def scale(axis: Axis, values: Sequence[float], padding: float = 0.0) -> Scale:
     low, high = min(finite), max(finite)
     if axis.log:
         return _log_scale(axis, low, high)
-    if high == low:
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    if high - low <= _SMALLEST_SPAN * max(abs(low), abs(high), _SMALLEST_SPAN):  # equal, to what a tick can say
+        half = abs(low) / 2 if abs(low) > _SMALLEST_SPAN else 0.5
+        low, high = low - half, high + half
     low, high = low - padding * (high - low), high + padding * (high - low)
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
@@ -201,20 +205,22 @@ def _crossing(a: Point, b: Point, edge: float) -> Point | None:
 def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float) -> list[tuple[Mark, int, bool]]:
     """Place marks' labels above the plot: (mark, row from 0 at the plot, label to the left of its line).
 
+    Rows are filled from the right, so that no line rises through the label of one further left.
+
     Args:
         marks: in any order.
         across: the horizontal scale.
         letter: width of a letter as a share of the plot.
     """
     placed: list[tuple[Mark, int, bool]] = []
-    ends: list[float] = []
-    for mark in sorted(marks, key=lambda m: m.x):
+    begins: list[float] = []
+    for mark in sorted(marks, key=lambda m: -m.x):
         at, width = across.position(mark.x), letter * len(mark.label)
-        left = at + width > 1.0 and at > width
-        begin = at - width if left else at
-        row = next((i for i, end in enumerate(ends) if begin >= end), len(ends))
+        left = at + width > 1.0 + 8 * letter and at > width
+        begin, end = (at - width, at) if left else (at, at + width)
+        row = next((i for i, taken in enumerate(begins) if end + letter <= taken), len(begins))
         if mark.label:
-            ends[row : row + 1] = [begin + width + 2 * letter]
+            begins[row : row + 1] = [begin]
         placed.append((mark, row, left))
     return placed
 
@@ -234,15 +240,10 @@ def _nice_step(rough: float) -> float:
 def _log_scale(axis: Axis, low: float, high: float) -> Scale:
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
-    if high <= low * 1.5:
-        low, high = low / 1.5, high * 1.5
-    bottom, top = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    every = max(1, math.ceil((top - bottom) / 6))
-    ticks = [(10.0**e, _power(e)) for e in range(bottom, top + 1, every) if low * 0.999 <= 10.0**e <= high * 1.001]
-    if len(ticks) < 2:  # less than a decade: say the ends
-        ticks = [(v, f"{v:.2g}") for v in (low, math.sqrt(low * high), high)]
-    return Scale(low, high, True, tuple(ticks))
-
-
-def _power(exponent: int) -> str:
-    return f"{10.0**exponent:g}"
+    span = max(math.log10(high / low), 0.2)
+    low, high = low / 10 ** (_LOG_PADDING * span), high * 10 ** (_LOG_PADDING * span)
+    bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    multiples = (1, 2, 5) if top - bottom <= 3 and span < 2 else (1,)
+    every = max(1, math.ceil((top - bottom) / 7))
+    values = [m * 10.0**e for e in range(bottom, top + 1, every) for m in multiples]
+    return Scale(low, high, True, tuple((v, f"{v:g}") for v in values if low <= v <= high))
