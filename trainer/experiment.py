@@ -7,7 +7,7 @@ shares (data, model, loss, callbacks) is an attribute.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from registry.catalog import Catalogue
-from registry.contracts import Callback, DataFacts, ImageSource, Metric, ReportPart, Sink
+from registry.contracts import Callback, ImageSource, Metric, ReportPart, Sink
 from registry.errors import RecipeError
 from trainer.build import build
 from trainer.data.batches import Batches
@@ -31,6 +31,7 @@ from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
 from trainer.engine.weights import load_weights
+from trainer.facts import Facts, declared_facts
 from trainer.recipe import patterns
 from trainer.recipe.recipe import Recipe, Reference, Spec, StepOn
 
@@ -40,34 +41,6 @@ STEPPING_SCHEDULERS = ("OneCycleLR", "CyclicLR")  # move after every step unless
 SCALED_BY_GROUP = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that take one value per group upstream
 
 Which = Literal["train", "val", "test"]
-
-
-class Facts(Mapping[str, Any]):
-    """What `$data...`, `$run...` and `$lr_finder...` stand for; each is worked out when first asked for."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
-        self._lazy: dict[str, Callable[[], Any]] = {}
-
-    def define(self, name: str, value: Callable[[], Any]) -> None:
-        """Let `name` stand for what `value` returns."""
-        self._known.pop(name, None)
-        self._lazy[name] = value
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._known:
-            self._known[name] = self._lazy[name]()
-        return self._known[name]
-
-    def known(self) -> dict[str, Any]:
-        """Return the values that something has asked for, as plain values."""
-        return dict(self._known)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lazy)
-
-    def __len__(self) -> int:
-        return len(self._lazy)
 
 
 @dataclass
@@ -368,18 +341,6 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
 def snake_case(name: str) -> str:
     """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def declared_facts(catalogue: Catalogue, dataset: str) -> DataFacts:
-    """Return what a dataset's entry declares without the data."""
-    known = catalogue.entry("dataset", dataset).facts
-    names, size = known.get("class_names"), known.get("image_size")
-    return DataFacts(
-        splits=known.get("splits", {}),
-        class_names=None if names is None else tuple(names),
-        image_size=None if size is None else (size[0], size[1]),
-        channels=known.get("channels"),
-    )
 
 
 def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:

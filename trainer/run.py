@@ -131,7 +131,8 @@ def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Re
 def _guarded(order: Order, folder: RunFolder, console: Console, state: Mapping[str, Any] | None) -> Result:
     """Run, and write down how it ended whatever happens."""
     before = folder.read_json("summary.json")
-    folder.write_json("summary.json", {**before, "status": "running"})
+    before.pop("error", None)
+    folder.write_json("summary.json", {**before, "status": "running", "fast": order.fast})
     try:
         with Interrupts().listening() as interrupts:
             return _Run(order, folder, console, interrupts, state).conduct()

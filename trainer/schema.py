@@ -47,7 +47,7 @@ def _section(field: Mapping[str, Any]) -> Schema:
     taken = "anyOf" in made and {"type": "null"} in made["anyOf"]
     if field["required"] or taken:
         return made
-    texts = {key: made.pop(key) for key in ("description", "default") if key in made}
+    texts: Schema = {key: made.pop(key) for key in ("description", "default") if key in made}
     return {"anyOf": [*made.pop("anyOf", [made]), {"type": "null"}], **texts}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from registry.catalog import Catalogue
 from registry.suggest import nearest
 from trainer.recipe.draft import LOSS, Draft
+from trainer.recipe.expect import not_judged_because
 from trainer.recipe.keys import key_of
 from trainer.recipe.lengths import LENGTH, run_length
 from trainer.recipe.patterns import KINDS
@@ -141,7 +142,8 @@ def _expected_metrics(draft: Draft) -> None:
         if key and key not in known and not draft.may_measure(key):
             hint = did_you_mean(nearest(key, known), f"measured are {listed(known, 20)}")
             draft.problems.report("R060", expected.origin, f"expect: no metric '{key}'", hint=hint, path="expect")
-        if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs:
+        shortened = bool(not_judged_because(draft.recipe))  # on purpose, by the command line
+        if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs and not shortened:
             text = f"expect: there is no epoch {words[1]}, training ends after {epochs}"
             draft.problems.report("R060", expected.origin, text, path="expect")
 

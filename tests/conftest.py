@@ -1,0 +1,75 @@
+"""What several test folders share: recipes from text, built experiments, the real CIFAR-10."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+EVERYTHING = """
+version: 1
+name: everything
+seed: 3
+data:
+  dataset: {type: Shapes, train_size: 92, val_size: 40, test_size: 20}
+  batch_size: 16
+  eval_batch_size: 32
+  augment:
+    - {type: HorizontalFlip, p: 0.5}
+    - {type: Blur, blur_limit: [3, 3], p: 0.5}
+  preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]
+model: {type: SmallCNN, dropout: 0.3}
+regularizers: [{type: L1, strength: 1e-5}, {type: L2, strength: 1e-3}]
+optimizer: {type: SGD, lr: 0.02, momentum: 0.9, nesterov: true}
+scheduler: {type: OneCycleLR, max_lr: 0.1}
+train:
+  epochs: 3
+  accumulate: 2
+  clip_norm: 1.0
+  precision: fp32
+  ema: {decay: 0.8}
+  mix: {type: MixUp, alpha: 0.3, p: 0.5}
+  log_every: 2
+  checkpoint: {keep: 1}
+callbacks: [TensorBoard, ParameterNorms, {type: EarlyStopping, patience: 50}]
+report: [Curves]
+"""
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Callable[..., Path]:
+    """Write recipe text to a file and return its path."""
+
+    def write(text: str, name: str = "recipe.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def experiment_of(write_recipe: Callable[..., Path]) -> Callable[..., object]:
+    """Build the experiment of recipe text."""
+    from trainer.experiment import Experiment
+    from trainer.recipe.load import load_recipe
+    from trainer.recipe.problems import render
+
+    def make(text: str, overrides: Sequence[str] = ()) -> Experiment:
+        loaded = load_recipe(write_recipe(text), overrides)
+        assert loaded.recipe is not None, render(loaded.problems)
+        assert loaded.catalogue is not None
+        return Experiment.from_recipe(loaded.recipe, loaded.catalogue, log=lambda _: None)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cifar_root() -> Path:
+    """The folder that holds the real cifar-10-batches-py, or skip."""
+    root = Path(os.environ.get("TRAINER_DATA", "data"))
+    if not (root / "cifar-10-batches-py" / "test_batch").exists():
+        pytest.skip(f"no real CIFAR-10 in {root}; set TRAINER_DATA to the folder that holds cifar-10-batches-py")
+    return root

@@ -1,0 +1,49 @@
+"""Facts that a recipe may refer to: what the data and the run tell once they are known, and what a dataset declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from registry.catalog import Catalogue
+from registry.contracts import DataFacts
+
+
+class Facts(Mapping[str, Any]):
+    """What `$data...`, `$run...` and `$lr_finder...` stand for; each is worked out when first asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+        self._lazy: dict[str, Callable[[], Any]] = {}
+
+    def define(self, name: str, value: Callable[[], Any]) -> None:
+        """Let `name` stand for what `value` returns."""
+        self._known.pop(name, None)
+        self._lazy[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = self._lazy[name]()
+        return self._known[name]
+
+    def known(self) -> dict[str, Any]:
+        """Return the values that something has asked for, as plain values."""
+        return dict(self._known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lazy)
+
+    def __len__(self) -> int:
+        return len(self._lazy)
+
+
+def declared_facts(catalogue: Catalogue, dataset: str) -> DataFacts:
+    """Return what a dataset's entry declares without the data."""
+    known = catalogue.entry("dataset", dataset).facts
+    names, size = known.get("class_names"), known.get("image_size")
+    return DataFacts(
+        splits=known.get("splits", {}),
+        class_names=None if names is None else tuple(names),
+        image_size=None if size is None else (size[0], size[1]),
+        channels=known.get("channels"),
+    )
