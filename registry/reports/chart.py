@@ -234,7 +234,7 @@ def scales(chart: LineChart) -> tuple[Scale, Scale]:
 
 def _nice_step(rough: float) -> float:
     magnitude = 10.0 ** math.floor(math.log10(rough))
-    return magnitude * next(m for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough * 0.999)
+    return magnitude * next(m for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
 
 
 def _log_scale(axis: Axis, low: float, high: float) -> Scale:

@@ -27,7 +27,7 @@ from registry.reports.chart import (
 WIDTH, HEIGHT = 720, 340  # user units; the page scales them
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
-_LETTER = 7.4  # user units
+_LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
 
 

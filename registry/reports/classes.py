@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
+from registry.markers import Bounds
 from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
@@ -23,7 +26,7 @@ class ConfusionMatrix(ReportPart):
         pairs: confusions named in the table, the most frequent first.
     """
 
-    def __init__(self, pairs: int = 10) -> None:
+    def __init__(self, pairs: Annotated[int, Bounds(min=1)] = 10) -> None:
         self.pairs = pairs
 
     def render(self, evidence: Evidence) -> Section:

@@ -125,7 +125,7 @@ def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | 
     at_best = [row.get(f"val/{metric}") for row in rows if row["epoch"] == best]
     marks = [Mark(f"best: epoch {best:g}", best, at_best[0], "val")] if best is not None and at_best else []
     drops = drops_of(rows)
-    marks += [Mark(f"lr {lr:.1g}" if len(drops) <= _MOST_NAMED else "", epoch) for epoch, lr in drops]
+    marks += [Mark(f"lr {lr:.2g}" if len(drops) <= _MOST_NAMED else "", epoch) for epoch, lr in drops]
     percent = metric == "accuracy"
     axis = Axis(label, percent=percent, high=_top(lines) if percent else None)
     return LineChart(title, _EPOCH, axis, tuple(lines), tuple(marks))

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
+from registry.contracts import Block, Evidence, Paragraph, ReportPart, Section
 from registry.errors import RecipeError
 from registry.markers import Bounds, Text
 from registry.reports import scores
 from registry.reports.heat import HeatScore, heat_score
-from registry.reports.pictures import TILE, Colormap, Tile, enlarged, file_name, grid, overlay, sheet, write_png
+from registry.reports.pictures import Colormap, enlarged
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from registry.reports.cam_pictures import Case, Panel
 
 __all__ = ["GradCAM"]
 
 Select = Literal["misclassified", "correct", "confident", "uncertain"]
 Method = Literal["GradCAM", "GradCAMPlusPlus", "LayerCAM", "EigenCAM"]
 _SCORED = 256  # correctly answered images on which heat is held against object masks
-_SENT = 10  # strips that go to TensorBoard
 _PIXELS_AT_ONCE = 32 * 224 * 224  # of a batch, so that graphs of large images fit in memory
 _COARSE = 5  # px: a map below this side is too coarse to read
 
@@ -65,15 +65,21 @@ class GradCAM(ReportPart):
 
     def render(self, evidence: Evidence) -> Section:
         """Write gradcam/gallery.png and a strip and an overlay per image, and return them."""
+        from registry.reports.cam_pictures import CamPictures
+
         title, key = f"Where the network looked ({self.method})", "gradcam"
-        if evidence.predictions is None or not len(evidence.predictions.targets):
-            return Section(title, (Paragraph("There are no predictions to explain.", "note"),), key)
+        if evidence.predictions is None:
+            return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         answers = scores.read(evidence.predictions)
         chosen, remark = self._choose(answers, evidence.split)
-        panel = self._panel(evidence, chosen)
+        panel = self._panel(evidence, chosen) if len(chosen) else None
         if panel is None:
-            words = "This network has no layer with a map of more than one cell, so there is nothing to show."
-            return Section(title, (Paragraph(words, "note"),), key)
+            words = (
+                "This network has no layer with a map of more than one cell."
+                if len(chosen)
+                else "No image is explained."
+            )
+            return Section(title, (Paragraph(remark), Paragraph(words, "note")), key)
         cases = self._explain(evidence, answers, chosen, panel)
         score = self._score(evidence, answers, panel)
         blocks: list[Block] = [Paragraph(remark), Paragraph(_how_to_read(self, panel))]
@@ -81,8 +87,10 @@ class GradCAM(ReportPart):
             blocks.append(Paragraph(f"Too coarse to read as a place: {', '.join(coarse)}.", "note"))
         if score is not None:
             blocks.append(Paragraph(_score_words(score, panel.default)))
-        blocks.append(self._gallery(evidence, cases, panel))
-        blocks.extend(self._strip(evidence, case, panel, rank) for rank, case in enumerate(cases, start=1))
+        whose = {"predicted": "the predicted class", "true": "the true class"}.get(self.target, self.target)
+        pictures = CamPictures(evidence, panel, self.method, whose, self.alpha, self.colormap)
+        blocks.append(pictures.gallery(cases, self.columns))
+        blocks.extend(pictures.strip(case, rank) for rank, case in enumerate(cases, start=1))
         facts = {"explained": float(len(cases)), **({} if score is None else score.facts())}
         return Section(title, tuple(blocks), key, facts)
 
@@ -102,8 +110,9 @@ class GradCAM(ReportPart):
         word = "greatest" if self.select == "confident" else "least"
         return order, f"The {len(order)} answers on {split} given with the {word} confidence."
 
-    def _panel(self, evidence: Evidence, chosen: np.ndarray) -> _Panel | None:
+    def _panel(self, evidence: Evidence, chosen: np.ndarray) -> Panel | None:
         """Return the strips' layers and the gallery's, from one dry forward."""
+        from registry.reports.cam_pictures import Panel
         from registry.reports.layers import deepest_readable, panel_layers, select_layers, visits
 
         seen = visits(evidence.model, evidence.images.prepared([int(chosen[0])]))
@@ -112,21 +121,22 @@ class GradCAM(ReportPart):
         if default is None:
             return None
         sizes = {v.name: v.map_shape[1:] for v in seen if v.map_shape and (v.name in names or v.name == default)}
-        return _Panel(tuple(names), default, {name: sizes[name] for name in names})
+        return Panel(tuple(names), default, {name: sizes[name] for name in names})
 
     def _classes(self, evidence: Evidence, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return the classes to explain, int64 (3, n): the gallery's target, the predicted and the true class."""
         if self.target in ("predicted", "true"):
-            first = predicted if self.target == "predicted" else truth
+            first = predicted if self.target == "predicted" else np.where(truth < 0, predicted, truth)
         elif self.target in evidence.class_names:
             first = np.full_like(truth, evidence.class_names.index(self.target))
         else:
             names = ", ".join(evidence.class_names[:20])
             raise RecipeError(f"no class is named {self.target!r}", f"target: predicted, true, or one of {names}")
-        return np.stack([first, predicted, truth])
+        return np.stack([first, predicted, np.where(truth < 0, predicted, truth)])
 
-    def _explain(self, evidence: Evidence, answers: scores.Answers, chosen: np.ndarray, panel: _Panel) -> list[_Case]:
+    def _explain(self, evidence: Evidence, answers: scores.Answers, chosen: np.ndarray, panel: Panel) -> list[Case]:
         from registry.reports.cam import explain
+        from registry.reports.cam_pictures import Case
 
         assert evidence.predictions is not None
         layers = list(dict.fromkeys((*panel.layers, panel.default)))
@@ -139,7 +149,7 @@ class GradCAM(ReportPart):
             for i, position in enumerate(positions):
                 maps = {name: {int(c): found.maps[name][t, i] for t, c in enumerate(classes[:, i])} for name in layers}
                 cases.append(
-                    _Case(
+                    Case(
                         index=int(evidence.predictions.indices[position]),
                         photo=enlarged(shown[i]),
                         classes=tuple(dict.fromkeys(int(c) for c in classes[:, i])),
@@ -152,7 +162,7 @@ class GradCAM(ReportPart):
                 )
         return cases
 
-    def _score(self, evidence: Evidence, answers: scores.Answers, panel: _Panel) -> HeatScore | None:
+    def _score(self, evidence: Evidence, answers: scores.Answers, panel: Panel) -> HeatScore | None:
         """Hold the heat of correctly answered images against their object masks, where there are masks."""
         from registry.reports.cam import explain, upsampled
 
@@ -170,93 +180,6 @@ class GradCAM(ReportPart):
             heats.append(upsampled(found.maps[panel.default][0], truth.shape[1:]).numpy())
             masks.append(truth)
         return heat_score(np.concatenate(heats), np.concatenate(masks))
-
-    def _tile(self, case: _Case, layer: str, target: int) -> np.ndarray:
-        from registry.reports.cam import upsampled
-
-        heat = upsampled(case.maps[layer][target], case.photo.shape[:2]).numpy()
-        return overlay(case.photo, heat, self.alpha, self.colormap)
-
-    def _gallery(self, evidence: Evidence, cases: Sequence[_Case], panel: _Panel) -> Gallery:
-        names, figures, tiles = evidence.class_names, [], []
-        for rank, case in enumerate(cases, start=1):
-            target, peak = case.classes[0], float(case.maps[panel.default][case.classes[0]].max())
-            picture = self._tile(case, panel.default, target)
-            path = f"gradcam/{case.file(rank, names)}-overlay.png"
-            write_png(evidence.folder / path, picture)
-            words = (
-                f"Truth **{names[case.truth]}**, predicted **{names[case.predicted]}** ({100 * case.confidence:.1f} %)"
-            )
-            evidence_words = f"max {peak:.3g}" if peak > 0 else "no positive evidence"
-            alt = f"Image {case.index} with the evidence for {names[target]} at {panel.default} laid over it."
-            figures.append(Figure(path, alt, f"{words}, #{case.index}, {evidence_words}", width=TILE))
-            lines = (f"{names[case.truth]} → {names[case.predicted]}", f"#{case.index}  {100 * case.confidence:.1f} %")
-            tiles.append(Tile(picture, lines, empty=peak <= 0))
-        whole = grid(tiles, self.columns, f"{self.method} at {panel.default} (truth → prediction)")
-        write_png(evidence.folder / "gradcam" / "gallery.png", whole)
-        evidence.recorder.image("gradcam/gallery", whole)
-        whose = {"predicted": "the predicted class", "true": "the true class"}.get(self.target, self.target)
-        caption = f"Evidence for {whose} at {panel.default}; # is the index in {evidence.split}."
-        return Gallery(tuple(figures), caption, self.columns)
-
-    def _strip(self, evidence: Evidence, case: _Case, panel: _Panel, rank: int) -> Figure:
-        names = evidence.class_names
-        rows = []
-        for target in case.classes:
-            tiles = [Tile(case.photo, ("image",))]
-            for layer in panel.layers:
-                height, width = panel.sizes[layer]
-                peak = float(case.maps[layer][target].max())
-                lines = (f"{layer}  {height}x{width}", f"max {peak:.3g}" if peak > 0 else "no positive evidence")
-                tiles.append(Tile(self._tile(case, layer, target), lines, empty=peak <= 0))
-            rows.append((f"evidence for {names[target]}{case.role(target)}", tiles))
-        title = f"Truth: {names[case.truth]}, Predicted: {names[case.predicted]}"
-        sure = f"{names[case.predicted]} {100 * case.confidence:.1f} %"
-        if case.truth != case.predicted:
-            sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
-        subtitle = f"image {case.index} of {evidence.split}; {sure}"
-        picture = sheet(rows, title, subtitle)
-        path = f"gradcam/{case.file(rank, names)}.png"
-        write_png(evidence.folder / path, picture)
-        if rank <= _SENT:
-            evidence.recorder.image(f"gradcam/{rank:02d}", picture)
-        alt = (
-            f"{self.method} maps at {', '.join(panel.layers)} for " + " and ".join(names[c] for c in case.classes) + "."
-        )
-        return Figure(path, alt, f"**{title}**: {subtitle}", width=picture.shape[1])
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """Layers of the strips in execution order, the gallery's layer, and the strips' map sizes."""
-
-    layers: tuple[str, ...]
-    default: str
-    sizes: dict[str, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One image, what the network said of it, and its raw maps by layer and class."""
-
-    index: int
-    photo: np.ndarray
-    classes: tuple[int, ...]
-    truth: int
-    predicted: int
-    confidence: float
-    truth_probability: float
-    maps: dict[str, dict[int, Tensor]]
-
-    def role(self, target: int) -> str:
-        """Say what the class `target` is to this image."""
-        if target == self.truth == self.predicted:
-            return " (predicted, and true)"
-        return " (predicted)" if target == self.predicted else " (true)" if target == self.truth else ""
-
-    def file(self, rank: int, names: Sequence[str]) -> str:
-        """Return the stem of this image's files."""
-        return f"{rank:02d}-{self.index}-t-{file_name(names[self.truth])}-p-{file_name(names[self.predicted])}"
 
 
 def _chunks(evidence: Evidence, positions: np.ndarray) -> list[list[int]]:
@@ -279,7 +202,7 @@ def _which_mistakes(all_wrong: int, shown: int, filled: int, split: str) -> str:
     return words + (f", filled up with the {filled} least confident right answers." if filled else ".")
 
 
-def _how_to_read(part: GradCAM, panel: _Panel) -> str:
+def _how_to_read(part: GradCAM, panel: Panel) -> str:
     return (
         "Warm colours are evidence for the class named; places without evidence keep the photo. Each map is scaled by "
         "its own maximum, so compare the maxima printed below the pictures. Layers: "

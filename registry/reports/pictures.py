@@ -79,12 +79,12 @@ class Tile:
     Attributes:
         image: uint8 (H, W, 3).
         lines: below the picture, the first darker than the others.
-        empty: drawn pale, because there is nothing to see on it.
+        pale: drawn pale, with an alarming second line, because there is nothing to see on it.
     """
 
     image: np.ndarray
     lines: tuple[str, ...] = ()
-    empty: bool = False
+    pale: bool = False
 
 
 def sheet(
@@ -132,11 +132,11 @@ def _draw_row(
         x = _GAP + column * (side + _GAP)
         picture = Image.fromarray(tile.image)
         canvas.paste(
-            Image.blend(picture, Image.new("RGB", picture.size, _PAPER), 0.55) if tile.empty else picture, (x, y)
+            Image.blend(picture, Image.new("RGB", picture.size, _PAPER), 0.55) if tile.pale else picture, (x, y)
         )
         for row, line in enumerate(tile.lines):
             size = _fitting(line, 12 if row == 0 else 11, side)
-            fill = _ALARM if tile.empty and row else _INK if row == 0 else _SOFT
+            fill = _ALARM if tile.pale and row else _INK if row == 0 else _SOFT
             draw.text((x, y + tallest + 3 + 15 * row), line, fill, font=_font(size))
 
 

@@ -25,11 +25,11 @@ class Answers:
     """Predictions read image by image; every array is (N,), in the order of the predictions.
 
     Attributes:
-        truth: class index.
+        truth: class index; -1 where it is not known, as for a user's own pictures.
         predicted: class of the greatest logit, the first of several equals.
         confidence: probability of the predicted class.
-        truth_probability: probability of the true class.
-        loss: cross entropy of the image.
+        truth_probability: probability of the true class; NaN where the truth is not known.
+        loss: cross entropy of the image; NaN where the truth is not known.
     """
 
     truth: np.ndarray
@@ -40,8 +40,8 @@ class Answers:
 
     @property
     def wrong(self) -> np.ndarray:
-        """Where the prediction is not the truth, bool (N,)."""
-        return np.asarray(self.predicted != self.truth)
+        """Where the prediction is not the truth, bool (N,); never where the truth is not known."""
+        return np.asarray((self.predicted != self.truth) & (self.truth >= 0))
 
 
 def read(predictions: Predictions) -> Answers:
@@ -49,10 +49,10 @@ def read(predictions: Predictions) -> Answers:
     shares = probabilities(predictions.logits)
     predicted = predictions.logits.argmax(axis=1)
     rows = np.arange(len(predicted))
-    truth_probability = shares[rows, predictions.targets]
-    with np.errstate(divide="ignore"):
-        loss = _log_sum_exp(predictions.logits) - predictions.logits[rows, predictions.targets]
-    return Answers(predictions.targets, predicted, shares[rows, predicted], truth_probability, loss.astype(np.float64))
+    known = predictions.targets >= 0
+    truth_probability = np.where(known, shares[rows, predictions.targets], np.nan)
+    loss = np.where(known, _log_sum_exp(predictions.logits) - predictions.logits[rows, predictions.targets], np.nan)
+    return Answers(predictions.targets, predicted, shares[rows, predicted], truth_probability, loss)
 
 
 def most_confident_mistakes(answers: Answers, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from trainer.report.embed import data_uri
 from trainer.report.inline import pieces
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_LONG_TABLE = 40  # rows; a longer table scrolls in itself
 _OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen
 
 
@@ -30,20 +31,23 @@ def html(title: str, answer: Answer, sections: Sequence[Section], folder: Path) 
     templates.filters["plain"] = lambda text: "".join(words for _, words in pieces(text))
     templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
     templates.globals["picture"] = lambda figure: _picture(figure, folder)
+    templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE)
     return templates.get_template("page.html").render(
         title=title,
         answer=answer,
         sections=[(section, _grouped(section.blocks)) for section in sections],
         style=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
-        open_figures=_OPEN_FIGURES,
     )
 
 
 def inline(text: str) -> Markup:
     """Return `text` escaped, with its bold and code marks as elements."""
     tags = {"text": "{}", "bold": "<strong>{}</strong>", "code": "<code>{}</code>"}
-    return Markup("").join(Markup(tags[kind]).format(escape(words)) for kind, words in pieces(text))
+    # A number and its per cent sign stay on one line.
+    return Markup("").join(
+        Markup(tags[kind]).format(escape(words.replace(" %", "\u00a0%"))) for kind, words in pieces(text)
+    )
 
 
 def _asset(name: str) -> str:
@@ -55,7 +59,7 @@ def _picture(figure: Figure, folder: Path) -> Markup:
     if figure.svg is not None:
         return Markup(figure.svg)
     uri, width, height = data_uri(folder / figure.path)
-    tag = '<img src="{}" alt="{}" width="{}" height="{}" loading="lazy" decoding="async">'
+    tag = '<img src="{}" alt="{}" width="{}" height="{}">'
     return Markup(tag).format(Markup(uri), figure.alt, width, height)
 
 

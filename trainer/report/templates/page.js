@@ -78,5 +78,4 @@ for (const block of document.querySelectorAll(".code")) {
 
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
-  for (const image of document.querySelectorAll("img")) image.loading = "eager";
 });

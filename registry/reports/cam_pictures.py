@@ -1,0 +1,163 @@
+"""Pictures of explained images: a gallery at one layer, and a strip per image with the map at every layer.
+
+Draws and writes files; which images and what maps is decided by gradcam.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry.contracts import Evidence, Figure, Gallery
+from registry.reports.cam import upsampled
+from registry.reports.pictures import TILE, Colormap, Tile, file_name, grid, overlay, sheet, write_png
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SENT = 10  # strips that go to TensorBoard
+_PLACES = ("above", "below"), ("above", "in the middle", "below")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Which layers are shown.
+
+    Attributes:
+        layers: of the strips, in execution order.
+        default: the gallery's.
+        sizes: (height, width) of the strips' maps.
+    """
+
+    layers: tuple[str, ...]
+    default: str
+    sizes: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image, what the network said of it, and why.
+
+    Attributes:
+        index: in the dataset's split.
+        photo: enlarged, uint8 (H, W, 3).
+        classes: explained, the gallery's first.
+        truth: class index; -1 where it is not known.
+        predicted: class index.
+        confidence: probability of the predicted class.
+        truth_probability: probability of the true class.
+        maps: raw map (h, w) by layer and class.
+    """
+
+    index: int
+    photo: np.ndarray
+    classes: tuple[int, ...]
+    truth: int
+    predicted: int
+    confidence: float
+    truth_probability: float
+    maps: dict[str, dict[int, Tensor]]
+
+    def role(self, target: int) -> str:
+        """Say what the class `target` is to this image."""
+        if target == self.truth == self.predicted:
+            return " (predicted, and true)"
+        return " (predicted)" if target == self.predicted else " (true)" if target == self.truth else ""
+
+    def title(self, names: Sequence[str]) -> str:
+        """Return truth and prediction, as far as they are known."""
+        predicted = f"Predicted: {names[self.predicted]}"
+        return f"Truth: {names[self.truth]}, {predicted}" if self.truth >= 0 else predicted
+
+    def file(self, rank: int, names: Sequence[str]) -> str:
+        """Return the stem of this image's files."""
+        truth = f"-t-{file_name(names[self.truth])}" if self.truth >= 0 else ""
+        return f"{rank:02d}-{self.index}{truth}-p-{file_name(names[self.predicted])}"
+
+
+@dataclass(frozen=True)
+class CamPictures:
+    """Draws the cases of one report.
+
+    Attributes:
+        evidence: gives names, the folder and the recorder.
+        panel: the layers.
+        method: named in titles.
+        whose: whose evidence the gallery shows, in words.
+        alpha: opacity where a map is 1.
+        colormap: OpenCV's.
+    """
+
+    evidence: Evidence
+    panel: Panel
+    method: str
+    whose: str
+    alpha: float
+    colormap: Colormap
+
+    def gallery(self, cases: Sequence[Case], columns: int) -> Gallery:
+        """Write an overlay per case at the default layer and gradcam/gallery.png; return the overlays."""
+        names, layer, folder = self.evidence.class_names, self.panel.default, self.evidence.folder
+        figures, tiles = [], []
+        for rank, case in enumerate(cases, start=1):
+            target = case.classes[0]
+            picture, peak = self._overlay(case, layer, target)
+            path = f"gradcam/{case.file(rank, names)}-overlay.png"
+            write_png(folder / path, picture)
+            sure = f"{100 * case.confidence:.1f} %"
+            truth = f"**{names[case.truth]}** taken for " if case.truth not in (-1, case.predicted) else ""
+            words = f"{truth}**{names[case.predicted]}**, {sure} sure, {_peak(peak)}, #{case.index}"
+            alt = f"Image {case.index} with the evidence for {names[target]} at {layer} laid over it."
+            figures.append(Figure(path, alt, words, width=TILE))
+            answer = f"{names[case.truth]} → {names[case.predicted]}" if case.truth >= 0 else names[case.predicted]
+            tiles.append(Tile(picture, (answer, f"#{case.index}  {sure}"), pale=peak <= 0))
+        truths = " (truth → prediction)" if any(case.truth >= 0 for case in cases) else ""
+        whole = grid(tiles, columns, f"{self.method} at {layer}{truths}")
+        write_png(folder / "gradcam" / "gallery.png", whole)
+        self.evidence.recorder.image("gradcam/gallery", whole)
+        caption = f"Evidence for {self.whose} at {layer}; # is the index in {self.evidence.split}."
+        return Gallery(tuple(figures), caption, columns)
+
+    def strip(self, case: Case, rank: int) -> Figure:
+        """Write the maps of one case at every layer, a row per class."""
+        names = self.evidence.class_names
+        rows = [(f"evidence for {names[c]}{case.role(c)}", self._row(case, c)) for c in case.classes]
+        sure = f"{names[case.predicted]} {100 * case.confidence:.1f} %"
+        if case.truth not in (-1, case.predicted):
+            sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
+        picture = sheet(rows, case.title(names), f"image {case.index} of {self.evidence.split}; {sure}")
+        path = f"gradcam/{case.file(rank, names)}.png"
+        write_png(self.evidence.folder / path, picture)
+        if rank <= _SENT:
+            self.evidence.recorder.image(f"gradcam/{rank:02d}", picture)
+        alt = f"{self.method} maps at {', '.join(self.panel.layers)} for " + " and ".join(
+            names[c] for c in case.classes
+        )
+        places = _PLACES[len(rows) == 3] if len(rows) > 1 else ("",)
+        which = ", ".join(
+            f"for **{names[c]}**{case.role(c)} {place}".rstrip() for c, place in zip(case.classes, places, strict=True)
+        )
+        return Figure(path, alt, f"Image {case.index}, {sure}: evidence {which}.", width=picture.shape[1])
+
+    def _row(self, case: Case, target: int) -> list[Tile]:
+        """Return the photo and the maps of one class."""
+        tiles = [Tile(case.photo, ("image",))]
+        for layer in self.panel.layers:
+            height, width = self.panel.sizes[layer]
+            picture, peak = self._overlay(case, layer, target)
+            tiles.append(Tile(picture, (f"{layer}  {height}x{width}", _peak(peak)), pale=peak <= 0))
+        return tiles
+
+    def _overlay(self, case: Case, layer: str, target: int) -> tuple[np.ndarray, float]:
+        """Return the photo under one map, and the raw map's maximum."""
+        raw = case.maps[layer][target]
+        heat = upsampled(raw, case.photo.shape[:2]).numpy()
+        return overlay(case.photo, heat, self.alpha, self.colormap), float(raw.max())
+
+
+def _peak(peak: float) -> str:
+    """Return a raw maximum in words; without it a map of 1e-9 would look like one of 10."""
+    return f"max {peak:.3g}" if peak > 0 else "no positive evidence"
