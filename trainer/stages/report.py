@@ -103,7 +103,7 @@ def gather(
         recipe=recipe.text,
         resolved=yaml.safe_load(resolved) or {},
         class_names=data.class_names,
-        split=part.name,
+        split=data.selected_on if data.test is None else part.name,
         selected_on=data.selected_on,
         history=history,
         best=best,
