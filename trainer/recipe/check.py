@@ -18,7 +18,7 @@ from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.references import FACTS, is_reference, literal, type_of
 from trainer.recipe.scalars import resolve
-from trainer.recipe.sections import node_of, section_class
+from trainer.recipe.sections import homes_of, node_of, section_class
 
 
 class Invalid:
@@ -30,6 +30,7 @@ class Invalid:
 
 INVALID = Invalid()
 _RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012"}
+BANDS = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
 _YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 Component = Callable[[str, Node, str], "Spec | Invalid"]
@@ -104,7 +105,8 @@ class Checker:
             inner = place.below(name) if place.path else Place(name, name)
             entry = node.entries.get(name)
             if entry is not None and not (place.path == "" and _is_null(entry.node)):
-                hint = "" if described["required"] else f"default {_default_words(described['default'])}"
+                standing = described["default"]
+                hint = "" if standing is None else f"default {_default_words(standing)}"
                 values[name] = self.value(described["type"], entry.node, Place(inner.path, inner.label, hint))
             elif described["required"]:
                 values[name] = INVALID
@@ -128,14 +130,16 @@ class Checker:
                 continue
             near = nearest(key, known)
             meant.update(near)
+            homes = [] if near else homes_of(key)
+            belongs = f"it belongs to {' or '.join(homes)}" if homes else ""
             if place.path:
                 text = f"'{place.label}' has no key '{key}'"
-                hint = did_you_mean(near, f"it has {listed(known)}")
+                hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
                 self.problems.report(
                     "R011", entry.key, text, hint=hint, path=f"{place.path}.{near[0] if near else key}"
                 )
             else:
-                hint = did_you_mean(near, f"sections are {listed(known, 30)}; x-... is free")
+                hint = did_you_mean(near, belongs or f"sections are {listed(known, 30)}; x-... is free")
                 path = near[0] if near else key
                 self.problems.report("R010", entry.key, f"unknown section '{key}'", hint=hint, path=path)
         return meant
@@ -235,6 +239,8 @@ def _alternative(type: Type, node: Node) -> Type:
 
 def _repair(found: Mismatch, node: Node) -> str:
     """Return the hint for what people write from habit; "" where none is known."""
+    if found.expected == "text (band)":
+        return BANDS
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return _no_null(found, node)
     text = node.value

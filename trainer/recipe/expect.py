@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from trainer.recipe.check import BANDS
 from trainer.recipe.nodes import MapNode, Node, Scalar, plain
 from trainer.recipe.problems import Collector, shown
-from trainer.recipe.recipe import Expectation, Recipe
+from trainer.recipe.recipe import Expectation, Origin, Recipe
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _WHEN = re.compile(r"(?:(best|final|epoch [1-9]\d*) )?(\S+)")
@@ -45,7 +46,7 @@ def expectations(node: Node | None, problems: Collector) -> tuple[Expectation, .
     for key, entry in node.entries.items() if isinstance(node, MapNode) else ():
         if not isinstance(entry.node, Scalar) or not isinstance(entry.node.value, str):
             continue  # its type has been reported
-        made = _expectation(key, entry.node, problems)
+        made = _expectation(key, entry.key, entry.node, problems)
         if made is not None:
             found.append((made, entry))
     for i, (later, entry) in enumerate(found):
@@ -56,22 +57,21 @@ def expectations(node: Node | None, problems: Collector) -> tuple[Expectation, .
     return tuple(expectation for expectation, _ in found)
 
 
-def _expectation(key: str, node: Scalar, problems: Collector) -> Expectation | None:
+def _expectation(key: str, place: Origin, node: Scalar, problems: Collector) -> Expectation | None:
     when, metric = _key(key)
     if not when:
         hint = "as in 'best val/accuracy', 'epoch 3 train/loss', 'lr drop 1 epoch'"
-        problems.report("R060", node.origin, f"expect: '{key}' cannot be read", hint=hint, path="expect")
+        problems.report("R060", place, f"expect: '{key}' cannot be read", hint=hint, path="expect")
         return None
     low, high = _band(str(node.value))
     if low is None and high is None:
-        hint = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
         text = f"expect: {shown(plain(node))} is no band"
-        problems.report("R061", node.origin, text, hint=hint, path="expect")
+        problems.report("R061", node.origin, text, hint=BANDS, path="expect")
         return None
     if low is not None and high is not None and low > high:
         problems.report("R062", node.origin, f"expect: nothing lies in '{node.value}'", path="expect")
         return None
-    return Expectation(when, metric, low, high, f"{key}: {node.value}", node.origin)
+    return Expectation(when, metric, low, high, f"{key}: {node.value}", place)
 
 
 def _key(key: str) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def train_images(draft: Draft) -> int | None:
     """Return how many images are learnt from, as the dataset declares and `val` and `limit` leave."""
     data = draft.recipe.data
     splits = draft.entry(data.dataset).facts.get("splits", {})
-    count = splits.get("train")
+    count = data.dataset.arguments.get("train_size", splits.get("train"))  # made-up datasets are told their size
     if not isinstance(count, int):
         return None
     if isinstance(data.val, Fraction) or (data.val is None and "val" not in splits):

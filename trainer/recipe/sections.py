@@ -23,7 +23,7 @@ _EXTENDS: Mapping[str, Any] = {
     "default": None,
     "doc": "recipes this one builds on, paths relative to this file.",
 }
-_EXPECT: Mapping[str, Any] = {"kind": "mapping", "of": {"kind": "text"}}
+_EXPECT: Mapping[str, Any] = {"kind": "mapping", "of": {"kind": "text", "syntax": "band"}}
 
 
 @cache
@@ -43,6 +43,23 @@ def recipe_type() -> Type:
     fields["name"] = {**fields["name"], "required": False}
     fields["expect"] = {**fields["expect"], "type": _EXPECT, "default": {}}
     return {**described, "fields": {**fields, "extends": _EXTENDS}}
+
+
+def homes_of(key: str) -> list[str]:
+    """Return where in a recipe a key belongs: sections that have it, by dotted path."""
+    found = [key] if key in recipe_type()["fields"] else []
+    waiting: list[tuple[str, Type]] = [("", recipe_type())]
+    while waiting:
+        path, type = waiting.pop(0)
+        for name, field in type["fields"].items():
+            inner = f"{path}.{name}".lstrip(".")
+            of = field["type"]
+            for one in of["of"] if of["kind"] == "union" else [of]:
+                if one["kind"] == "record":
+                    waiting.append((inner, one))
+                    if key in one["fields"]:
+                        found.append(f"{inner}.{key}")
+    return found
 
 
 def section_class(name: str) -> type:

@@ -219,15 +219,15 @@ class _Composer:
         if event.tag not in (None, "!", _TAG + name):
             tag = event.tag.replace(_TAG, "!!")
             hint = "a recipe holds values, not objects" if "python" in tag else "leave it out"
-            self.problems.report("R006", self._place(event.start_mark), f"tag '{tag}' is not accepted", hint=hint)
+            self._stop("R006", event, f"tag '{tag}' is not accepted", hint)
 
     def _count(self, event: yaml.Event, nodes: int) -> None:
         self.total += nodes
         if self.total > MAX_NODES:
             self._stop("R002", event, f"more than {MAX_NODES:,} values once aliases are expanded")
 
-    def _stop(self, rule: str, event: yaml.Event, text: str) -> None:
-        self.problems.report(rule, self._place(event.start_mark), text)
+    def _stop(self, rule: str, event: yaml.Event, text: str, hint: str = "") -> None:
+        self.problems.report(rule, self._place(event.start_mark), text, hint=hint)
         raise _Stop
 
     def _syntax(self, error: yaml.YAMLError, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from registry.catalog import Catalogue
 from trainer.recipe.draft import Draft
-from trainer.recipe.problems import Collector, Problem
+from trainer.recipe.problems import Collector, Problem, listed
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.tier2 import check_built, sources_of
 from trainer.recipe.trial import DataKnown
@@ -44,7 +44,5 @@ def _weights(draft: Draft, known: DataKnown) -> None:
 def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:
     empty = [name for name, count in zip(class_names, known.class_counts or (), strict=False) if count == 0]
     if empty:
-        text = (
-            f"no training image is of {', '.join(repr(name) for name in empty[:5])}{' ...' if len(empty) > 5 else ''}"
-        )
+        text = f"no training image is of {listed(map(repr, empty), 5)}"
         draft.report("W013", "data.dataset", text, "the network cannot learn it")
