@@ -82,7 +82,8 @@ def fit(
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
             f"out of memory on {experiment.device} in epoch {loop.progress.epoch + 1}, "
-            f"step {loop.progress.step + 1}, with data.batch_size {experiment.recipe.data.batch_size} and images of {experiment.input_shape}",
+            f"step {loop.progress.step + 1}, with data.batch_size {experiment.recipe.data.batch_size} "
+            f"and images of {experiment.input_shape}",
             "halve data.batch_size and double train.accumulate: the steps stay the same",
         ) from error
     finally:

@@ -97,7 +97,8 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
     noise = noise_of(losses[: best + 1])
     if best == 0:
         return "the loss only rises from the first learning rate on; lower lr_finder.start"
-    if smoothed[0] - smoothed[best] <= max(noise, 1e-3 * abs(float(smoothed[0]))):
+    first = float(np.median(losses[: max(5, len(losses) // 10)]))  # a single spike is no level to fall from
+    if first - smoothed[best] <= max(noise, 1e-3 * abs(first)):
         return (
             "the loss does not fall anywhere by more than its noise; widen lr_finder.start and end, or take more steps"
         )

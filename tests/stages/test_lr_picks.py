@@ -1,0 +1,76 @@
+"""What an LR sweep's curve says, on curves whose answer is known."""
+
+import numpy as np
+import pytest
+
+from trainer.stages import lr_picks
+
+LRS = lr_picks.learning_rates(1e-5, 10, 121, "exponential")
+LOG = np.log10(LRS)
+
+
+def test_the_rates_are_exact_and_hit_both_ends():
+    np.testing.assert_allclose(lr_picks.learning_rates(1e-5, 1e-1, 5, "exponential"), [1e-5, 1e-4, 1e-3, 1e-2, 1e-1])
+    np.testing.assert_allclose(lr_picks.learning_rates(0.1, 0.5, 5, "linear"), [0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_the_minimum_of_a_v_is_its_tip():
+    losses = np.abs(LOG + 2)
+    assert lr_picks.minimum(LRS, losses) == pytest.approx(1e-2)
+    assert lr_picks.minimum_over_10(LRS, losses) == pytest.approx(1e-3)
+
+
+def test_the_steepest_point_of_a_logistic_is_its_centre():
+    losses = 2.3 / (1 + np.exp(3 * (LOG + 3)))
+    assert lr_picks.steepest(LRS, losses) == pytest.approx(1e-3, rel=0.15)
+
+
+def test_the_valley_lies_on_the_descent():
+    losses = np.where(LOG < -4, 2.3, np.where(LOG < -1, 2.3 - 0.5 * (LOG + 4), 0.8 + 5 * (LOG + 1)))
+    assert 10**-3.5 < lr_picks.valley(LRS, losses) < 10**-1.5
+
+
+def test_the_smooth_does_not_move_a_symmetric_dip():
+    losses = 2.0 - np.exp(-((LOG + 2) ** 2))
+    smoothed = lr_picks.smooth(losses, 5.0)
+    assert np.argmin(smoothed) == np.argmin(losses)
+
+
+def test_the_smooth_keeps_a_constant_to_its_edges():
+    np.testing.assert_allclose(lr_picks.smooth([2.0] * 30, 4.0), 2.0)
+
+
+def test_a_constant_factor_moves_no_pick():
+    losses = 2.3 / (1 + np.exp(3 * (LOG + 3))) + np.where(LOG > -0.5, 4 * (LOG + 0.5), 0)
+    for rule in lr_picks.PICKS.values():
+        assert rule(LRS, losses) == rule(LRS, 7 * losses)
+
+
+def noisy(losses: np.ndarray, scale: float = 0.05) -> list[float]:
+    return list(losses + np.random.default_rng(0).normal(0, scale, len(losses)))
+
+
+@pytest.mark.parametrize(
+    ("losses", "stopped", "word"),
+    [
+        (noisy(np.full(121, 2.3)), "end", "noise"),
+        (noisy(2.3 + np.maximum(LOG + 5, 0)), "diverged", "only rises"),
+        (noisy(2.3 - 0.3 * (LOG + 5)), "end", "still falls"),
+        (noisy(np.full(12, 2.0)), "non-finite", "only 12 of 121"),
+    ],
+)
+def test_a_curve_without_an_answer_is_inconclusive_and_says_what_to_try(losses, stopped, word):
+    reason = lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, stopped)
+    assert word in reason
+    assert "lr_finder" in reason
+
+
+def test_a_descent_and_a_blow_up_are_an_answer():
+    losses = noisy(np.where(LOG < -1, 2.3 - 0.4 * np.maximum(LOG + 4, 0), 1.1 + 3 * (LOG + 1)))
+    assert lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end") == ""
+
+
+def test_one_early_spike_is_no_descent():
+    losses = noisy(np.full(121, 2.3), 0.02)
+    losses[3] = 6.0
+    assert "noise" in lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end")
