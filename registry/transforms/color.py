@@ -37,7 +37,7 @@ class HueSaturationValue(Sometimes[Shifts]):
     @override
     def draw(self, draws: Draws, height: int, width: int) -> Shifts:
         """Draw shifts, rounded as upstream's arithmetic rounds them: hue down, the others towards zero."""
-        hue, saturation, value = (draws.between(1 + i, limits) for i, limits in enumerate(self._limits))
+        hue, saturation, value = draws.betweens(1, *self._limits)
         return Shifts(hue.floor().to(torch.int64) % HUES, saturation.to(torch.int64), value.to(torch.int64))
 
     @override
@@ -81,7 +81,8 @@ class RandomBrightnessContrast(Sometimes[Line]):
 
     @override
     def draw(self, draws: Draws, height: int, width: int) -> Line:
-        return Line(1 + draws.between(1, self._contrast), draws.between(2, self._brightness))
+        contrast, brightness = draws.betweens(1, self._contrast, self._brightness)
+        return Line(1 + contrast, brightness)
 
     @override
     def on_device(self, images: Tensor, parameters: Line) -> Tensor:
@@ -123,7 +124,7 @@ class ColorJitter(Sometimes[Jitter]):
 
     @override
     def draw(self, draws: Draws, height: int, width: int) -> Jitter:
-        brightness, contrast, saturation, hue = (draws.between(1 + i, limits) for i, limits in enumerate(self._limits))
+        brightness, contrast, saturation, hue = draws.betweens(1, *self._limits)
         return Jitter(brightness, contrast, saturation, hue, order=draws.uniforms(5, 4).argsort(0))
 
     @override

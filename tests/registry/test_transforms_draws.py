@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from registry.transforms.draws import Draws
+from registry.transforms.draws import Draws, _mixed, mixed_by_torch
 
 MANY = torch.arange(20_000)
 ALPHA = 1e-4  # significance of each statistical test; the seeds are fixed, so it passes or fails once and for all
@@ -39,6 +39,19 @@ def test_python_arithmetic_gives_the_same_hash() -> None:
     key = mixed(mixed(mixed(seed) + epoch * weyl) + index * weyl)
     expected = mixed(key + (position * (1 << 20) + draw + 1) * weyl)
     assert Draws(seed, epoch, torch.tensor([index]), position).bits(draw).item() & mask == expected
+
+
+def test_the_form_for_gpus_scrambles_alike() -> None:
+    numbers = Draws(1, 1, MANY).bits(0)
+    assert torch.equal(mixed_by_torch(numbers), _mixed(numbers))
+    assert len(set(_mixed(MANY).tolist())) == len(MANY)
+
+
+def test_many_limits_at_once_give_the_same() -> None:
+    draws = Draws(1, 1, MANY[:100])
+    limits = [(-20.0, 35.0), (0.0, 1.0), (5.0, 5.0)]
+    for number, (several, pair) in enumerate(zip(draws.betweens(3, *limits), limits, strict=True)):
+        assert torch.equal(several, draws.between(3 + number, pair))
 
 
 def test_a_subset_keeps_its_draws() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -70,7 +69,7 @@ class Stage:
         try:
             for transform in self.upstream:
                 done = transform(image=done)["image"]
-        except (ValueError, TypeError, cv2.error) as error:
+        except Exception as error:  # each of its transforms raises as it likes
             raise DataError(f"{self.name} cannot transform an image of shape {image.shape}: {error}") from error
         return done if done.ndim == 3 else done[..., None]
 
