@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE = 168  # px: longer side of one picture in a sheet
 _GAP = 10
+_COMPRESSION = 1  # of PNG files: a sixth smaller at 6, and four times as slow
 _INK, _SOFT, _PAPER, _ALARM = (28, 36, 48), (86, 96, 114), (255, 255, 255), (176, 58, 20)
 
 Colormap = Literal["turbo", "jet", "inferno", "viridis", "magma", "plasma", "hot"]
@@ -63,7 +64,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, alpha: float, colormap: Colorma
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write uint8 RGB to `path`, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode(".png", image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
+    encoded = cv2.imencode(".png", image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])[1]
     path.write_bytes(encoded.tobytes())
 
 

@@ -15,6 +15,7 @@ _MOST_ROWS = 60
 def model_section(evidence: Evidence) -> Section:
     """Return the table of the model's parts, two levels deep where that is not too long."""
     from registry.reports.layers import unwrapped, visits
+    from trainer.report.macs import count_macs
 
     network = unwrapped(evidence.model)
     title, key = "Model", "model"
@@ -23,7 +24,7 @@ def model_section(evidence: Evidence) -> Section:
         words = f"{evidence.parameters:,} trained parameters; without an image there is no map size to tell."
         return Section(title, (Paragraph(words),), key)
     seen = {visit.name: visit for visit in visits(network, example)}
-    macs = _macs(network, example)
+    macs = count_macs(network, example)
     names = [name for name in _in_model_order(network) if name in seen]
     shown = [name for name in names if name.count(".") <= 1]
     if len(shown) > _MOST_ROWS:
@@ -54,25 +55,6 @@ def _example(evidence: Evidence) -> Tensor | None:
         return evidence.images.prepared([0])
     except (IndexError, ValueError):
         return None
-
-
-def _macs(network: nn.Module, example: Tensor) -> dict[str, int]:
-    """Return multiply-accumulates of one forward by module name, "" for the whole: matrix products and convolutions."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from registry.reports.layers import undisturbed
-
-    counter = FlopCounterMode(display=False)
-    # With gradients on, attention takes its plain path, whose products the counter sees.
-    with undisturbed(network, example.device), torch.enable_grad(), counter:
-        network(example[:1].clone())
-    root = type(network).__name__
-    counts: dict[str, int] = {}
-    for name, operations in counter.get_flop_counts().items():
-        counts[name.removeprefix(root).removeprefix(".")] = sum(operations.values()) // 2
-    counts[""] = counter.get_total_flops() // 2
-    return counts
 
 
 def _in_model_order(network: nn.Module) -> list[str]:
