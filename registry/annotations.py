@@ -151,7 +151,7 @@ def _container(kind: str, of: Type) -> Type:
 
 def _tuple(args: tuple[Any, ...], namespace: Mapping[str, object], slots: Slots) -> Type:
     if len(args) == 2 and args[1] is Ellipsis:
-        return _container("list", from_annotation(args[0], namespace, slots)) | {"tuple": True}  # type: ignore[operator]
+        return {**_container("list", from_annotation(args[0], namespace, slots)), "tuple": True}
     of = [from_annotation(arg, namespace, slots) for arg in args if arg != ()]
     return next((item for item in of if item["kind"] == "opaque"), {"kind": "tuple", "of": of})
 

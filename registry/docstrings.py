@@ -21,7 +21,7 @@ _DEFAULT = re.compile(
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a docstring as one plain line; "" where there is none."""
-    lines = []
+    lines: list[str] = []
     for line in text.strip().splitlines():
         if lines and (not line.strip() or line.strip().lower().rstrip(":") in _SECTIONS):
             break

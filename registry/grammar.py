@@ -283,11 +283,11 @@ def words(type: Type) -> str:
     """Put a type into words: "number > 0", "'min' or 'max'", "list of 2 integers"."""
     kind = type["kind"]
     if kind in ("number", "integer"):
-        return kind + _bounds(type)
+        return f"{kind}{_bounds(type)}"
     if kind == "one_of":
         return _alternatives(plain_words(choice) for choice in choices(type))
     if kind == "union":
-        return _alternatives(dict.fromkeys(words(of) for of in type["of"]))
+        return _alternatives(dict.fromkeys(part for of in type["of"] for part in _union_parts(of)))
     if kind == "tuple":
         return _tuple_words(type)
     if kind == "list":
@@ -295,7 +295,7 @@ def words(type: Type) -> str:
     if kind == "mapping":
         return f"mapping to {_many(words(type['of']))}"
     if kind == "record":
-        return f"mapping with {', '.join(type['fields'])}"
+        return f"mapping {{{', '.join(type['fields'])}}}"
     if kind == "component":
         return _an(type["slot"])
     if kind == "text" and type.get("syntax"):
@@ -305,6 +305,12 @@ def words(type: Type) -> str:
     if kind == "tensor":
         return f"list of numbers{_bounds(type)}"
     return {"bool": "true or false", "any": "any value"}.get(kind, str(kind))
+
+
+def _union_parts(type: Type) -> list[str]:
+    if type["kind"] == "one_of":
+        return [plain_words(choice) for choice in choices(type)]
+    return ["true", "false"] if type["kind"] == "bool" else [words(type)]
 
 
 def choices(type: Type) -> list[object]:

@@ -74,7 +74,8 @@ class Plugin:
                 if mark is None or id(value) in seen:
                     continue
                 seen.add(id(value))
-                yield mark[0], self._found(*mark, value)
+                slot, name = mark
+                yield slot, self._found(slot, name, value)
 
     def _found(self, slot: str, name: str, value: Callable[..., object]) -> Found:
         where = self.name if self.name.endswith(".py") else value.__module__
@@ -136,6 +137,9 @@ def import_plugin(name: str) -> ModuleType:
     """
     try:
         return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except RecipeError as error:  # of ours, about a component in it
+        message = f"the plug-in {name} cannot be imported: {error.message}{_line(error, name)}"
+        raise RecipeError(message, error.hint) from error
     except Exception as error:
         said = f"{type(error).__name__}: {error}{_line(error, name)}"
         raise RecipeError(f"the plug-in {name} cannot be imported: {said}") from error

@@ -87,7 +87,7 @@ def _signature(callable_: Callable[..., object], change: Change, slots: Slots) -
     namespace = _namespace(callable_)
     docs = documented(_doc(callable_))
     if isinstance(callable_, type):
-        docs = {**documented(inspect.getdoc(callable_.__init__) or ""), **docs}
+        docs = {**documented(inspect.getdoc(vars(callable_).get("__init__")) or ""), **docs}
     limits = _init_schema(callable_)
     made = []
     for name, parameter in inspect.signature(callable_).parameters.items():
@@ -124,7 +124,7 @@ def _namespace(callable_: Callable[..., object]) -> dict[str, object]:
         own = getattr(inspect.unwrap(callable_), "__globals__", {})
     names = {**vars(typing), **vars(collections.abc), **behind, **own}
     if "cv2" in own:
-        names["cv2"] = Constants(own["cv2"])  # type: ignore[arg-type]
+        names["cv2"] = Constants(own["cv2"])
     return names
 
 

@@ -11,7 +11,7 @@ import importlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from registry.errors import DataError
 from registry.markers import Bounds
@@ -77,7 +77,7 @@ def build(
 @contextmanager
 def _no_retries_without_network() -> Iterator[None]:
     """Where the hub cannot be reached, look in its cache alone: its client would retry for most of a minute."""
-    constants = importlib.import_module("huggingface_hub.constants")
+    constants: Any = importlib.import_module("huggingface_hub.constants")
     before = constants.HF_HUB_OFFLINE
     try:
         socket.create_connection(_HUB, timeout=3).close()

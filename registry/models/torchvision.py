@@ -29,6 +29,7 @@ _ONE_OUTPUT = "the engine trains one output"
 # Arguments of the class that a builder passes itself although the class has a default for them.
 _FILLED_BY_BUILDER = {
     "densenet": ("growth_rate", "block_config", "num_init_features"),
+    "squeezenet": ("version",),
     "efficientnet": ("last_channel",),
     "resnext": ("groups", "width_per_group"),
     "swin": ("stochastic_depth_prob",),
@@ -104,12 +105,12 @@ def _plans_on_cpu() -> Iterator[None]:
     import torch
     from torch.overrides import TorchFunctionMode
 
-    class ArangeOnCpu(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
-            placed = {"device": "cpu"} if func is torch.arange else {}
+    class NumbersOnCpu(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            placed = {"device": "cpu"} if func in (torch.arange, torch.tensor) else {}
             return func(*args, **{**(kwargs or {}), **placed})
 
-    with ArangeOnCpu():
+    with NumbersOnCpu():
         yield
 
 
