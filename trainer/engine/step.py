@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +36,8 @@ class Penalty:
     parameters: Sequence[nn.Parameter]
 
 
-@dataclass(frozen=True)
-class MicroResult:
-    """What one micro-batch gave, all on the device.
+class MicroResult(NamedTuple):
+    """What one micro-batch gave, all on the device; a tuple because one is made at every step.
 
     Attributes:
         loss: mean plain loss, scalar.
