@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry.grammar import Mismatch, Type, choices, mismatch, plain_words, words
@@ -89,6 +89,7 @@ class Checker:
         found = mismatch(chosen, value)
         if found is None:
             return value
+        found = _narrowed(chosen, value, found)
         self._mismatch(found, node, place)
         return INVALID
 
@@ -235,6 +236,18 @@ def _alternative(type: Type, node: Node) -> Type:
         fitting = [of for of in shaped if mismatch(of, plain(node)) is None]
         return fitting[0] if fitting else shaped[0] if len(shaped) == 1 else type
     return min(shaped, key=lambda of: wanted.index(of["kind"])) if shaped else type
+
+
+def _narrowed(type: Type, value: object, found: Mismatch) -> Mismatch:
+    """Return the mismatch of a union at the inner place at which all alternatives of the value's shape fail."""
+    if type["kind"] != "union" or not isinstance(value, (list, Mapping)):
+        return found
+    shapes = ("list", "tuple") if isinstance(value, list) else ("mapping", "record")
+    inner = [one for of in type["of"] if of["kind"] in shapes and (one := mismatch(of, value)) is not None]
+    if len({one.path for one in inner}) != 1 or not inner[0].path:
+        return found
+    expected = dict.fromkeys(one.expected for one in inner)
+    return replace(inner[0], expected=" or ".join(expected))
 
 
 def _repair(found: Mismatch, node: Node) -> str:

@@ -124,7 +124,7 @@ def _best_metric(draft: Draft) -> None:
 
 def _metrics_in_arguments(draft: Draft) -> None:
     """Check every argument that names a metric, and the `mode` beside it."""
-    for spec in draft.specs():
+    for spec in draft.specs:
         for parameter in draft.entry(spec).parameters:
             path = f"{spec.path}.{parameter.name}"
             if parameter.type.get("syntax") != "metric" or not draft.sound(path):
@@ -163,7 +163,7 @@ def _schedule_step(draft: Draft) -> None:
     elif step is not None and step.monitor is not None:
         text = f"nothing reads scheduler.step.monitor: {scheduler.type} watches no metric"
         draft.report("R052", "scheduler.step.monitor", text, f"only {PLATEAU} does")
-    for spec in draft.specs():
+    for spec in draft.specs:
         if spec.slot == "scheduler" and spec is not scheduler and "step" in spec.knobs:
             text = f"nothing reads 'step' of {spec.type}: the scheduler around it says when to step"
             draft.report("R052", f"{spec.path}.step", text, "set scheduler.step")
@@ -230,7 +230,7 @@ def _patterns(draft: Draft) -> list[tuple[str, Sequence[object]]]:
     if draft.sound("optimizer"):
         groups = draft.recipe.optimizer.knobs.get("groups", ())
         found += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(groups)]
-    for spec in draft.specs():
+    for spec in draft.specs:
         for name, value in spec.arguments.items():
             parameter = draft.entry(spec).parameter(name)
             if parameter is not None and "'pattern'" in repr(parameter.type) and isinstance(value, (list, tuple)):

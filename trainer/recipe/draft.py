@@ -60,13 +60,14 @@ class Draft:
         """Return the catalogue's entry of a component."""
         return self.catalogue.entry(spec.slot, spec.type)
 
-    def specs(self) -> Iterator[Spec]:
-        """Yield every component, nested ones after the one they stand in."""
-        yield from _specs(self.recipe)
+    @cached_property
+    def specs(self) -> tuple[Spec, ...]:
+        """Every component, nested ones after the one they stand in."""
+        return tuple(_specs(self.recipe))
 
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Yield every run-time reference in a component's arguments, with its path."""
-        for spec in self.specs():
+        for spec in self.specs:
             groups = [(f"groups.{i}", g.arguments) for i, g in enumerate(_groups(spec))]
             for prefix, arguments in [("", spec.arguments), *groups]:
                 for name, value in arguments.items():

@@ -47,7 +47,7 @@ def _beyond_the_run(draft: Draft) -> None:
     scheduler, length = draft.recipe.scheduler, run_length(draft)
     if scheduler is None or length is None:
         return
-    for spec in [s for s in draft.specs() if s.slot == "scheduler"]:
+    for spec in [s for s in draft.specs if s.slot == "scheduler"]:
         for name in (*_SPANS, *_LISTS):
             value = spec.arguments.get(name)
             latest = (
