@@ -6,9 +6,11 @@ of two recipes and a share of the others'; the slow one takes all.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +139,8 @@ def why_legal(mutant: Mutant, root: Node) -> str:
     """Say why a mutant is a right recipe; "" where it should have been refused."""
     if mutant.what.startswith("line ") and mutant.what.partition(": ")[2].startswith("- "):
         return "the same item may stand twice in a list of transforms or patterns"
-    if " moved to " in mutant.what and accepts(
-        root, mutant.path, mutant.what.split(" moved to ")[0].rpartition(".")[2]
-    ):
+    moved, _, _ = mutant.what.partition(" moved to ")
+    if mutant.path and accepts(root, mutant.path, moved.rpartition(".")[2]):
         return "the neighbour takes an argument of this name as well"
     if mutant.what.endswith("of another type") and takes_anything(root, mutant.what.split(" ")[0]):
         return "the parameter takes a value of this type as well"
@@ -195,11 +196,9 @@ def takes_anything(root: Node, path: str) -> bool:
     if not slot or not isinstance(named, Scalar):
         return False
     parameter = known().entry(slot, str(named.value)).parameter(key)
-    kinds = (
-        {of["kind"] for of in parameter.type.get("of", [])}
-        if parameter and parameter.type["kind"] == "union"
-        else set()
-    )
+    if parameter is None or parameter.type["kind"] != "union":
+        return False
+    kinds = {of["kind"] for of in parameter.type["of"]}
     return bool(kinds & {"text", "any", "number", "integer"})
 
 
