@@ -362,8 +362,11 @@ class _Run:
             environment=self._environment,
             warnings=self._order.warnings,
         )
-        result = write_report(evidence, experiment.report, log=self._log)
-        summary["report"] = dict(result.facts)
+        try:
+            summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
+        except Exception as error:  # a page that fails must not turn a good run into a failed one
+            summary["report_error"] = f"{type(error).__name__}: {error}"
+            self._log(f"warning: the report could not be written ({summary['report_error']})")
         summary["status"] = "completed"
         self._folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self._folder.path)
