@@ -139,7 +139,7 @@ def made_evidence(
     *,
     classes: int = 4,
     epochs: int = 6,
-    images: int = 60,
+    count: int = 60,
     size: int = 24,
     channels: int = 3,
     right: float = 0.7,
@@ -147,15 +147,15 @@ def made_evidence(
 ) -> Evidence:
     """Return evidence of an unremarkable run; other keywords replace fields, `right` is the share of right answers."""
     torch.manual_seed(0)
-    stored, masks = spots(images, size, channels)
+    stored, masks = spots(count, size, channels)
     draw = np.random.default_rng(2)
-    targets = draw.integers(0, classes, images)
-    logits = draw.normal(0, 1, (images, classes)).astype(np.float32)
-    predicted = np.where(draw.random(images) < right, targets, (targets + 1) % classes)
-    logits[np.arange(images), predicted] += 6
+    targets = draw.integers(0, classes, count)
+    logits = draw.normal(0, 1, (count, classes)).astype(np.float32)
+    predicted = np.where(draw.random(count) < right, targets, (targets + 1) % classes)
+    logits[np.arange(count), predicted] += 6
     rows = history(epochs)
     accuracy = float((logits.argmax(1) == targets).mean())
-    predictions = Predictions(np.arange(images) + 1000, targets, logits, 0.5, {"accuracy": accuracy})
+    predictions = Predictions(np.arange(count) + 1000, targets, logits, 0.5, {"accuracy": accuracy})
     fields: dict[str, Any] = {
         "folder": folder,
         "name": "made",

@@ -51,6 +51,11 @@ def answer_of(evidence: Evidence) -> Answer:
     return Answer(evidence.description, tuple(tiles), _verdict(evidence), tuple(evidence.warnings))
 
 
+def is_look(evidence: Evidence) -> bool:
+    """Whether a model is only looked at: pictures explained, nothing trained."""
+    return not evidence.history and evidence.predictions is not None
+
+
 def best_metric(resolved: Mapping[str, Any]) -> str:
     """Return the key of the metric that chose the best epoch."""
     return str(_at(resolved, "train", "best", "metric") or "val/accuracy")
@@ -74,6 +79,8 @@ def duration(seconds: float) -> str:
 
 
 def _quality(evidence: Evidence) -> list[Tile]:
+    if evidence.predictions is not None and is_look(evidence):
+        return [Tile("Images", f"{len(evidence.predictions.targets):,}", evidence.split)]
     if evidence.best is None or not evidence.history:
         return [Tile("Result", "none", "no epoch was finished")]
     key = best_metric(evidence.resolved)
@@ -128,6 +135,8 @@ def hardware(environment: Mapping[str, Any]) -> str:
 def _verdict(evidence: Evidence) -> str:
     model = _name(evidence.resolved.get("model"))
     data = _name(_at(evidence.resolved, "data", "dataset"))
+    if is_look(evidence):
+        return "A trained model looks at images; nothing was trained for this page."
     if evidence.best is None or not evidence.history:
         return f"The run of **{model}** on **{data}** ended before its first epoch; there is nothing to judge."
     key = best_metric(evidence.resolved)

@@ -40,13 +40,13 @@ def epochs_section(evidence: Evidence) -> Section:
 
 
 def environment_section(evidence: Evidence) -> Section:
-    """Return versions and hardware, and the commands that repeat the run."""
+    """Return versions and hardware, and the commands that repeat the run from resolved.yaml, overrides included."""
     rows = tuple((key, value) for key, value in _flat(evidence.environment) if value)
     blocks: list[Block] = [Table("Environment", ("", ""), rows)] if rows else []
-    blocks.append(Paragraph("To repeat this run, look at it, or use its model:"))
+    blocks.append(Paragraph("To repeat this run, measure its model again, or look at its curves:"))
     run = shlex.quote(str(evidence.folder))
     commands = [
-        f"python -m trainer {run}/recipe.yaml" + _overrides(evidence.environment),
+        f"python -m trainer {run}/resolved.yaml",
         f"python -m trainer evaluate {run}",
         f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}",
     ]
@@ -107,8 +107,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{key}", "" if value is None else str(value)))
     return rows
-
-
-def _overrides(environment: Mapping[str, Any]) -> str:
-    given = environment.get("overrides") or ()
-    return "".join(f" {shlex.quote(str(item))}" for item in given) if isinstance(given, (list, tuple)) else ""

@@ -17,7 +17,7 @@ from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
 from registry.reports.classes import PerClass
 from registry.reports.curves import LRFinderCurve
-from trainer.report.answer import answer_of
+from trainer.report.answer import answer_of, is_look
 from trainer.report.frame import environment_section, epochs_section, model_section, recipe_section
 from trainer.report.html import html
 from trainer.report.markdown import markdown
@@ -52,7 +52,8 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     """Render `parts` and the frame into report.html and report.md in the run folder.
 
     Args:
-        evidence: what the run left behind.
+        evidence: what the run left behind; without history but with predictions it is a look at a model, which gets
+            a page of `parts` alone.
         parts: entries of the recipe's `report:`; what every page has is added where they do not name it.
         log: told of every part that fails; the report and the run go on.
     """
@@ -72,15 +73,17 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
 
 def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[str, Callable[[Evidence], Section]]]:
     """Return (name, renderer) of everything on the page."""
+    found: list[tuple[str, Callable[[Evidence], Section]]] = [(type(part).__name__, part.render) for part in parts]
+    if is_look(evidence):
+        return found
     always: list[ReportPart] = [PerClass(), Calibration()]
     if evidence.finding is not None:
         always.append(LRFinderCurve())
     if len(evidence.train_samples):
         always.append(AugmentationSheet())
     named = {type(part) for part in parts}
-    whole = [*parts, *(part for part in always if type(part) not in named)]
+    found += [(type(part).__name__, part.render) for part in always if type(part) not in named]
     frame = (recipe_section, model_section, epochs_section, environment_section)
-    found: list[tuple[str, Callable[[Evidence], Section]]] = [(type(part).__name__, part.render) for part in whole]
     return found + [(function.__name__, function) for function in frame]
 
 
