@@ -129,7 +129,7 @@ class Checker:
         for key, entry in node.entries.items():
             if key in known or (not place.path and key.startswith("x-")):
                 continue
-            near = nearest(key, known)
+            near = [] if self.problems.full else nearest(key, known)
             meant.update(near)
             homes = [] if near else homes_of(key)
             belongs = f"it belongs to {' or '.join(homes)}" if homes else ""

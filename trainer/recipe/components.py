@@ -115,7 +115,7 @@ class Components:
 
     def _unknown(self, slot: str, name: str, origin: Origin, path: str) -> None:
         names = self.catalogue.names(slot)
-        near = nearest(name, names)
+        near = [] if self.checker.problems.full else nearest(name, names)
         elsewhere = [_article(other) for other in self.catalogue.slots_of(name)]
         otherwise = f"'list {slot}' shows all {len(names)}" if len(names) > 12 else f"there are {listed(names)}"
         if elsewhere and not near:

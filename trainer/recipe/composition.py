@@ -70,7 +70,7 @@ class _Files:
 
     def load(self, path: Path, shown_as: str, named_at: Origin | None) -> Tree | None:
         """Return a file laid over what it extends; None where it cannot be used, which has been reported."""
-        real = os.path.realpath(path)
+        real = os.path.realpath(path) if "\0" not in str(path) else str(path)
         if real in self.open:
             chain = " -> ".join(Path(name).name for name in [*self.open[self.open.index(real) :], real])
             assert named_at is not None

@@ -53,8 +53,7 @@ class Draft:
 
     def sound(self, *paths: str) -> bool:
         """Say whether nothing at, above or below any of `paths` has been reported as an error."""
-        wrong = [p.path for p in self.problems.found.values() if p.severity == "error" and p.path]
-        return not any(_related(path, one) for path in paths for one in wrong)
+        return not any(_related(path, one) for path in paths for one in self.problems.wrong)
 
     def entry(self, spec: Spec) -> Entry:
         """Return the catalogue's entry of a component."""

@@ -78,10 +78,17 @@ class Sources:
 
 @dataclass
 class Collector:
-    """Where checks report to; keeps each problem once."""
+    """Where checks report to; keeps each problem once.
+
+    Attributes:
+        sources: the texts that problems quote.
+        found: the problems, at most `LIMIT`.
+        wrong: dotted paths of all errors, of those beyond the limit too.
+    """
 
     sources: Sources = field(default_factory=Sources)
     found: dict[tuple[Origin, str, str], Problem] = field(default_factory=dict)
+    wrong: set[str] = field(default_factory=set)
 
     def report(
         self,
@@ -93,9 +100,11 @@ class Collector:
         path: str = "",
     ) -> None:
         """Keep a problem; a rule whose id begins with W makes a warning."""
-        if len(self.found) >= LIMIT:
-            return
         severity: Literal["error", "warning"] = "warning" if rule.startswith("W") else "error"
+        if path and severity == "error":
+            self.wrong.add(path)
+        if self.full:
+            return
         problem = Problem(origin, text, rule, self.sources.line(origin), hint, path, severity)
         self.found.setdefault((origin, rule, text), problem)
 
@@ -104,6 +113,11 @@ class Collector:
         for problem in problems:
             line = problem.source_line or self.sources.line(problem.origin)
             self.found.setdefault((problem.origin, problem.rule, problem.text), replace(problem, source_line=line))
+
+    @property
+    def full(self) -> bool:
+        """Whether further problems are counted as wrong, but not kept: nobody needs to look for hints."""
+        return len(self.found) >= LIMIT
 
     @property
     def failed(self) -> bool:

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 from registry.grammar import Type
@@ -40,6 +41,7 @@ LR_FOUND = "lr_finder.lr"
 
 _REFERENCE = re.compile(r"\$[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MAX_CHAIN = 32
+_LONGEST, _MOST = 100, 1_000  # letters and number of the paths that suggestions are looked for among
 
 T = TypeVar("T")
 
@@ -131,6 +133,7 @@ class _Resolution:
     root: MapNode
     problems: Collector
     done: dict[str, Node] = field(default_factory=dict)  # every referred place is resolved once
+    paths: list[str] = field(default_factory=list)
 
     def whole(self) -> MapNode:
         entries = {
@@ -191,8 +194,15 @@ class _Resolution:
                 return None
         return node
 
+    def _paths(self) -> list[str]:
+        """Return the dotted paths a reference may have meant; the first few, of a sensible length."""
+        if not self.paths:
+            leaves = (".".join(at) for at, leaf in islice(walk(self.root), _MOST) if isinstance(leaf, Scalar) and at)
+            self.paths = [path for path in leaves if len(path) < _LONGEST]
+        return self.paths
+
     def _dangling(self, node: Scalar, name: str, path: str) -> None:
-        known = [*FACTS, *(".".join(at) for at, leaf in walk(self.root) if isinstance(leaf, Scalar) and at)]
+        known = [*FACTS, *self._paths()] if not self.problems.full and len(name) < _LONGEST else []
         section = name.partition(".")[0]
         facts = [f"${fact}" for fact in FACTS if fact.startswith(section + ".")]
         otherwise = f"{section} has {', '.join(facts)}" if facts else "the recipe has no such key"

@@ -1,0 +1,235 @@
+"""Files that are no recipes: each is answered with a place and a remedy, at once and without filling memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+import trainer.recipe.load as load_module
+from registry.catalog import catalogue
+from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.problems import LIMIT, render
+
+GOOD = """\
+version: 1
+data: {dataset: Shapes}
+model: SmallCNN
+optimizer: {type: SGD, lr: 0.1}
+train: {epochs: 1}
+"""
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+REFERENCE_BOMB = "x-0: [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"x-{n}: [{', '.join([f'$x-{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+BOMB_IN_USE = GOOD + REFERENCE_BOMB + "description: $x-11\n"
+
+
+@pytest.fixture(autouse=True)
+def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = catalogue()  # the first reading of the catalogue is not what is timed here
+    monkeypatch.setattr(load_module, "catalogue", lambda plugins=(): known)
+
+
+def loaded_at_once(path: str) -> Loaded:
+    """Load, and hold the promise: under a second, under 100 MiB, no exception."""
+    begun = time.process_time()
+    loaded = load_recipe(path)
+    assert time.process_time() - begun < 1
+    tracemalloc.start()
+    load_recipe(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20
+    assert loaded.recipe is None
+    return loaded
+
+
+CASES: dict[str, tuple[bytes, str]] = {
+    "an empty file": (b"", "recipe.yaml:1:1: the file is empty (begin with 'version: 1') [R009]"),
+    "nothing but comments": (
+        b"# soon\n\n# more\n",
+        "recipe.yaml:1:1: the file is empty (begin with 'version: 1') [R009]",
+    ),
+    "a list at top level": (
+        b"- version: 1\n",
+        "recipe.yaml:1:1: a recipe is a mapping of sections, this is a list of 1 (begin with 'version: 1') [R009]",
+    ),
+    "a single word": (
+        b"recipe\n",
+        "recipe.yaml:1:1: a recipe is a mapping of sections, this is text 'recipe' (begin with 'version: 1') [R009]",
+    ),
+    "a binary file": (
+        b"\x89PNG\r\n\x1a\n\x00\x00",
+        "recipe.yaml:1:1: this file is not UTF-8 (byte 0x89) (save it as UTF-8) [R003]",
+    ),
+    "zero bytes": (b"a: 1\nb: \x00\n", "recipe.yaml:2:4: this is no text file: control character U+0000 [R003]"),
+    "Latin-1": (
+        "version: 1\nname: café\n".encode("latin-1"),
+        "recipe.yaml:2:10: this file is not UTF-8 (byte 0xe9) (save it as UTF-8) [R003]",
+    ),
+    "UTF-16": ("version: 1\n".encode("utf-16"), "recipe.yaml:1:1: this file is UTF-16 (save it as UTF-8) [R003]"),
+    "tabs": (b"train:\n\tepochs: 5\n", "recipe.yaml:2:1: a tab cannot indent (use spaces) [R004]"),
+    "deep nesting": (b"a: " + b"[" * 3000, "recipe.yaml:1:35: nested more than 32 deep [R002]"),
+    "deep blocks": (
+        "".join("  " * n + "a:\n" for n in range(200)).encode(),
+        "recipe.yaml:33:65: nested more than 32 deep [R002]",
+    ),
+    "an alias bomb": (BOMB.encode(), "recipe.yaml:5:45: more than 100,000 values once aliases are expanded [R002]"),
+    "an alias of itself": (b"a: &a [*a]\n", "recipe.yaml:1:8: alias '*a' refers to itself [R007]"),
+    "a python object": (
+        b"name: !!python/object/apply:os.system [id]\n",
+        "recipe.yaml:1:7: tag '!!python/object/apply:os.system' is not accepted "
+        "(a recipe holds values, not objects) [R006]",
+    ),
+    "an unknown tag": (b"name: !Ref x\n", "recipe.yaml:1:7: tag '!Ref' is not accepted (leave it out) [R006]"),
+    "a file of 50 MB": (
+        b"# " + b"x" * 50_000_000,
+        "recipe.yaml:1:1: a recipe may have 1 MiB at most, this file has more [R002]",
+    ),
+    "a million brackets": (b"a: [" + b"[]," * 300_000, "recipe.yaml:1:299996: more than 100,000 values"),
+    "a windows path in quotes": (
+        b'data: {dataset: {type: ImageFolder, root: "C:\\data"}}\n',
+        "recipe.yaml:1:46: this is not YAML: found unknown escape character "
+        "(use single quotes, or double the backslash) [R004]",
+    ),
+    "a number of 5000 digits": (
+        GOOD.encode() + b"seed: " + b"9" * 5000,
+        "recipe.yaml:6:7: seed: expected integer >= 0",
+    ),
+    "references that expand without end": (
+        BOMB_IN_USE.encode(),
+        "more than 100,000 values once references are resolved",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_no_recipe_is_refused_with_its_place(case: str) -> None:
+    data, said = CASES[case]
+    Path("recipe.yaml").write_bytes(data)
+    problems = loaded_at_once("recipe.yaml").problems
+    assert any(said in str(problem) for problem in problems), render(problems)
+
+
+def test_a_folder_is_no_recipe() -> None:
+    Path("folder").mkdir()
+    said = render(loaded_at_once("folder").problems)
+    assert said == "folder:1:1: 'folder' is a folder, not a recipe (name the .yaml file in it) [R001]"
+
+
+def test_a_missing_file_is_answered_with_a_near_one() -> None:
+    Path("quickstart.yaml").write_text(GOOD)
+    said = render(loaded_at_once("quikstart.yaml").problems)
+    assert said == "quikstart.yaml:1:1: there is no file 'quikstart.yaml' (did you mean 'quickstart.yaml'?) [R001]"
+
+
+def test_a_name_with_a_zero_byte_is_no_file() -> None:
+    assert [problem.rule for problem in loaded_at_once("a\0b.yaml").problems] == ["R001"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_said_to_be_so() -> None:
+    Path("recipe.yaml").write_text(GOOD)
+    Path("recipe.yaml").chmod(0)
+    assert "cannot be read: Permission denied" in render(loaded_at_once("recipe.yaml").problems)
+
+
+def test_a_wrong_file_everywhere_does_not_flood_the_terminal() -> None:
+    Path("recipe.yaml").write_text("".join(f"section{n}: 1\n" for n in range(5000)))
+    problems = loaded_at_once("recipe.yaml").problems
+    assert len(problems) == LIMIT
+    assert render(problems).endswith(f"... only the first {LIMIT} problems are shown")
+
+
+def test_sixty_four_files_that_extend_one_another_are_enough() -> None:
+    for number in range(80):
+        Path(f"r{number}.yaml").write_text(f"extends: r{number + 1}.yaml\n")
+    Path("r80.yaml").write_text(GOOD)
+    assert [problem.rule for problem in loaded_at_once("r0.yaml").problems] == ["R002"]
+
+
+# ------------------------------------------------------------------------------------------------ unusual, but accepted
+def test_windows_line_ends_are_read_and_counted() -> None:
+    Path("recipe.yaml").write_bytes(GOOD.replace("\n", "\r\n").encode())
+    assert load_recipe("recipe.yaml").recipe is not None
+    Path("recipe.yaml").write_bytes(GOOD.replace("epochs", "epocs").replace("\n", "\r\n").encode())
+    problem = load_recipe("recipe.yaml").problems[0]
+    assert (problem.origin.line, problem.origin.column) == (5, 9)
+    assert problem.source_line == "train: {epocs: 1}"
+
+
+def test_a_byte_order_mark_shifts_nothing() -> None:
+    Path("recipe.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_recipe("recipe.yaml").recipe is not None
+    Path("recipe.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("version", "vversion").encode())
+    problem = load_recipe("recipe.yaml").problems[0]
+    assert (problem.origin.line, problem.origin.column) == (1, 1)
+
+
+def test_names_and_paths_need_not_be_ascii() -> None:
+    folder = Path("Rezepte für Żółw")
+    folder.mkdir()
+    path = folder / "größe 1.yaml"
+    path.write_text(GOOD + "description: 日本語\n", encoding="utf-8")
+    recipe = load_recipe(path).recipe
+    assert recipe is not None
+    assert (recipe.name, recipe.description) == ("größe 1", "日本語")
+
+
+def test_a_stem_that_is_no_folder_name_is_made_one() -> None:
+    Path("a:b*c.yaml").write_text(GOOD)
+    recipe = load_recipe("a:b*c.yaml").recipe
+    assert recipe is not None
+    assert recipe.name == "a_b_c"
+
+
+UNSAFE = ["../x", "/abs", "a/b", "''", ".", "..", "CON", "a:b", "'a '", "x" * 300, '"a\\nb"', "-x"]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_an_unsafe_name_is_refused(name: str) -> None:
+    Path("recipe.yaml").write_text(GOOD + f"name: {name}\n")
+    assert [problem.rule for problem in load_recipe("recipe.yaml").problems] == ["R014"]
+
+
+def test_anchors_aliases_and_merge_keys_are_read() -> None:
+    Path("recipe.yaml").write_text(
+        "x-sgd: &sgd {type: SGD, lr: 0.1, momentum: 0.9}\n"
+        + GOOD.replace("{type: SGD, lr: 0.1}", "{<<: *sgd, lr: 0.2}")
+    )
+    recipe = load_recipe("recipe.yaml").recipe
+    assert recipe is not None
+    assert recipe.optimizer.arguments == {"lr": 0.2, "momentum": 0.9}
+
+
+def test_a_mistake_in_an_anchored_value_is_reported_once_where_it_stands() -> None:
+    Path("recipe.yaml").write_text(
+        "x-p: &p {type: HorizontalFlip, p: 3}\n" + GOOD.replace("Shapes}", "Shapes, augment: [*p], eval: [*p]}")
+    )
+    problems = load_recipe("recipe.yaml").problems
+    assert [(problem.rule, problem.origin.line, problem.origin.column) for problem in problems] == [("R017", 1, 35)]
+
+
+# -------------------------------------------------------------------------------------------------------- whole process
+def test_the_first_tier_imports_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(GOOD)
+    code = (
+        "import sys; from trainer.recipe.load import load_recipe; loaded = load_recipe('recipe.yaml', ['seed=2']);"
+        "assert loaded.recipe is not None; print([m for m in ('torch', 'torchvision', 'albumentations', 'numpy', 'cv2',"
+        " 'matplotlib', 'pydantic') if m in sys.modules])"
+    )
+    load_recipe(str(tmp_path / "recipe.yaml"))  # the catalogue is warm now
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
