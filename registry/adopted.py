@@ -1,4 +1,4 @@
-"""What comes in by a rule alone: our own folders, torchvision's models and Albumentations' transforms.
+"""What comes in by a rule alone: our own folders, torchvision's models and datasets, Albumentations' transforms.
 
 Owns these rules. Slots with code or exceptions of their own beside the rule have a module each (losses, metrics, ...).
 """
@@ -6,6 +6,7 @@ Owns these rules. Slots with code or exceptions of their own beside the rule hav
 from __future__ import annotations
 
 from registry.adoption import Registry
+from registry.datasets.torchvision import TorchvisionDatasets
 from registry.models.torchvision import TorchvisionModels
 from registry.transforms.upstream import AlbumentationsTransforms
 
@@ -15,9 +16,10 @@ MODELS.rules.append(TorchvisionModels())
 
 DATASETS = Registry("dataset")
 DATASETS.adopt_own("registry.datasets", base="registry.contracts:ImageSource", marked_by="facts")
+DATASETS.rules.append(TorchvisionDatasets())
 
 TRANSFORMS = Registry("transform")
-TRANSFORMS.adopt_own("registry.transforms", base="albumentations:BasicTransform")
+TRANSFORMS.adopt_own("registry.transforms", base="registry.transforms.contract:OwnTransform")
 TRANSFORMS.rules.append(AlbumentationsTransforms())
 
 REGULARIZERS = Registry("regularizer")
