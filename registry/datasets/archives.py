@@ -80,6 +80,9 @@ def fetch(url: str, path: Path, *, size: int, digest: str) -> None:
         with part.open("ab") as file, _only_writer(file, part):
             if file.tell() < size:
                 _continue(url, file, size)
+            arrived = file.tell()
+        if arrived < size:
+            raise DataError(f"{url} broke off after {arrived} of {size} bytes", "start again: it goes on from there")
         actual = md5(part)
         if actual != digest:
             part.unlink()
@@ -92,6 +95,10 @@ def fetch(url: str, path: Path, *, size: int, digest: str) -> None:
         raise DataError(f"{url} cannot be reached: {reason}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be downloaded: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            if part.stat().st_size == 0:
+                part.unlink()
 
 
 def _continue(url: str, file: IO[bytes], size: int) -> None:

@@ -1,8 +1,8 @@
 """The table of torchvision's classification datasets: what is known of each, and how upstream is asked for a split.
 
 An upstream argument that clashes with the engine's `split` has another name here: EMNIST's is `subset`. Where upstream
-has no test or validation split, the recipe's `data.val` cuts one off. Not here: datasets of several labels per image, of
-boxes, masks, text, video or pairs, and those whose splits have different classes (LFWPeople). Imports no torchvision.
+has no test or validation split, the recipe's `data.val` cuts one off. Not here: datasets of several labels per image,
+of boxes, masks, text, video or pairs, and those whose splits differ in classes (LFWPeople). Imports no torchvision.
 """
 
 from __future__ import annotations

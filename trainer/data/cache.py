@@ -19,7 +19,6 @@ import hashlib
 import json
 import mmap
 import os
-import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -47,20 +46,6 @@ class Packed:
 
     images: NDArray[np.uint8]
     bad: Sequence[int]
-
-
-def cache_folder() -> Path:
-    """Return where caches lie: `$TRAINER_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get("TRAINER_CACHE")
-    if chosen:
-        return Path(chosen) / "images"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "recipe-trainer" / "images"
 
 
 def cache_file(folder: Path, where: str, listing: Sequence[tuple[str, int, int]]) -> Path:

@@ -33,6 +33,7 @@ from registry.errors import DataError
 
 AHEAD = 2  # batches under way per worker
 PATIENCE = 120.0  # seconds a worker may spend on one image
+STARTING = 120.0  # seconds it may take to start
 SKIP = "data.on_bad_image: skip leaves such images out"
 
 OnBadImage = Literal["fail", "skip"]
@@ -179,9 +180,8 @@ class Readers:
                 raise self._died(worker)
             if worker.at.value != seen:
                 seen, since = worker.at.value, time.monotonic()
-            elif time.monotonic() - since > self._patience:
-                where = self._where(worker)
-                raise DataError(f"a process that reads images has stood still for {self._patience:g} s{where}")
+            elif time.monotonic() - since > (limit := self._patience if seen >= 0 else STARTING):
+                raise DataError(f"a process that reads images has stood still for {limit:g} s{self._where(worker)}")
         try:
             return _receive(worker.pipe)
         except (EOFError, OSError) as error:

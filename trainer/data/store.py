@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from registry import cache
 from registry.contracts import ImageSource
 from registry.errors import DataError
-from trainer.data.cache import Packed, cache_file, cache_folder, read_cache, write_cache
+from trainer.data.cache import Packed, cache_file, read_cache, write_cache
 from trainer.data.readers import SKIP, Images, OnBadImage, Readers, read, read_one
 
 SAMPLE = 16  # images, evenly spread, whose sizes are compared before all are decoded
@@ -275,7 +276,7 @@ def _cache_path(source: ImageSource) -> Path | None:
     if listing is None:
         return None
     try:
-        return cache_file(cache_folder(), str(Path(source.describe(0)).absolute()), listing)
+        return cache_file(cache.folder() / "images", str(Path(source.describe(0)).absolute()), listing)
     except RuntimeError:  # no home folder
         return None
 

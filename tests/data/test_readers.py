@@ -1,0 +1,183 @@
+"""Worker processes: the same images in the same order, and no fault without a name."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from faulty_source import Strange
+from PIL import Image
+
+from registry.datasets.folder import ImageFolder
+from registry.errors import DataError
+from trainer.data.batches import Batches
+from trainer.data.readers import Readers, read
+from trainer.data.splits import Part
+from trainer.data.store import LazyStore, open_store
+
+
+def batches_of(readers, count=24, size=4):
+    return list(readers.batches([range(start, start + size) for start in range(0, count, size)]))
+
+
+@pytest.fixture
+def started():
+    """Start readers that end with the test."""
+    made = []
+
+    def start(source, workers=2, on_bad_image="fail", **options):
+        made.append(Readers(source, workers, on_bad_image, **options))
+        return made[-1]
+
+    yield start
+    for readers in made:
+        readers.close()
+
+
+def test_images_come_in_the_order_asked_for_and_again_in_the_next_epoch(started):
+    readers = started(Strange(), workers=3)
+    for _ in range(2):
+        images = batches_of(readers)
+        assert [image.indices.tolist() for image in images] == [list(range(n, n + 4)) for n in range(0, 24, 4)]
+        for batch in images:
+            for index, pixels in zip(batch.indices, batch.pixels, strict=True):
+                assert np.array_equal(pixels, Strange().image(index))
+                assert pixels.flags.writeable
+
+
+def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):
+    readers = started(Strange())
+    iterator = readers.batches([range(4), range(4, 8), range(8, 12), range(12, 16), range(16, 20)])
+    next(iterator)
+    del iterator
+    assert [image.indices[0] for image in batches_of(readers)] == list(range(0, 24, 4))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("bad", r"file9\.png is damaged"),
+        ("error", r"file9\.png cannot be read: KeyError: 'no such thing'"),
+        ("stop", r"file9\.png cannot be read: StopIteration"),
+        ("kind", r"file9\.png is not a uint8 image of three dimensions"),
+        ("die", r"a process that reads images died at image 9, file9\.png \(exit code -9\)"),
+        ("hang", r"a process that reads images has stood still for 1 s at image 9, file9\.png"),
+    ],
+)
+def test_a_fault_ends_the_run_and_names_the_image(started, fault, message):
+    readers = started(Strange(**{fault: 9}), patience=1.0)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=message):
+        batches_of(readers)
+    assert time.monotonic() - start < 30
+
+
+def test_with_skip_an_unreadable_image_is_left_out_and_told(started):
+    (first, second, third) = batches_of(started(Strange(12, bad=5), on_bad_image="skip"), count=12)
+    assert second.indices.tolist() == [4, 6, 7]
+    assert second.skipped == ("file5.png is damaged",)
+    assert first.skipped == third.skipped == ()
+
+
+def test_a_batch_without_a_readable_image_is_an_error():
+    with pytest.raises(DataError, match=r"none of 1 images of a batch is readable; the first: file5\.png is damaged"):
+        read(Strange(bad=5), [5], "skip")
+
+
+def test_a_source_that_cannot_be_sent_to_a_process_is_named():
+    source = Strange()
+    source.open_file = open(os.devnull)  # noqa: SIM115, PTH123
+    with pytest.raises(DataError, match="Strange cannot be handed to worker processes"):
+        Readers(source, 1, "fail")
+    source.open_file.close()
+
+
+def test_workers_ignore_signals_and_end_with_their_parent(started):
+    readers = started(Strange(), workers=1)
+    batches_of(readers)
+    (worker,) = readers._workers
+    os.kill(worker.process.pid, signal.SIGINT)
+    os.kill(worker.process.pid, signal.SIGTERM)
+    assert len(batches_of(readers)) == 6
+    process = worker.process
+    readers.close()
+    assert not process.is_alive()
+
+
+# -------------------------------------------------------------------------------------------------------- as batches
+class Shapes:
+    """A pipeline that shows what it was given."""
+
+    def apply(self, images, *, epoch, indices):
+        assert isinstance(images, list)
+        values = torch.tensor([float(image[0, 0, 0]) for image in images])
+        return (values * 1000 + indices + epoch)[:, None, None, None].expand(-1, 3, 2, 2)
+
+
+def lazy_batches(store, workers, seed=1):
+    part = Part("train", store, torch.arange(len(store)), "train")
+    return Batches(
+        part,
+        Shapes(),
+        batch_size=5,
+        seed=seed,
+        shuffle=True,
+        drop_last=False,
+        device=torch.device("cpu"),
+        workers=workers,
+    )
+
+
+@pytest.fixture
+def lazy(tmp_path):
+    for index in range(23):
+        path = tmp_path / "root" / ("cat" if index % 2 else "dog") / f"{index:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4 + index % 3), (index, 0, 0)).save(path)
+    made = open_store(ImageFolder(str(tmp_path / "root"), split="train", download=False))
+    assert isinstance(made, LazyStore)
+    return made
+
+
+def test_the_number_of_workers_changes_nothing(lazy):
+    expected = list(lazy_batches(lazy, 0).epoch(3))
+    for workers in (1, 2):
+        fresh = LazyStore(lazy.source, 3, "fail", print)
+        for first, second in zip(expected, lazy_batches(fresh, workers).epoch(3), strict=True):
+            assert torch.equal(first.images, second.images)
+            assert torch.equal(first.targets, second.targets)
+            assert torch.equal(first.indices, second.indices)
+        fresh._readers.close()
+
+
+def test_an_epoch_read_ahead_starts_anywhere(lazy):
+    made = lazy_batches(lazy, 0)
+    assert [batch.indices.tolist() for batch in made.epoch(3, 2)] == [
+        batch.indices.tolist() for batch in made.epoch(3)
+    ][2:]
+
+
+def test_a_skipped_image_takes_its_label_and_key_with_it():
+    log = []
+    store = LazyStore(Strange(15, bad=7), 3, "skip", log.append)
+    seen = []
+    for batch in lazy_batches(store, 0).epoch(1):
+        assert batch.images[:, 0, 0, 0].tolist() == [index * 1000 + index + 1 for index in batch.indices.tolist()]
+        assert len(batch.targets) == len(batch.indices)
+        seen += batch.indices.tolist()
+    assert sorted(seen) == [index for index in range(15) if index != 7]
+    assert log == ["left out: file7.png is damaged"]
+
+
+def test_too_many_skipped_images_end_the_run():
+    class Mostly(Strange):
+        def image(self, index):
+            return super().image(index) if index % 3 else super().image(self.bad(index))
+
+        def bad(self, index):
+            raise DataError(f"file{index}.png is damaged")
+
+    with pytest.raises(DataError, match="more than a tenth"):
+        list(lazy_batches(LazyStore(Mostly(30), 3, "skip", print), 0).epoch(1))

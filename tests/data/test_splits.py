@@ -1,0 +1,209 @@
+"""Splits: which images serve for what, and what follows from the training part."""
+
+import numpy as np
+import pytest
+import torch
+
+from registry.contracts import DataFacts
+from registry.datasets.shapes import Shapes
+from registry.datasets.source import MissingSplit, PackedSource
+from registry.errors import DataError
+from trainer.data.splits import draw_share, open_data
+from trainer.recipe.recipe import Data, Fraction
+
+
+def section(**values):
+    return Data(dataset=None, **values)
+
+
+def source(targets, names=("a", "b", "c"), name="made", seed=0, channels=3):
+    targets = np.array(targets, dtype=np.int64)
+    images = np.random.default_rng(seed).integers(0, 256, (len(targets), 5, 4, channels), dtype=np.uint8)
+    return PackedSource(name, images, targets, names)
+
+
+def loaded(splits, log=None, facts=None, seed=1, **values):
+    """Open made splits; a split that is None is declared and missing."""
+
+    def open_split(name):
+        if splits.get(name) is None:
+            raise MissingSplit(f"no split {name}")
+        return splits[name]
+
+    facts = facts or DataFacts(splits=dict.fromkeys(splits))
+    log = log if log is not None else []
+    return open_data(section(**values), open_split, facts, seed=seed, log=log.append)
+
+
+TRAIN = [0] * 60 + [1] * 30 + [2] * 10
+
+
+# -------------------------------------------------------------------------------------------------------------- rules
+def test_without_val_the_val_split_is_taken():
+    data = loaded({"train": source(TRAIN), "val": source([0, 1, 2]), "test": source([2, 2])})
+    assert [(part.name, part.dataset_split, len(part)) for part in (data.train, data.val, data.test)] == [
+        ("train", "train", 100),
+        ("val", "val", 3),
+        ("test", "test", 2),
+    ]
+    assert data.selected_on == "val"
+
+
+@pytest.mark.parametrize("splits", [{"train": source(TRAIN)}, {"train": source(TRAIN), "val": None, "test": None}])
+def test_without_a_val_split_a_tenth_of_train_is_taken_and_the_log_says_so(splits):
+    log = []
+    data = loaded(splits, log)
+    assert (len(data.train), len(data.val), data.test) == (90, 10, None)
+    assert data.val.dataset_split == "train"
+    assert data.train.store is data.val.store
+    assert sorted([*data.train.indices.tolist(), *data.val.indices.tolist()]) == list(range(100))
+    assert log == ["validation: 10 of 100 training images (0.1, seed 0)"]
+
+
+def test_val_test_leaves_no_test_part_and_says_what_selects():
+    data = loaded({"train": source(TRAIN), "test": source([0, 1])}, val="test")
+    assert (len(data.train), len(data.val), data.test) == (100, 2, None)
+    assert data.selected_on == "test"
+
+
+def test_a_share_keeps_the_test_split_and_passes_the_val_split_over():
+    data = loaded(
+        {"train": source(TRAIN), "val": source([0]), "test": source([1])}, val=Fraction(0.2, seed=3, stratify=False)
+    )
+    assert (len(data.train), len(data.val), len(data.test)) == (80, 20, 1)
+
+
+def test_channels_size_and_names_are_those_of_the_images():
+    data = loaded({"train": source(TRAIN, channels=1)})
+    assert (data.channels, data.image_size, data.class_names, data.num_classes) == (1, (5, 4), ("a", "b", "c"), 3)
+
+
+# -------------------------------------------------------------------------------------------------------------- shares
+def test_a_stratified_share_is_exact_in_total_and_by_class():
+    for counts in ([60, 30, 10], [7, 5, 3], [100, 1, 1], [13] * 7):
+        targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        for fraction in (0.1, 0.25, 1 / 3, 0.5):
+            chosen = draw_share(targets, Fraction(fraction))
+            wanted = round(len(targets) * fraction)
+            assert chosen.sum() == wanted
+            for label, count in enumerate(counts):
+                assert abs(int(chosen[targets == label].sum()) - count * wanted / len(targets)) < 1
+
+
+def test_a_share_follows_from_its_seed():
+    targets = torch.arange(500) % 5
+    for stratify in (True, False):
+        first, again, other = (draw_share(targets, Fraction(0.2, seed, stratify)) for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+
+def test_every_image_has_the_same_chance_of_being_held_out():
+    targets = torch.arange(40) % 2
+    counts = sum(draw_share(targets, Fraction(0.25, seed)).long() for seed in range(2000))
+    assert counts.min() > 400
+    assert counts.max() < 600
+
+
+def test_a_share_that_leaves_nothing_is_refused_with_the_numbers():
+    with pytest.raises(DataError, match=r"share of 0\.1 of 3 training images leaves 0 to validate on and 3 to learn"):
+        loaded({"train": source([0, 1, 2])})
+    with pytest.raises(DataError, match="leaves 3 to validate on and 0 to learn from"):
+        loaded({"train": source([0, 1, 2])}, val=Fraction(0.99))
+
+
+# -------------------------------------------------------------------------------------------------------------- limit
+def test_a_limit_is_drawn_evenly_over_the_classes():
+    data = loaded({"train": source(TRAIN), "val": source(TRAIN), "test": source(TRAIN)}, limit=45)
+    assert torch.bincount(data.train.targets).tolist() == [18, 17, 10]
+    assert torch.bincount(data.val.targets).tolist() == [18, 17, 10]
+    assert len(data.test) == 100
+    assert data.train.indices.tolist() == sorted(set(data.train.indices.tolist()))
+
+
+def test_a_limit_below_the_number_of_classes_is_kept():
+    assert len(loaded({"train": source(TRAIN), "val": source(TRAIN)}, limit=2).train) == 2
+
+
+def test_a_limit_follows_from_the_seed_and_larger_than_the_data_changes_nothing():
+    splits = {"train": source(TRAIN), "val": source(TRAIN)}
+    first, again, other = (loaded(splits, limit=20, seed=seed).train.indices for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert len(loaded(splits, limit=1000).train) == 100
+
+
+# ---------------------------------------------------------------------------------------------------- mean, deviation
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_deviation_are_per_pixel_over_the_training_part_alone(channels):
+    data = loaded({"train": source(TRAIN, channels=channels), "test": source([0] * 50, seed=9, channels=channels)})
+    pixels = data.train.store.images[data.train.indices].double().div(255).reshape(-1, channels)
+    assert data.mean == pytest.approx(pixels.mean(0).tolist(), abs=1e-9)
+    assert data.std == pytest.approx(pixels.std(0, unbiased=False).tolist(), abs=1e-9)
+
+
+def test_the_deviation_of_one_colour_is_zero():
+    flat = PackedSource("flat", np.full((20, 3, 3, 3), 7, np.uint8), np.zeros(20), ("a",))
+    assert loaded({"train": flat}).std == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+def test_a_split_that_is_not_declared_is_refused_with_those_that_are():
+    with pytest.raises(DataError, match=r"data\.val names the split 'dev'; the dataset has train, test"):
+        loaded({"train": source(TRAIN), "test": source([0])}, val="dev")
+
+
+def test_a_declared_split_that_is_missing_is_an_error_only_when_it_is_asked_for():
+    splits = {"train": source(TRAIN), "val": None, "test": None}
+    with pytest.raises(MissingSplit):
+        loaded(splits, val="val")
+    assert loaded(splits).test is None
+
+
+def test_the_training_split_cannot_choose_the_best_epoch():
+    with pytest.raises(DataError, match="on the images it learnt from"):
+        loaded({"train": source(TRAIN)}, val="train")
+
+
+@pytest.mark.parametrize("empty", ["train", "val", "test"])
+def test_a_split_of_size_zero_is_named(empty):
+    splits = {"train": source(TRAIN), "val": source(TRAIN), "test": source(TRAIN), empty: source([])}
+    with pytest.raises(DataError, match=f"split '{empty}' of the dataset has 0 images"):
+        loaded(splits)
+
+
+def test_another_number_of_classes_than_declared_is_refused_with_both():
+    facts = DataFacts(splits={"train": None}, class_names=("a", "b"))
+    with pytest.raises(DataError, match="declares 2 classes, but split 'train' has 3"):
+        loaded({"train": source(TRAIN)}, facts=facts)
+
+
+def test_a_label_beyond_the_class_names_is_refused():
+    with pytest.raises(DataError, match=r"has class indices 0\.\.3, but 3 class names"):
+        loaded({"train": source([0, 1, 3])})
+    with pytest.raises(DataError, match=r"has class indices -1\.\.1"):
+        loaded({"train": source([0, 1, -1])})
+
+
+def test_classes_are_compared_by_name_between_splits():
+    splits = {"train": source(TRAIN), "val": source([0, 1], names=("a", "b", "d"))}
+    with pytest.raises(DataError, match="their names differ: only in train: c; only there: d"):
+        loaded(splits)
+    splits["val"] = source([0, 1], names=("b", "a", "c"))
+    with pytest.raises(DataError, match="their order differs"):
+        loaded(splits)
+
+
+def test_one_class_only_is_allowed():
+    data = loaded({"train": source([0] * 20, names=("only",))})
+    assert (len(data.train), len(data.val), data.num_classes) == (18, 2, 1)
+
+
+def test_shapes_open_with_their_own_splits_and_masks():
+    def open_split(name):
+        return Shapes(train_size=50, val_size=20, test_size=10, split=name, download=False)
+
+    data = open_data(section(), open_split, Shapes.facts, seed=1, log=print)
+    assert (len(data.train), len(data.val), len(data.test)) == (50, 20, 10)
+    assert np.array_equal(data.val.store.masks([3, 4]), open_split("val").masks([3, 4]))
+    assert loaded({"train": source(TRAIN)}).train.store.masks([1]) is None
