@@ -16,11 +16,11 @@ from trainer.recipe.expect import Verdict, verdict_on
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return a summary's final numbers by flat name, "best/val_accuracy" -> 0.93."""
+    """Return what a run reached, by flat name: "best/val_accuracy" -> 0.93."""
     found = {}
     for name in ("best", "final"):
         for key, value in (summary.get(name) or {}).items():
-            if isinstance(value, (int, float)) and key.partition("/")[0] in ("train", "val", "epoch"):
+            if isinstance(value, (int, float)) and key.partition("/")[0] in ("val", "epoch"):
                 found[f"{name}/{key.replace('/', '_')}"] = float(value)
     for name, values in summary.get("test", {}).items():
         found.update({f"{name}/test_{key.replace('/', '_')}": float(value) for key, value in values.items()})
