@@ -31,7 +31,7 @@ class PartImages:
 
     def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
         """Return the stored images, uint8 (H, W, C)."""
-        return list(self._stored(positions).cpu().numpy())
+        return [np.asarray(image) for image in self._stored(positions)]
 
     def shown(self, positions: Sequence[int]) -> np.ndarray:
         """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
@@ -49,7 +49,7 @@ class PartImages:
     def _indices(self, positions: Sequence[int]) -> Tensor:
         return self.part.indices[torch.as_tensor(list(positions), dtype=torch.int64)]
 
-    def _stored(self, positions: Sequence[int]) -> Tensor:
+    def _stored(self, positions: Sequence[int]) -> Tensor | list[np.ndarray]:
         return self.part.store.gather(self._indices(positions))
 
 
@@ -113,9 +113,17 @@ def gather(
         model=experiment.model,
         predictions=predictions,
         images=PartImages(part, experiment.eval_pipeline, experiment.device),
-        train_samples=as_rgb(train.store.gather(first).cpu().numpy()),
+        train_samples=_before_augmentation(experiment, first),
         augmented=augmented,
         warnings=warnings,
         recorder=recorder,
         parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
     )
+
+
+def _before_augmentation(experiment: Experiment, indices: Tensor) -> np.ndarray:
+    """Return training images as stored, uint8 (n, H, W, 3); where their sizes differ, as evaluation would see them."""
+    images = experiment.data.train.store.gather(indices)
+    if isinstance(images, list):
+        images = experiment.eval_pipeline.uint8(images, epoch=0, indices=indices)
+    return as_rgb(images.cpu().numpy())
