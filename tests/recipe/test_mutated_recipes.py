@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-import trainer.recipe.load as load_module
 from registry.catalog import Catalogue, catalogue
+from trainer.recipe.load import load_recipe
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain, walk
 from trainer.recipe.problems import Collector, render
 from trainer.recipe.recipe import Origin
@@ -31,14 +31,9 @@ WHOLLY = ("cifar10_resnet18.yaml", "quickstart.yaml")
 SHARE = 6  # of the other recipes' mutants, every so-manieth runs by default
 
 
-@pytest.fixture(autouse=True)
-def _one_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_module, "catalogue", lambda plugins=(): known(tuple(plugins)))
-
-
 @cache
-def known(plugins: tuple[str, ...] = ()) -> Catalogue:
-    return catalogue(plugins)
+def known() -> Catalogue:
+    return catalogue()
 
 
 @dataclass(frozen=True)
@@ -217,7 +212,7 @@ def check(path: Path, mutants: list[Mutant], tmp_path: Path) -> None:
     root, wrong = nodes_of(path), []
     for mutant in mutants:
         place.write_text(mutant.text, encoding="utf-8")
-        loaded = load_module.load_recipe(place)
+        loaded = load_recipe(place)
         found = [p for p in loaded.problems if hits(mutant, p.origin.line, p.origin.column, p.path)]
         if not found and not why_legal(mutant, root):
             wrong.append(f"{mutant.what}: {render(loaded.problems) or 'accepted'}")

@@ -10,8 +10,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import trainer.recipe.load as load_module
-from registry.catalog import catalogue
 from trainer.recipe import text as text_module
 from trainer.recipe.load import load_recipe
 from trainer.recipe.nodes import plain, walk
@@ -101,12 +99,6 @@ def test_what_is_written_in_a_mapping_wins_over_what_it_merges() -> None:
 NOISE = st.text(alphabet=st.sampled_from("{}[]:,&*!|>'\"%@`#-?\n\t $.~<=abc019é\u2028\ufeff\x00"), max_size=12)
 
 
-@pytest.fixture
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = catalogue()
-    monkeypatch.setattr(load_module, "catalogue", lambda plugins=(): known)
-
-
 def fuzz(folder: Path, data: st.DataObject) -> None:
     """Change a shipped recipe at random places; reading it must end in a recipe or in placed problems."""
     text = data.draw(st.sampled_from(RECIPES)).read_text(encoding="utf-8")
@@ -126,7 +118,6 @@ def fuzz(folder: Path, data: st.DataObject) -> None:
     render(loaded.problems)
 
 
-@pytest.mark.usefixtures("_known")
 @given(data=st.data())
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_change_of_a_recipe_gives_a_recipe_or_placed_problems(tmp_path: Path, data: st.DataObject) -> None:
@@ -134,7 +125,6 @@ def test_any_change_of_a_recipe_gives_a_recipe_or_placed_problems(tmp_path: Path
 
 
 @pytest.mark.slow  # ten thousand recipes
-@pytest.mark.usefixtures("_known")
 @given(data=st.data())
 @settings(
     max_examples=10_000,
@@ -145,7 +135,6 @@ def test_ten_thousand_changes_give_a_recipe_or_placed_problems(tmp_path: Path, d
     fuzz(tmp_path, data)
 
 
-@pytest.mark.usefixtures("_known")
 @given(arguments=st.lists(st.text(max_size=30), max_size=3))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_override_gives_a_recipe_or_placed_problems(tmp_path: Path, arguments: list[str]) -> None:

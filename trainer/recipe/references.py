@@ -207,5 +207,5 @@ class _Resolution:
         facts = [f"${fact}" for fact in FACTS if fact.startswith(section + ".")]
         otherwise = f"{section} has {', '.join(facts)}" if facts else "the recipe has no such key"
         hint = did_you_mean([f"${word}" for word in nearest(name, known)], otherwise)
-        rule = "R030" if section in ("run", "lr_finder") or facts else "R031"
+        rule = "R030" if facts and name.count(".") == 1 else "R031"
         self.problems.report(rule, node.origin, f"reference '${name}' leads nowhere", hint=hint, path=path)

@@ -1,0 +1,277 @@
+"""extends, the merge rules, overrides and references of a recipe to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.recipe.composition import compose_recipe
+from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.nodes import plain
+from trainer.recipe.problems import Collector, render
+from trainer.recipe.recipe import Recipe, Reference
+
+BASE = """\
+version: 1
+name: base
+data: {dataset: Shapes, batch_size: 64, augment: [{type: HorizontalFlip, p: 0.5}, Blur]}
+model: {type: SmallCNN, dropout: 0.3}
+optimizer: {type: SGD, lr: 0.1, momentum: 0.9, nesterov: true}
+scheduler: {type: StepLR, step_size: 3}
+train: {epochs: 5}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text(BASE)
+
+
+def child(text: str, *overrides: str) -> Recipe:
+    loaded = loading(text, *overrides)
+    assert loaded.recipe is not None, render(loaded.problems)
+    return loaded.recipe
+
+
+def loading(text: str, *overrides: str) -> Loaded:
+    Path("child.yaml").write_text(text)
+    return load_recipe("child.yaml", overrides)
+
+
+def composed(text: str, *overrides: str) -> Any:
+    Path("child.yaml").write_text(text)
+    found = compose_recipe(Path("child.yaml"), overrides, Collector())
+    assert found is not None
+    return plain(found.root)
+
+
+# ---------------------------------------------------------------------------------------------------------- merge rules
+def test_mappings_merge() -> None:
+    recipe = child("extends: base.yaml\noptimizer: {lr: 0.2}\ntrain: {log_every: 7}\n")
+    assert recipe.optimizer.arguments == {"lr": 0.2, "momentum": 0.9, "nesterov": True}
+    assert (recipe.train.epochs, recipe.train.log_every) == (5, 7)
+
+
+def test_lists_replace() -> None:
+    recipe = child("extends: base.yaml\ndata: {augment: [Rotate]}\n")
+    assert [spec.type for spec in recipe.data.augment] == ["Rotate"]
+
+
+def test_null_removes_an_inherited_argument_and_an_inherited_section() -> None:
+    recipe = child("extends: base.yaml\noptimizer: {nesterov: null}\nscheduler: null\n")
+    assert recipe.optimizer.arguments == {"lr": 0.1, "momentum": 0.9}
+    assert recipe.scheduler is None
+
+
+def test_null_where_nothing_is_inherited_is_none() -> None:
+    recipe = child("extends: base.yaml\ntrain: {clip_norm: null}\ndata: {val: null}\nregularizers: null\n")
+    assert recipe.train.clip_norm is None
+    assert recipe.regularizers == ()
+
+
+def test_a_component_of_another_type_is_replaced_whole_and_says_what_fell_away() -> None:
+    loaded = loading("extends: base.yaml\noptimizer: {type: AdamW, lr: 1e-3}\n")
+    assert loaded.recipe is not None
+    assert loaded.recipe.optimizer.arguments == {"lr": 1e-3}
+    assert loaded.notes == (
+        "optimizer: AdamW replaces SGD; fell away: momentum (base.yaml:5:43), nesterov (base.yaml:5:58)",
+    )
+
+
+def test_a_component_of_the_same_type_merges_however_it_is_written() -> None:
+    assert child("extends: base.yaml\noptimizer: SGD\n").optimizer.arguments["momentum"] == 0.9
+    recipe = child(
+        "extends: base.yaml\nloss: {type: CrossEntropyLoss, label_smoothing: 0.1}\n", "loss=CrossEntropyLoss"
+    )
+    assert recipe.loss.arguments == {"label_smoothing": 0.1}
+
+
+def test_a_bare_name_can_be_given_arguments_by_a_child() -> None:
+    Path("bare.yaml").write_text(BASE + "loss: CrossEntropyLoss\n")
+    assert child("extends: bare.yaml\nloss: {label_smoothing: 0.1}\n").loss.arguments == {"label_smoothing": 0.1}
+
+
+def test_a_value_that_is_no_component_is_replaced_by_a_mapping() -> None:
+    Path("val.yaml").write_text(BASE.replace("batch_size: 64", "val: test"))
+    assert (
+        child("extends: val.yaml\ndata: {val: {fraction: 0.2}}\n").data.val
+        == child("extends: base.yaml\ndata: {val: {fraction: 0.2}}\n").data.val
+    )
+
+
+def test_the_order_of_keys_is_the_bases_and_then_the_childs() -> None:
+    assert list(composed("extends: base.yaml\nseed: 3\nname: child\n")) == [
+        *("version", "name", "data", "model", "optimizer", "scheduler", "train", "seed"),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------- bases
+def test_bases_lie_relative_to_the_file_that_names_them() -> None:
+    Path("deep/er").mkdir(parents=True)
+    Path("deep/middle.yaml").write_text("extends: ../base.yaml\nseed: 4\n")
+    Path("deep/er/leaf.yaml").write_text("extends: ../middle.yaml\nname: leaf\n")
+    recipe = load_recipe("deep/er/leaf.yaml").recipe
+    assert recipe is not None
+    assert recipe.seed == 4
+    assert str(recipe.origins["seed"]) == "deep/middle.yaml:2:7"
+    assert str(recipe.origins["model.type"]) == "base.yaml:4:15"
+
+
+def test_two_bases_that_agree_or_speak_of_different_things_are_joined() -> None:
+    Path("long.yaml").write_text("train: {log_every: 9, epochs: 5}\noptimizer: {type: SGD, weight_decay: 1e-4}\n")
+    recipe = child("extends: [base.yaml, long.yaml]\n")
+    assert recipe.train.log_every == 9
+    assert recipe.optimizer.arguments["weight_decay"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("other", "decision"),
+    [
+        ("train: {epochs: 6}", "train: {epochs: 7}"),
+        ("train: {epochs: 5.0}", "train: {epochs: 7}"),
+        ("data: {augment: [Rotate]}", "data: {augment: []}"),
+        ("optimizer: {type: AdamW, lr: 1}", "optimizer: {type: AdamW}"),
+        ("optimizer: {type: AdamW, lr: 1}", "optimizer: {type: RMSprop, lr: 1}"),
+        ("scheduler: null", "scheduler: {type: ExponentialLR, gamma: 0.9}"),
+        ("scheduler: null", "scheduler: null"),
+    ],
+)
+def test_two_bases_that_disagree_are_refused_unless_the_child_decides(other: str, decision: str) -> None:
+    Path("other.yaml").write_text(other + "\n")
+    problems = loading("extends: [base.yaml, other.yaml]\n").problems
+    assert [problem.rule for problem in problems if problem.rule == "R042"] == ["R042"]
+    assert problems[0].origin.file == "other.yaml"
+    decided = loading(f"extends: [base.yaml, other.yaml]\n{decision}\n")
+    assert decided.recipe is not None, render(decided.problems)
+
+
+def test_a_grandchild_or_an_override_can_decide_too() -> None:
+    Path("other.yaml").write_text("train: {epochs: 6}\n")
+    Path("torn.yaml").write_text("extends: [base.yaml, other.yaml]\n")
+    assert child("extends: torn.yaml\ntrain: {epochs: 9}\n").train.epochs == 9
+    assert child("extends: torn.yaml\n", "train.epochs=8").train.epochs == 8
+
+
+def test_a_file_reached_twice_is_one_base() -> None:
+    for name in ("left", "right"):
+        Path(f"{name}.yaml").write_text("extends: base.yaml\n")
+    assert child("extends: [left.yaml, right.yaml]\n").train.epochs == 5
+
+
+def test_a_base_with_a_mistake_is_reported_there() -> None:
+    Path("wrong.yaml").write_text(BASE.replace("momentum", "momentun"))
+    problem = loading("extends: wrong.yaml\nseed: 2\n").problems[0]
+    assert str(problem).startswith("wrong.yaml:5:33: optimizer SGD takes no argument 'momentun'")
+    assert problem.source_line.startswith("optimizer:")
+
+
+# ------------------------------------------------------------------------------------------------------------ overrides
+@pytest.mark.parametrize(
+    ("argument", "path", "value"),
+    [
+        ("optimizer.lr=0.05", ("optimizer", "lr"), 0.05),
+        ("data.augment.0.p=0.3", ("data", "augment", 0, "p"), 0.3),
+        ("data.augment.1.blur_limit=[3, 5]", ("data", "augment", 1), {"type": "Blur", "blur_limit": [3, 5]}),
+        ("data.augment=[]", ("data", "augment"), []),
+        ("data.augment.0=null", ("data", "augment"), ["Blur"]),
+        ("loss.label_smoothing=0.1", ("loss",), {"type": "CrossEntropyLoss", "label_smoothing": 0.1}),
+        ("callbacks.0.images=false", ("callbacks",), [{"type": "TensorBoard", "images": False}]),
+        ("train.best.mode=min", ("train", "best"), {"mode": "min"}),
+        ("name=a=b", ("name",), "a=b"),
+        ("description=", ("description",), None),
+        ("scheduler=null", ("scheduler",), KeyError),
+        ("optimizer={type: SGD, lr: 1}", ("optimizer",), {"type": "SGD", "lr": 1, "momentum": 0.9, "nesterov": True}),
+        ("x-note.a=1", ("x-note", "a"), 1),
+    ],
+)
+def test_an_override_sets_one_place(argument: str, path: tuple[Any, ...], value: Any) -> None:
+    found: Any = composed("extends: base.yaml\n", argument)
+    if value is KeyError:
+        assert path[-1] not in found
+        return
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+def test_later_overrides_win() -> None:
+    assert child("extends: base.yaml\n", "train.epochs=6", "train.epochs=7").train.epochs == 7
+
+
+def test_an_override_of_a_type_drops_the_arguments_and_says_so() -> None:
+    loaded = loading("extends: base.yaml\n", "optimizer={type: AdamW, lr: 1e-3}")
+    assert loaded.recipe is not None
+    assert loaded.recipe.optimizer.arguments == {"lr": 1e-3}
+    assert loaded.notes[0].startswith("optimizer: AdamW replaces SGD; fell away: momentum")
+
+
+def test_each_overrides_problem_points_into_its_own_argument() -> None:
+    problems = loading("extends: base.yaml\n", "train.epochs=5", "optimizer.lr=fast", "train.epcohs=3").problems
+    assert [str(problem.origin) for problem in problems] == ["command line:2:14", "command line:3:7"]
+    assert [problem.source_line for problem in problems] == ["optimizer.lr=fast", "train.epcohs=3"]
+
+
+def test_an_override_cannot_add_to_a_list() -> None:
+    assert [problem.rule for problem in loading("extends: base.yaml\n", "data.augment.2=Blur").problems] == ["R044"]
+
+
+# ----------------------------------------------------------------------------------------------------------- references
+def test_a_reference_takes_the_value_it_names() -> None:
+    recipe = child("extends: base.yaml\ndata: {eval_batch_size: $data.batch_size}\nx-p: 0.25\nseed: $train.epochs\n")
+    assert (recipe.data.eval_batch_size, recipe.seed) == (64, 5)
+    recipe = child("extends: base.yaml\nx-p: {q: 0.25}\nmodel: {dropout: $x-p.q}\n")
+    assert recipe.model.arguments["dropout"] == 0.25
+
+
+def test_a_reference_may_name_a_default_or_an_item_of_a_list_or_a_whole_list() -> None:
+    assert child("extends: base.yaml\ntrain: {log_every: $data.eval_batch_size}\n").train.log_every == 512
+    recipe = child("extends: base.yaml\ndata: {eval: [$data.augment.1]}\n")
+    assert [spec.type for spec in recipe.data.eval] == ["Blur"]
+    assert len(child("extends: base.yaml\ndata: {preprocess: $data.augment}\n").data.preprocess) == 2
+
+
+def test_references_in_a_chain_are_followed() -> None:
+    recipe = child("extends: base.yaml\nseed: $x-a\nx-a: $x-b\nx-b: $train.epochs\n")
+    assert recipe.seed == 5
+
+
+def test_a_doubled_dollar_sign_is_one() -> None:
+    assert child("extends: base.yaml\ndescription: $$HOME and more\n").description == "$HOME and more"
+
+
+def test_run_time_values_stay_references() -> None:
+    recipe = child("extends: base.yaml\ndata: {preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]}\n")
+    assert recipe.data.preprocess[0].arguments == {"mean": Reference("data.mean"), "std": Reference("data.std")}
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("seed: $train", ["R016"]),
+        ("x-a: $x-a\nseed: $x-a", ["R032"]),
+        ("seed: $x-a.b\nx-a: {b: $x-a}", ["R032"]),
+        ("train: {epochs: $train}", ["R032"]),
+        ("seed: $", ["R030"]),
+        ("seed: $ seed", ["R030"]),
+        ("seed: $data.augment.9", ["R031"]),
+        ("seed: $run.epoch", ["R030"]),
+        ("seed: $lr_finder.rl", ["R030"]),
+    ],
+)
+def test_a_reference_that_cannot_be_is_refused(text: str, rules: list[str]) -> None:
+    assert [problem.rule for problem in loading(f"extends: base.yaml\n{text}\n").problems] == rules
+
+
+def test_bind_replaces_references_wherever_they_stand() -> None:
+    from trainer.recipe.references import bind
+
+    text = "lr_finder: {}\nextends: base.yaml\noptimizer: {lr: $lr_finder.lr}\n"
+    recipe = child(text)
+    facts: Mapping[str, object] = {"lr_finder.lr": 0.25}
+    assert bind(recipe.optimizer, facts).arguments["lr"] == 0.25
+    assert bind(recipe, facts).optimizer.arguments["lr"] == 0.25
+    assert bind({"a": [Reference("data.mean"), 1]}, facts) == {"a": [Reference("data.mean"), 1]}
