@@ -85,6 +85,7 @@ class CamPictures:
     Attributes:
         evidence: gives names, the folder and the recorder.
         panel: the layers.
+        place: where pictures go, relative to the run folder.
         method: named in titles.
         whose: whose evidence the gallery shows, in words.
         alpha: opacity where a map is 1.
@@ -93,19 +94,20 @@ class CamPictures:
 
     evidence: Evidence
     panel: Panel
+    place: str
     method: str
     whose: str
     alpha: float
     colormap: Colormap
 
     def gallery(self, cases: Sequence[Case], columns: int) -> Gallery:
-        """Write an overlay per case at the default layer and gradcam/gallery.png; return the overlays."""
+        """Write an overlay per case at the default layer and gallery.png; return the overlays."""
         names, layer, folder = self.evidence.class_names, self.panel.default, self.evidence.folder
         figures, tiles = [], []
         for rank, case in enumerate(cases, start=1):
             target = case.classes[0]
             picture, peak = self._overlay(case, layer, target)
-            path = f"gradcam/{case.file(rank, names)}-overlay.png"
+            path = f"{self.place}/{case.file(rank, names)}-overlay.png"
             write_png(folder / path, picture)
             sure = f"{100 * case.confidence:.1f} %"
             truth = f"**{names[case.truth]}** taken for " if case.truth not in (-1, case.predicted) else ""
@@ -116,8 +118,8 @@ class CamPictures:
             tiles.append(Tile(picture, (answer, f"#{case.index}  {sure}"), pale=peak <= 0))
         truths = " (truth → prediction)" if any(case.truth >= 0 for case in cases) else ""
         whole = grid(tiles, columns, f"{self.method} at {layer}{truths}")
-        write_png(folder / "gradcam" / "gallery.png", whole)
-        self.evidence.recorder.image("gradcam/gallery", whole)
+        write_png(folder / self.place / "gallery.png", whole)
+        self.evidence.recorder.image(f"{self.place}/gallery", whole)
         caption = f"Evidence for {self.whose} at {layer}; # is the index in {self.evidence.split}."
         return Gallery(tuple(figures), caption, columns)
 
@@ -129,10 +131,10 @@ class CamPictures:
         if case.truth not in (-1, case.predicted):
             sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
         picture = sheet(rows, case.title(names), f"image {case.index} of {self.evidence.split}; {sure}")
-        path = f"gradcam/{case.file(rank, names)}.png"
+        path = f"{self.place}/{case.file(rank, names)}.png"
         write_png(self.evidence.folder / path, picture)
         if rank <= _SENT:
-            self.evidence.recorder.image(f"gradcam/{rank:02d}", picture)
+            self.evidence.recorder.image(f"{self.place}/{rank:02d}", picture)
         alt = f"{self.method} maps at {', '.join(self.panel.layers)} for " + " and ".join(
             names[c] for c in case.classes
         )

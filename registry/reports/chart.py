@@ -17,7 +17,7 @@ _LOG_PADDING = 0.02  # of an axis with decades, on either side
 Role = Literal["train", "val", "accent", "quiet"]
 
 # Okabe and Ito's palette, darkened where a line would have less than 3:1 against white.
-COLORS: dict[Role, str] = {"train": "#c2570c", "val": "#0067a5", "accent": "#00795c", "quiet": "#6b7280"}
+COLORS: dict[Role, str] = {"train": "#b04a00", "val": "#0067a5", "accent": "#00795c", "quiet": "#6b7280"}
 INK, SOFT_INK, GRID, PAPER = "#1c2430", "#566072", "#e3e7ec", "#ffffff"
 
 

@@ -12,7 +12,7 @@ from registry.errors import RecipeError
 from registry.markers import Bounds, Text
 from registry.reports import scores
 from registry.reports.heat import HeatScore, heat_score
-from registry.reports.pictures import Colormap, enlarged
+from registry.reports.pictures import Colormap, enlarged, file_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class GradCAM(ReportPart):
         """Write gradcam/gallery.png and a strip and an overlay per image, and return them."""
         from registry.reports.cam_pictures import CamPictures
 
-        title, key = f"Where the network looked ({self.method})", "gradcam"
+        title, key = f"Where the network looked ({self.method})", "-".join(("gradcam", *self._unlike_the_default()))
         if evidence.predictions is None:
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         answers = scores.read(evidence.predictions)
@@ -88,11 +88,17 @@ class GradCAM(ReportPart):
         if score is not None:
             blocks.append(Paragraph(_score_words(score, panel.default)))
         whose = {"predicted": "the predicted class", "true": "the true class"}.get(self.target, self.target)
-        pictures = CamPictures(evidence, panel, self.method, whose, self.alpha, self.colormap)
+        folder = "/".join(("gradcam", *self._unlike_the_default()))
+        pictures = CamPictures(evidence, panel, folder, self.method, whose, self.alpha, self.colormap)
         blocks.append(pictures.gallery(cases, self.columns))
         blocks.extend(pictures.strip(case, rank) for rank, case in enumerate(cases, start=1))
         facts = {"explained": float(len(cases)), **({} if score is None else score.facts())}
         return Section(title, tuple(blocks), key, facts)
+
+    def _unlike_the_default(self) -> list[str]:
+        """Return what tells this part from a plain one, so that two on one page have places of their own."""
+        given = ((self.method, "GradCAM"), (self.select, "misclassified"), (self.target, "predicted"))
+        return [file_name(value) for value, default in given if value != default]
 
     def _choose(self, answers: scores.Answers, split: str) -> tuple[np.ndarray, str]:
         """Return the positions to explain, and a sentence that says which they are."""

@@ -6,10 +6,12 @@ frame.py, how they look by html.py and markdown.py.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.contracts import Evidence, Paragraph, ReportPart, Section
@@ -62,7 +64,7 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     sections = [_section(name, render, evidence, failed) for name, render in _renderers(evidence, parts)]
     for words in failed:
         log(words)
-    sections.sort(key=lambda section: _place(section.key))
+    sections = _with_anchors(sorted(sections, key=lambda section: _place(section.key)))
     answer = answer_of(evidence)
     page, text = evidence.folder / "report.html", evidence.folder / "report.md"
     _write(page, html(evidence.name, answer, sections, evidence.folder))
@@ -100,9 +102,21 @@ def _section(name: str, render: Callable[[Evidence], Section], evidence: Evidenc
 
 
 def _place(key: str) -> int:
-    if key == "environment":
+    """Return where a section stands; a second part of a kind, "gradcam-layercam", beside the first."""
+    kind = key.partition("-")[0]
+    if kind == "environment":
         return len(_ORDER) + 1
-    return _ORDER.index(key) if key in _ORDER else len(_ORDER)
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+
+
+def _with_anchors(sections: Sequence[Section]) -> list[Section]:
+    """Return sections whose keys are anchors: no two alike, letters, digits and hyphens."""
+    found: dict[str, Section] = {}
+    for section in sections:
+        wanted = re.sub(r"[^A-Za-z0-9_-]+", "-", section.key) or "section"
+        key = next(k for k in (wanted, *(f"{wanted}-{n}" for n in itertools.count(2))) if k not in (*found, "answer"))
+        found[key] = replace(section, key=key)
+    return list(found.values())
 
 
 def _write(path: Path, text: str) -> None:
