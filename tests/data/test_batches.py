@@ -8,8 +8,8 @@ from registry.datasets.source import PackedSource
 from registry.errors import DataError
 from trainer.data import batches as module
 from trainer.data.batches import REPEAT, Batches
+from trainer.data.opening import open_store
 from trainer.data.splits import Part
-from trainer.data.store import open_store
 
 CPU = torch.device("cpu")
 

@@ -13,9 +13,10 @@ from PIL import Image
 from registry.datasets.folder import ImageFolder
 from registry.errors import DataError
 from trainer.data.batches import Batches
-from trainer.data.readers import Readers, read
+from trainer.data.opening import open_store
+from trainer.data.readers import Readers
 from trainer.data.splits import Part
-from trainer.data.store import LazyStore, open_store
+from trainer.data.store import LazyStore
 
 
 def batches_of(readers, count=24, size=4):
@@ -27,8 +28,8 @@ def started():
     """Start readers that end with the test."""
     made = []
 
-    def start(source, workers=2, on_bad_image="fail", **options):
-        made.append(Readers(source, workers, on_bad_image, **options))
+    def start(source, workers=2, **options):
+        made.append(Readers(source, workers, **options))
         return made[-1]
 
     yield start
@@ -39,12 +40,11 @@ def started():
 def test_images_come_in_the_order_asked_for_and_again_in_the_next_epoch(started):
     readers = started(Strange(), workers=3)
     for _ in range(2):
-        images = batches_of(readers)
-        assert [image.indices.tolist() for image in images] == [list(range(n, n + 4)) for n in range(0, 24, 4)]
-        for batch in images:
-            for index, pixels in zip(batch.indices, batch.pixels, strict=True):
-                assert np.array_equal(pixels, Strange().image(index))
-                assert pixels.flags.writeable
+        images = [image for batch in batches_of(readers) for image in batch]
+        assert len(images) == 24
+        for index, image in enumerate(images):
+            assert np.array_equal(image, Strange().image(index))
+            assert image.flags.writeable
 
 
 def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):
@@ -52,7 +52,7 @@ def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):
     iterator = readers.batches([range(4), range(4, 8), range(8, 12), range(12, 16), range(16, 20)])
     next(iterator)
     del iterator
-    assert [image.indices[0] for image in batches_of(readers)] == list(range(0, 24, 4))
+    assert [batch[0][0, 0, 0] for batch in batches_of(readers)] == list(range(0, 24, 4))
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,11 @@ def test_a_fault_ends_the_run_and_names_the_image(started, fault, message):
     assert time.monotonic() - start < 30
 
 
-def test_with_skip_an_unreadable_image_is_left_out_and_told(started):
-    (first, second, third) = batches_of(started(Strange(12, bad=5), on_bad_image="skip"), count=12)
-    assert second.indices.tolist() == [4, 6, 7]
-    assert second.skipped == ("file5.png is damaged",)
-    assert first.skipped == third.skipped == ()
-
-
-def test_a_batch_without_a_readable_image_is_an_error():
-    with pytest.raises(DataError, match=r"none of 1 images of a batch is readable; the first: file5\.png is damaged"):
-        read(Strange(bad=5), [5], "skip")
-
-
 def test_a_source_that_cannot_be_sent_to_a_process_is_named():
     source = Strange()
     source.open_file = open(os.devnull)  # noqa: SIM115, PTH123
     with pytest.raises(DataError, match="Strange cannot be handed to worker processes"):
-        Readers(source, 1, "fail")
+        Readers(source, 1)
     source.open_file.close()
 
 
@@ -144,7 +132,7 @@ def lazy(tmp_path):
 def test_the_number_of_workers_changes_nothing(lazy):
     expected = list(lazy_batches(lazy, 0).epoch(3))
     for workers in (1, 2):
-        fresh = LazyStore(lazy.source, 3, "fail", print)
+        fresh = LazyStore(lazy.source, 3)
         for first, second in zip(expected, lazy_batches(fresh, workers).epoch(3), strict=True):
             assert torch.equal(first.images, second.images)
             assert torch.equal(first.targets, second.targets)
@@ -157,27 +145,3 @@ def test_an_epoch_read_ahead_starts_anywhere(lazy):
     assert [batch.indices.tolist() for batch in made.epoch(3, 2)] == [
         batch.indices.tolist() for batch in made.epoch(3)
     ][2:]
-
-
-def test_a_skipped_image_takes_its_label_and_key_with_it():
-    log = []
-    store = LazyStore(Strange(15, bad=7), 3, "skip", log.append)
-    seen = []
-    for batch in lazy_batches(store, 0).epoch(1):
-        assert batch.images[:, 0, 0, 0].tolist() == [index * 1000 + index + 1 for index in batch.indices.tolist()]
-        assert len(batch.targets) == len(batch.indices)
-        seen += batch.indices.tolist()
-    assert sorted(seen) == [index for index in range(15) if index != 7]
-    assert log == ["left out: file7.png is damaged"]
-
-
-def test_too_many_skipped_images_end_the_run():
-    class Mostly(Strange):
-        def image(self, index):
-            return super().image(index) if index % 3 else super().image(self.bad(index))
-
-        def bad(self, index):
-            raise DataError(f"file{index}.png is damaged")
-
-    with pytest.raises(DataError, match="more than a tenth"):
-        list(lazy_batches(LazyStore(Mostly(30), 3, "skip", print), 0).epoch(1))

@@ -13,9 +13,10 @@ from PIL import Image
 from registry.datasets.folder import ImageFolder
 from registry.datasets.source import PackedSource
 from registry.errors import DataError
-from trainer.data import cache, store
+from trainer.data import cache, opening
+from trainer.data.opening import open_store
 from trainer.data.splits import open_data
-from trainer.data.store import LazyStore, Store, open_store
+from trainer.data.store import LazyStore, Store
 from trainer.recipe.recipe import Data
 
 
@@ -299,6 +300,23 @@ def test_an_image_mended_since_is_read_again(damaged, monkeypatch, capfd):
     assert made.images[5, 0, 0].tolist() == [5, 5, 5]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_images_read_during_training_are_looked_at_once_before_bad_ones_are_skipped(damaged, times, monkeypatch, capfd):
+    Image.new("RGB", (9, 9)).save(damaged / "train/dog/big.png")
+    image, again = ImageFolder.image, {5, 30, *SAMPLED}
+    made, log = opened(damaged, "skip")
+    if times == 2:
+        monkeypatch.setattr(ImageFolder, "image", lambda self, index: image(self, index) if index in again else 1 / 0)
+        made, log = opened(damaged, "skip")
+    assert isinstance(made, LazyStore)
+    assert made.bad == (5, 30)
+    assert sum("left out" in line for line in log) == 2
+    assert sum("looked for unreadable ones among 41 images once" in line for line in log) == (times == 1)
+
+
+SAMPLED = {round(step * 40 / (opening.SAMPLE - 1)) for step in range(opening.SAMPLE)}
+
+
 # ---------------------------------------------------------------------------------------------------- what does not fit
 def test_images_of_several_sizes_are_read_during_training(root):
     Image.new("RGB", (9, 9)).save(root / "train/dog/big.png")
@@ -312,7 +330,7 @@ def test_images_of_several_sizes_are_read_during_training(root):
 
 
 def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
-    monkeypatch.setattr(store, "SAMPLE", 2)
+    monkeypatch.setattr(opening, "SAMPLE", 2)
     Image.new("RGB", (9, 9)).save(root / "train/cat/17b.png")
     made, log = opened(root)
     assert isinstance(made, LazyStore)
@@ -320,16 +338,16 @@ def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
 
 
 def test_images_beyond_half_of_memory_are_read_during_training(root, monkeypatch):
-    monkeypatch.setattr(store, "physical_memory", lambda: 2 * 40 * 4 * 6 * 3 - 1)
+    monkeypatch.setattr(opening, "physical_memory", lambda: 2 * 40 * 4 * 6 * 3 - 1)
     made, log = opened(root)
     assert isinstance(made, LazyStore)
     assert "are more than half of" in log[0]
-    monkeypatch.setattr(store, "physical_memory", lambda: 2 * 40 * 4 * 6 * 3)
+    monkeypatch.setattr(opening, "physical_memory", lambda: 2 * 40 * 4 * 6 * 3)
     assert isinstance(opened(root)[0], Store)
 
 
 def test_this_machines_memory_is_known():
-    assert 2**28 < store.physical_memory() < 2**50
+    assert 2**28 < opening.physical_memory() < 2**50
 
 
 def test_mean_and_deviation_of_images_of_several_sizes(root):

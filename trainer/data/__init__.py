@@ -1,5 +1,5 @@
 """Images on their way from a dataset to the model: splits -> store -> batches -> pipeline.
 
-`splits.open_data` decides which images serve for what, `store` keeps them decoded, `batches` orders and gathers them,
-`pipeline` augments and normalises whole chunks.
+`splits.open_data` decides which images serve for what, `opening` and `cache` decode them once, `store` holds them,
+`readers` read ahead what cannot be held, `batches` orders and gathers, `pipeline` augments and normalises whole chunks.
 """

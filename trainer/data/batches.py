@@ -150,15 +150,11 @@ class Batches:
             size = chunk
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
-        """Take batches as the store's workers deliver them; some may lack images that could not be read."""
+        """Take batches as the store's workers deliver them."""
         asked = order.split(self.batch_size)[start:]
-        for indices, some, images in zip(
-            asked, keys.split(self.batch_size)[start:], store.batches(asked, self._workers), strict=True
-        ):
-            if len(images.indices) < len(indices):
-                read = torch.isin(indices, torch.from_numpy(images.indices))
-                indices, some = indices[read], some[read]
-            inputs = self._pipeline.apply(images.pixels, epoch=epoch, indices=some)
+        pixels = store.batches(asked, self._workers)
+        for indices, some, images in zip(asked, keys.split(self.batch_size)[start:], pixels, strict=True):
+            inputs = self._pipeline.apply(images, epoch=epoch, indices=some)
             yield Batch(inputs, store.targets[indices].to(self._device), indices.to(self._device))
 
 

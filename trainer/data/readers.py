@@ -2,7 +2,7 @@
 
     parent                                    worker (one thread, signals ignored, ends with its parent)
     (index, index, ...)          -- pipe ->   decodes each
-    shapes, indices, pixels      <- pipe --   or says which image failed and why
+    shapes, pixels               <- pipe --   or says which image failed and why
 
 Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A worker that
 dies or stands still is an error that names the image it was at. Owns processes and pipes. Knows nothing of order or
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,8 @@ from registry.errors import DataError
 AHEAD = 2  # batches under way per worker
 PATIENCE = 120.0  # seconds a worker may spend on one image
 STARTING = 120.0  # seconds it may take to start
-SKIP = "data.on_bad_image: skip leaves such images out"
 
-OnBadImage = Literal["fail", "skip"]
+Pixels = list[NDArray[np.uint8]]
 
 
 class Reads(Protocol):
@@ -49,48 +48,12 @@ class Reads(Protocol):
         """Name image `index` for a message."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """Decoded images.
-
-    Attributes:
-        pixels: uint8 (H, W, C) each; sizes may differ.
-        indices: which images they are, int64 (n,): those asked for without the unreadable.
-        skipped: what was wrong with each that was left out.
-    """
-
-    pixels: list[NDArray[np.uint8]]
-    indices: NDArray[np.int64]
-    skipped: tuple[str, ...]
-
-
-def read(source: Reads, indices: Sequence[int], on_bad_image: OnBadImage) -> Images:
-    """Decode images here and now.
-
-    Args:
-        source: where they come from.
-        indices: which.
-        on_bad_image: `skip` leaves out what is unreadable.
+def read(source: Reads, index: int) -> NDArray[np.uint8]:
+    """Decode one image, uint8 (H, W, C).
 
     Raises:
-        DataError: an image is unreadable, or, with `skip`, all are.
+        DataError: it is unreadable. Whatever went wrong, StopIteration included: the message names the image.
     """
-    pixels, taken, skipped = [], [], []
-    for index in indices:
-        try:
-            pixels.append(read_one(source, index))
-            taken.append(index)
-        except DataError as error:
-            if on_bad_image == "fail":
-                raise DataError(error.message, error.hint or SKIP) from error
-            skipped.append(error.message)
-    if not taken:
-        raise DataError(f"none of {len(skipped)} images of a batch is readable; the first: {skipped[0]}")
-    return Images(pixels, np.array(taken, dtype=np.int64), tuple(skipped))
-
-
-def read_one(source: Reads, index: int) -> NDArray[np.uint8]:
-    """Decode one image; whatever goes wrong is a `DataError` that names it, StopIteration included."""
     try:
         image = source.image(index)
     except DataError:
@@ -116,18 +79,17 @@ class Readers:
     Args:
         source: what they read; must be picklable.
         workers: processes.
-        on_bad_image: as in `read`.
         patience: seconds a worker may spend on one image.
 
     Raises:
         DataError: the source cannot be handed to another process.
     """
 
-    def __init__(self, source: ImageSource, workers: int, on_bad_image: OnBadImage, patience: float = PATIENCE) -> None:
+    def __init__(self, source: ImageSource, workers: int, patience: float = PATIENCE) -> None:
         self._source = source
         self._patience = patience
         try:
-            content = pickle.dumps((source, on_bad_image))
+            content = pickle.dumps(source)
         except Exception as error:  # pickling runs the source's own code
             raise DataError(
                 f"{type(source).__name__} cannot be handed to worker processes: {error}", "data.workers: 0 does without"
@@ -145,7 +107,7 @@ class Readers:
         self._under_way: deque[_Worker] = deque()
         self.close = weakref.finalize(self, _close, tuple(self._workers))
 
-    def batches(self, asked: Iterable[Sequence[int]]) -> Iterator[Images]:
+    def batches(self, asked: Iterable[Sequence[int]]) -> Iterator[Pixels]:
         """Yield the images of each batch asked for, in that order.
 
         Leaving off in the middle is allowed: the next call throws away what is under way.
@@ -162,9 +124,9 @@ class Readers:
                 self._ask(worker, waiting)
         while self._under_way:
             worker = self._under_way.popleft()
-            images = self._answer(worker)
+            pixels = self._answer(worker)
             self._ask(worker, waiting)
-            yield images
+            yield pixels
 
     def _ask(self, worker: _Worker, waiting: Iterator[Sequence[int]]) -> None:
         indices = next(waiting, None)
@@ -173,7 +135,7 @@ class Readers:
                 worker.pipe.send([int(index) for index in indices])
             self._under_way.append(worker)
 
-    def _answer(self, worker: _Worker) -> Images:
+    def _answer(self, worker: _Worker) -> Pixels:
         seen, since = worker.at.value, time.monotonic()
         while worker.pipe not in (ready := wait([worker.pipe, worker.process.sentinel], timeout=1.0)):
             if ready:
@@ -199,18 +161,16 @@ class Readers:
         return f" at image {index}, {self._source.describe(index)}" if index >= 0 else ""
 
 
-def _receive(pipe: Connection) -> Images:
-    answer = pipe.recv()
-    if isinstance(answer, DataError):
-        raise answer
-    shapes, indices, skipped = answer
+def _receive(pipe: Connection) -> Pixels:
+    shapes = pipe.recv()
+    if isinstance(shapes, DataError):
+        raise shapes
     sizes = [int(np.prod(shape)) for shape in shapes]
     buffer = bytearray(sum(sizes))
     pipe.recv_bytes_into(buffer)
     flat = np.frombuffer(buffer, np.uint8)
     ends = np.cumsum(sizes)
-    pixels = [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
-    return Images(pixels, np.array(indices, dtype=np.int64), skipped)
+    return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
 
 
 def _close(workers: Sequence[_Worker]) -> None:
@@ -232,32 +192,18 @@ def _work(pipe: Connection, content: bytes, at: Any) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    source, on_bad_image = pickle.loads(content)  # from the parent itself
-    reported = _Reported(source, at)
+    source: ImageSource = pickle.loads(content)  # from the parent itself
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            indices = pipe.recv()
+            pixels: Pixels = []
             try:
-                images = read(reported, indices, on_bad_image)
+                for index in pipe.recv():
+                    at.value = index
+                    pixels.append(read(source, index))
             except DataError as error:
                 pipe.send(error)
                 continue
             finally:
                 at.value = -1
-            pipe.send(([image.shape for image in images.pixels], images.indices.tolist(), images.skipped))
-            pipe.send_bytes(np.concatenate([image.ravel() for image in images.pixels]).data)
-
-
-class _Reported:
-    """A source that tells the parent which image it is at."""
-
-    def __init__(self, source: ImageSource, at: Any) -> None:
-        self._source = source
-        self._at = at
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        self._at.value = index
-        return self._source.image(index)
-
-    def describe(self, index: int) -> str:
-        return self._source.describe(index)
+            pipe.send([image.shape for image in pixels])
+            pipe.send_bytes(np.concatenate([image.ravel() for image in pixels]).data)

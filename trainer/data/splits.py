@@ -17,7 +17,8 @@ from torch import Tensor
 from registry.contracts import DataFacts, ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
-from trainer.data.store import AnyStore, LazyStore, open_store
+from trainer.data.opening import open_store
+from trainer.data.store import AnyStore, LazyStore
 from trainer.recipe.recipe import Data, Fraction
 
 DEFAULT_SHARE = Fraction(0.1)  # of the training split, where a dataset has no validation split of its own
