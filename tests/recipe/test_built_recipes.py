@@ -1,0 +1,178 @@
+"""Tiers two and three: what only shows when the recipe is built, and when the data are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.recipe.load import load_recipe
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import Recipe
+from trainer.recipe.tier2 import check_built
+from trainer.recipe.tier3 import check_data
+from trainer.recipe.trial import DataKnown
+
+RIGHT = """\
+version: 1
+data:
+  dataset: CIFAR10
+  val: {fraction: 0.1}
+  batch_size: 128
+  augment: [{type: HorizontalFlip, p: 0.5}]
+  preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]
+model: cifar_resnet18
+loss: CrossEntropyLoss
+regularizers: [{type: L1, strength: 3e-6}]
+optimizer: {type: SGD, lr: 0.1}
+scheduler: {type: StepLR, step_size: 3}
+train: {epochs: 5}
+report: [{type: GradCAM, layers: [layer3]}]
+"""
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def said(*changes: str, **known: object) -> list[str]:
+    """Return what the second tier, or with facts the third, says of the right recipe after these overrides."""
+    Path("recipe.yaml").write_text(RIGHT)
+    loaded = load_recipe("recipe.yaml", changes)
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    if known:
+        names = [f"class {index}" for index in range(int(str(known["num_classes"])))]
+        found = check_data(loaded.recipe, loaded.catalogue, DataKnown(**known), names)  # type: ignore[arg-type]
+    else:
+        found = check_built(loaded.recipe, loaded.catalogue)
+    return [str(problem) for problem in found]
+
+
+def test_a_right_recipe_is_built_without_a_word() -> None:
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "optimizer={type: SGD, nesterov: true}",
+            "command line:1:11: optimizer SGD refuses its arguments: Nesterov momentum requires a momentum and zero "
+            "dampening (its signature: SGD(params, lr=",
+        ),
+        (
+            "optimizer.lr=-0.1",
+            "recipe.yaml:11:12: optimizer SGD refuses its arguments: Invalid learning rate: -0.1 (its signature: SGD(",
+        ),
+        (
+            "scheduler={type: ReduceLROnPlateau, factor: 2}",
+            "command line:1:11: scheduler ReduceLROnPlateau refuses its arguments: Factor should be < 1.0.",
+        ),
+        (
+            "scheduler={type: SequentialLR, schedulers: [ConstantLR], milestones: [1, 2]}",
+            "command line:1:11: scheduler SequentialLR refuses its arguments: Sequential Schedulers expects number of "
+            "schedulers provided to be one more than the number of milestone points",
+        ),
+        (
+            "train.freeze=[layre1]",
+            "command line:1:15: train.freeze: no parameter of cifar_resnet18 fits 'layre1' "
+            "(did you mean 'layer1'?) [R070]",
+        ),
+        ("train.freeze=['**']", "train.freeze: every parameter is frozen, nothing is left to learn [R072]"),
+        (
+            "optimizer.groups=[{match: ['**.biass']}]",
+            "command line:1:28: optimizer.groups.0.match: no parameter of cifar_resnet18 fits '**.biass'",
+        ),
+        (
+            "regularizers.0.exclude=['@embedding']",
+            "command line:1:25: regularizers.0.exclude: no parameter of cifar_resnet18 fits '@embedding'",
+        ),
+        (
+            "report.0.layers=[layre3]",
+            "command line:1:18: report.0.layers: cifar_resnet18 has no layer 'layre3' (did you mean 'layer3'?) [R073]",
+        ),
+        ("report.0.layers=[fc]", "not a map (N x C x H x W)"),
+        (
+            "report.0.layers=[layer4]",
+            "command line:1:18: warning: the map of layer4 is 4 x 4: too small to say where the network looked",
+        ),
+        (
+            "data.augment.0={type: RandomCrop, height: 64, width: 64}",
+            "command line:1:16: a crop of 64x64 is larger than the image of 32x32",
+        ),
+        ("data.augment.0={type: Normalize}", "move it to data.preprocess"),
+        ("train.start_from=nowhere.pt", "train.start_from: there is no 'nowhere.pt' [R074]"),
+        ("model.num_classes=7", "recipe.yaml:8:8: model cifar_resnet18 gives 7 numbers per image"),
+        (
+            "loss={type: CrossEntropyLoss, weight: [1, 2, 3, 4, 5, 6, 7, 8, 9, -1]}",
+            "",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_a_problem_at_its_place(change: str, message: str) -> None:
+    Path("recipe.yaml").write_text(RIGHT)
+    loaded = load_recipe("recipe.yaml", [change])
+    if loaded.recipe is None:
+        assert message == ""
+        return
+    problems = said(change)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_a_loss_that_cannot_take_mixed_targets_is_told_before_training() -> None:
+    problems = said("loss=MultiMarginLoss", "train.mix={type: MixUp, alpha: 0.2}")
+    assert len(problems) == 1
+    assert "loss MultiMarginLoss cannot take the mixed targets of a batch" in problems[0]
+
+
+def test_a_last_batch_of_one_image_is_warned_of_where_the_model_has_batch_norm() -> None:
+    lines = said("data.limit=129")
+    assert len(lines) == 1
+    assert "129 training images leave one for the last batch of 128, and the model has BatchNorm" in lines[0]
+    assert said("data.limit=129", "data.drop_last=true") == []
+
+
+def test_all_problems_of_a_build_are_reported_together() -> None:
+    lines = said("optimizer.momentum=-1", "scheduler.step_size=0", "train.freeze=[x]", "report.0.layers=[y]")
+    assert len(lines) >= 3
+
+
+def test_weights_of_a_pretrained_model_are_not_loaded_for_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch.hub
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the trial loads weights")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    assert said("model={type: resnet18, weights: DEFAULT}", "report=[]") == []
+
+
+def test_the_truth_about_the_data_is_held_against_the_recipe() -> None:
+    truth = {"num_classes": 3, "channels": 3, "image_size": (40, 40), "train_images": 258}
+    assert said("data.batch_size=128", **truth) == []
+    lines = said("data.batch_size=257", class_counts=(100, 0, 158), **truth)
+    assert any("258 training images leave one for the last batch of 257" in line for line in lines)
+    assert any("no training image is of 'class 1'" in line for line in lines)
+
+
+def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:
+    Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
+    loaded = load_recipe("recipe.yaml", ["loss={type: CrossEntropyLoss, weight: [1, 2]}"])
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    known = DataKnown(num_classes=3, image_size=(32, 32))
+    rules = [problem.rule for problem in check_data(loaded.recipe, loaded.catalogue, known, ["a", "b", "c"])]
+    assert "R080" in rules
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.name for path in RECIPES])
+def test_every_shipped_recipe_can_be_built(path: Path) -> None:
+    loaded = load_recipe(path)
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    assert isinstance(loaded.recipe, Recipe)
+    problems = [one for one in check_built(loaded.recipe, loaded.catalogue) if one.severity == "error"]
+    assert render(problems) == ""
