@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from registry.errors import DataError
+from registry.transforms import elementary
 from registry.transforms.contract import Limits
 from registry.transforms.draws import Draws
 from registry.transforms.padding import Frame, Least, Margins, Position, placed
@@ -145,9 +146,9 @@ class RandomResizedCrop(BoxCrop):
         least, most = (share * height * width for share in self._scale)
         low, high = (math.log(ratio) for ratio in self._ratio)
         area = draws.uniforms(2, _TRIES) * (most - least) + least  # (tries, n)
-        ratio = (draws.uniforms(2 + _TRIES, _TRIES) * (high - low) + low).exp()
-        widths = (area * ratio).sqrt().round().to(torch.int64)
-        heights = (area / ratio).sqrt().round().to(torch.int64)
+        ratio = elementary.exp(draws.uniforms(2 + _TRIES, _TRIES) * (high - low) + low)
+        widths = elementary.sqrt(area * ratio).round().to(torch.int64)
+        heights = elementary.sqrt(area / ratio).round().to(torch.int64)
         fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
         first = fits.to(torch.uint8).argmax(0, keepdim=True)  # the first of equals
         found = fits.any(0)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.transforms import elementary
+
 Bound: TypeAlias = "int | Tensor"
 
 _MASK = (1 << 64) - 1
@@ -109,9 +111,10 @@ class Draws:
         """
         pairs = math.ceil(count / 2)
         bits = self.bits(draw, pairs)
-        radius = _shifted(bits, 32).to(torch.float32).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()  # never log 0
+        chance = _shifted(bits, 32).to(torch.float32).add_(0.5).mul_(2.0**-32)  # never 0
+        radius = elementary.sqrt(elementary.log(chance).mul_(-2))
         angle = (bits & 0xFFFFFFFF).to(torch.float32).mul_(2 * math.pi * 2.0**-32)
-        both = torch.cat((radius * angle.cos(), radius * angle.sin()))  # (2 pairs, N)
+        both = torch.cat((radius * elementary.cos(angle), radius * elementary.sin(angle)))  # (2 pairs, N)
         return both[:count].T.contiguous()
 
     def _sharing(self, indices: Tensor, position: int, keys: Tensor) -> Draws:

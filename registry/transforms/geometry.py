@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from registry.transforms import elementary
 from registry.transforms.contract import Limits, Sometimes
 from registry.transforms.draws import Draws
 from registry.transforms.warp import Sampling, affine_matrices, centre_of
@@ -117,4 +118,4 @@ class Affine(Moved):
     def _translate(self, draws: Draws, draw: int, limits: Limits, size: int) -> Tensor:
         if self._ranges.in_pixels:
             return draws.integers(draw, int(limits[0]), int(limits[1])).to(torch.float64)
-        return (draws.between(draw, limits) * size).trunc()
+        return elementary.trunc(draws.between(draw, limits) * size)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from registry.transforms import elementary
 from registry.transforms.contract import Limits, Sometimes
 from registry.transforms.draws import Draws
 
@@ -59,5 +60,5 @@ class GaussNoise(Sometimes[Noise]):
         own = channels if self._per_channel else 1
         noise = parameters.draws.normals(_FIRST_PIXEL, height * width * own).view(n, height, width, own)
         std, mean = (value.to(torch.float32)[:, None, None, None] * 255 for value in (parameters.std, parameters.mean))
-        steps = (noise * std).add_(mean).trunc_()  # upstream cuts the noise off before it adds it
+        steps = elementary.trunc((noise * std).add_(mean))  # upstream cuts the noise off before it adds it
         return (images + steps).clamp_(0, 255).to(torch.uint8)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from registry.transforms import elementary
 from registry.transforms.contract import UnsupportedError, per_channel
 
 INTERPOLATIONS = {cv2.INTER_NEAREST: "nearest", cv2.INTER_LINEAR: "bilinear"}
@@ -113,12 +114,12 @@ def affine_matrices(
         float64 (n, 2, 3), from a place (x, y, 1) in the image to its new place.
     """
     radians = torch.deg2rad(angle % 360)
-    cos, sin = radians.cos(), radians.sin()
+    cos, sin = elementary.cos(radians), elementary.sin(radians)
     xx, xy, yx, yy = cos, sin, -sin, cos
     if scale is not None:
         xx, xy, yx, yy = xx * scale[0], xy * scale[1], yx * scale[0], yy * scale[1]
     if shear is not None:
-        along_x, along_y = torch.deg2rad(shear[0]).tan(), torch.deg2rad(shear[1]).tan()
+        along_x, along_y = (elementary.tan(torch.deg2rad(angle)) for angle in shear)
         xx, xy, yx, yy = xx + along_x * yx, xy + along_x * yy, along_y * xx + yx, along_y * xy + yy
     x, y = centre
     to_x, to_y = x - xx * x - xy * y, y - yx * x - yy * y

@@ -172,9 +172,7 @@ class Pipeline:
     def _taken(self, images: Tensor, on_cpu: bool) -> Tensor:
         """Return images where they are worked on first, as a copy where that is done in place."""
         images = images.to("cpu" if on_cpu else self._device)
-        if images.device.type == "cpu":
-            images = images.clone(memory_format=torch.contiguous_format)
-        return images
+        return torch.from_numpy(images.numpy().copy(order="C")) if images.device.type == "cpu" else images
 
 
 def _together(images: Images) -> Tensor:
