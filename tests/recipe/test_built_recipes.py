@@ -92,7 +92,7 @@ def test_a_right_recipe_is_built_without_a_word() -> None:
         ),
         (
             "report.0.layers=[layre3]",
-            "command line:1:18: report.0.layers: cifar_resnet18 has no layer 'layre3' (did you mean 'layer3'?) [R073]",
+            "command line:1:18: report.0.layers: cifar_resnet18 has no layer 'layre3' (did you mean 'layer3'?; maps: ",
         ),
         ("report.0.layers=[fc]", "not a map (N x C x H x W)"),
         (

@@ -206,7 +206,8 @@ class Train:
         deterministic: only deterministic algorithms, on a GPU too.
         metrics: measured on train and val every epoch.
         best: which epoch's weights are kept as the best.
-        on_nan: at a loss that is not finite: `stop`, `skip` the step, or `restore` the last checkpoint once.
+        on_nan: at a loss that is not finite: `stop`, `skip` the step, or `restore` the last checkpoint's
+            weights, three times at most.
         log_every: optimizer steps between readings of the running numbers.
         checkpoint: when and how many.
         max_minutes: end training after the epoch in which this much time has passed.

@@ -233,7 +233,9 @@ class Trial:
                 path = f"{spec.path}.layers.{index}"
                 if not any(matches(pattern, visit.name) for visit in seen if visit.name):
                     text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
-                    self.draft.report("R073", path, text, _near(pattern, model))
+                    maps = [f"{name} {s[1]}x{s[2]}" for name, s in sizes.items() if s and s[1] * s[2] > 1]
+                    hint = "; ".join(part for part in (_near(pattern, model), f"maps: {listed(maps, 20)}") if part)
+                    self.draft.report("R073", path, text, hint)
                     continue
                 with self._reported("R073", path):
                     for name in cam_layers.select_layers([pattern], seen):
