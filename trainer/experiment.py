@@ -33,11 +33,11 @@ from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts, declared_facts
 from trainer.recipe import patterns
+from trainer.recipe.lengths import each
 from trainer.recipe.recipe import Recipe, Reference, Spec, StepOn
 
 FAST_BATCHES = 2  # of each part, under --fast
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
-STEPPING_SCHEDULERS = ("OneCycleLR", "CyclicLR")  # move after every step unless told otherwise
 SCALED_BY_GROUP = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that take one value per group upstream
 
 Which = Literal["train", "val", "test"]
@@ -266,19 +266,19 @@ class Experiment:
         if spec is None:
             return Schedule(optimizer, None, "epoch", None)
         knob: StepOn = spec.knobs.get("step", StepOn())
-        each = knob.each or ("step" if spec.type in STEPPING_SCHEDULERS else "epoch")
+        by_step = each(spec) == "step"
         epochs = self.recipe.train.epochs
-        total = self.steps_per_epoch * epochs
+        total = self.steps_per_epoch * epochs if by_step else epochs
         scheduler = self.make(
             self._scaled_by_group(spec, optimizer),
             optimizer=optimizer,
             total_steps=total,
             epochs=epochs,
-            steps_per_epoch=self.steps_per_epoch,
-            T_max=total if each == "step" else epochs,
+            steps_per_epoch=self.steps_per_epoch if by_step else 1,
+            T_max=total,
         )
         monitor = knob.monitor or ("val/loss" if spec.type == "ReduceLROnPlateau" else None)
-        return Schedule(optimizer, scheduler, each, monitor)
+        return Schedule(optimizer, scheduler, "step" if by_step else "epoch", monitor)
 
     def _scaled_by_group(self, spec: Spec, optimizer: Optimizer) -> Spec:
         """Give each parameter group its share of the scheduler's own learning rates."""
