@@ -71,7 +71,8 @@ class Entry:
         parameters: in the constructor's order.
         facts: what checks and people may want to know: a dataset's splits, classes and image_size, a metric's key and
             mode; `alternatives`: sets of arguments of which one is given; `computed`: argument -> the word that asks
-            the engine for its value.
+            the engine for its value; `phases`: which components follow one another, where each ends, and which
+            lengths are supplied to each.
         refused: why a recipe cannot use it; "" where it can.
         renamed: argument of an older release -> what to write now.
     """

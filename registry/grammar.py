@@ -235,9 +235,9 @@ def _union(type: Type, value: object, path: Path, references: ReferenceType | No
     if any(one is None for one in found):
         return None
     misses = [one for one in found if one is not None]
-    deepest = max(misses, key=lambda one: len(one.path))
-    if len(deepest.path) > len(path) and sum(len(one.path) > len(path) for one in misses) == 1:
-        return deepest
+    deep = [one for one in misses if len(one.path) > len(path)]
+    if deep and all(one.path == deep[0].path for one in deep):
+        return deep[0]
     ranges = [one for one in misses if one.kind == "range"]
     if len(ranges) == 1 and not isinstance(value, str):
         return ranges[0]

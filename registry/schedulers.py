@@ -16,6 +16,9 @@ SCHEDULERS.adopt(
         "LambdaLR": Change(refused="it takes a function, which a recipe cannot write; take StepLR or LinearLR"),
         "MultiplicativeLR": Change(refused="it takes a function, which a recipe cannot write; take ExponentialLR"),
         "OneCycleLR": Change(facts={"alternatives": [["total_steps"], ["epochs", "steps_per_epoch"]]}),
+        "SequentialLR": Change(
+            facts={"phases": {"of": "schedulers", "ends": "milestones", "lengths": ["T_max", "total_steps"]}}
+        ),
         "ReduceLROnPlateau": Change(renamed={"verbose": "callbacks: [LearningRates]"}),
     },
     every=Change(renamed={"verbose": "nothing: the learning rate is in every log line"}),

@@ -7,10 +7,11 @@ experiment's to know; whether names and values are right was checked before.
 
 from __future__ import annotations
 
-import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from registry.adoption import resolve
@@ -20,6 +21,9 @@ from registry.grammar import Type, mismatch
 from trainer.recipe.recipe import Reference, Spec
 
 Bind = Callable[[Reference], object]
+
+# Warnings of Albumentations that recommend another transform; all others say that an argument is ignored or changed.
+_ADVICE = r"(?s).*(special case|specialized version|is an alias|very slow|onsider using)"
 
 
 def build(spec: Spec, *, supplied: Mapping[str, object], bind: Bind, catalogue: Catalogue | None = None) -> Any:
@@ -60,11 +64,15 @@ class _Builder:
             raise
         except Exception as error:
             raise _positioned(spec, f"{entry.target} cannot be imported: {type(error).__name__}: {error}") from error
+        phases = self._phases(entry, spec, supplied)
         arguments = {
-            name: self._value(value, entry.parameter(name), supplied) for name, value in spec.arguments.items()
+            name: [self._bound(*phase) for phase in phases[name]]
+            if name in phases
+            else self._value(value, entry.parameter(name), supplied)
+            for name, value in spec.arguments.items()
         }
         arguments = filled(entry, arguments, supplied)
-        with _explained(spec, entry, constructor), _warnings_raise(entry.target.startswith("albumentations:")):
+        with _explained(spec, entry), _warnings_raise(entry.target.startswith("albumentations:")):
             return constructor(**arguments)
 
     def _entry(self, spec: Spec) -> Entry:
@@ -75,6 +83,19 @@ class _Builder:
         if entry.refused:
             raise _positioned(spec, f"{spec.slot} {spec.type} cannot be used: {entry.refused}")
         return entry
+
+    def _phases(self, entry: Entry, spec: Spec, supplied: Mapping[str, object]) -> dict[str, list[tuple[Any, Any]]]:
+        """Pair components that follow one another in time with what is supplied to each: the length of its phase."""
+        rule = entry.facts.get("phases")
+        if rule is None or not isinstance(spec.arguments.get(rule["of"]), (list, tuple)):
+            return {}
+        ends = self._bound(spec.arguments.get(rule["ends"], []), supplied)
+        lengths = {name: phase_lengths(supplied[name], ends) for name in rule["lengths"] if name in supplied}
+        paired = []
+        for index, component in enumerate(spec.arguments[rule["of"]]):
+            own = {name: phases[index] for name, phases in lengths.items() if index < len(phases)}
+            paired.append((component, {**supplied, **own}))
+        return {rule["of"]: paired}
 
     def _value(self, value: object, parameter: Parameter | None, supplied: Mapping[str, object]) -> object:
         bound = self._bound(value, supplied)
@@ -90,6 +111,11 @@ class _Builder:
         if isinstance(value, Mapping):
             return {key: self._bound(item, supplied) for key, item in value.items()}
         return value
+
+
+def phase_lengths(total: Any, ends: Any) -> list[int]:
+    """Return how long each phase lasts, at least 1: the first ends at `ends[0]`, the last at `total`."""
+    return [max(1, end - start) for start, end in pairwise([0, *ends, total])]
 
 
 def filled(entry: Entry, arguments: Mapping[str, object], supplied: Mapping[str, object]) -> dict[str, object]:
@@ -159,7 +185,7 @@ def _tensor(value: object) -> object:
 
 
 @contextmanager
-def _explained(spec: Spec, entry: Entry, constructor: Callable[..., object]) -> Iterator[None]:
+def _explained(spec: Spec, entry: Entry) -> Iterator[None]:
     """Turn what a constructor raises into a problem of the recipe, with the place and the signature."""
     try:
         yield
@@ -169,21 +195,11 @@ def _explained(spec: Spec, entry: Entry, constructor: Callable[..., object]) -> 
         raise
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise _positioned(
-            spec, f"{spec.slot} {spec.type} refuses its arguments: {said}", _signature(entry, constructor)
-        ) from error
+        raise _positioned(spec, f"{spec.slot} {spec.type} refuses its arguments: {said}", _signature(entry)) from error
 
 
-def _signature(entry: Entry, constructor: Callable[..., object]) -> str:
-    try:
-        parameters = inspect.signature(constructor).parameters.values()
-    except (TypeError, ValueError):
-        return ""
-    known = [parameter for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-    shown = [
-        parameter.name if parameter.default is inspect.Parameter.empty else f"{parameter.name}={parameter.default!r}"
-        for parameter in known
-    ]
+def _signature(entry: Entry) -> str:
+    shown = [one.name if one.required else f"{one.name}={one.default!r}" for one in entry.parameters]
     return f"its signature: {entry.name}({', '.join(shown)})"
 
 
@@ -197,10 +213,14 @@ def _warnings_raise(strict: bool) -> Iterator[None]:
     if not strict:
         yield
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", ".*is a special(ized)? case of", UserWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         yield
+    for warning in caught:
+        if issubclass(warning.category, UserWarning) and not re.match(_ADVICE, str(warning.message)):
+            raise ValueError(str(warning.message))
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _positioned(spec: Spec, message: str, hint: str = "") -> RecipeError:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.catalog import Catalogue, Entry, Parameter, catalogue
-from registry.json_schema import Schema, described, record_schema, value_schema
+from registry.grammar import Type
+from registry.json_schema import REFERENCE, Schema, described, record_schema, value_schema
 from registry.slots import SLOTS, SlotRules
 from trainer.recipe.sections import recipe_type, section_class, section_type
 
@@ -20,35 +21,79 @@ _NAME = {"type": "string", "description": "a name for this one, where two of a t
 def schema(components: Catalogue | None = None) -> Schema:
     """Return the schema of a recipe.
 
+    A recipe that extends others may leave out what they say, in sections and in components; lists are always whole,
+    since they replace. So what must be there is demanded of recipes without `extends` alone.
+
     Args:
         components: what may be named; the catalogue without plug-ins when None.
     """
     components = components or catalogue()
     fields = recipe_type()["fields"]
-    properties = {name: _section(field) for name, field in fields.items()}
-    required = [name for name, field in fields.items() if field["required"] and name != "version"]
+    demanded = _demands(fields)
+    demanded["required"].remove("version")
     return {
         "$schema": DIALECT,
         "title": "Recipe of an image-classification experiment",
         "type": "object",
-        "properties": properties,
+        "properties": {name: _section(field) for name, field in fields.items()},
         "patternProperties": {"^x-": {"description": "free, for notes and anchors."}},
         "additionalProperties": False,
         "required": ["version"],
         "if": {"not": {"required": ["extends"]}},
-        "then": {"required": required},
+        "then": demanded,
         "$defs": _definitions(components),
     }
 
 
 def _section(field: Mapping[str, Any]) -> Schema:
-    """Return a section's schema; null takes away what a recipe under `extends` has."""
-    made = described(field, _slot_ref)
-    taken = "anyOf" in made and {"type": "null"} in made["anyOf"]
-    if field["required"] or taken:
+    """Return a section's schema without demands; null takes away what a recipe under `extends` has."""
+    made = _undemanding(described({**field, "type": _partial(field["type"])}, _slot_ref))
+    if field["required"] or {"type": "null"} in made.get("anyOf", ()):
         return made
     texts: Schema = {key: made.pop(key) for key in ("description", "default") if key in made}
     return {"anyOf": [*made.pop("anyOf", [made]), {"type": "null"}], **texts}
+
+
+def _partial(type: Type) -> Type:
+    """Return the type with components that may lack arguments, outside lists."""
+    if type["kind"] == "component":
+        return {**type, "slot": f"{type['slot']}-partial"}
+    if type["kind"] == "union":
+        return {**type, "of": [_partial(of) for of in type["of"]]}
+    if type["kind"] == "record":
+        fields = {name: {**field, "type": _partial(field["type"])} for name, field in type["fields"].items()}
+        return {**type, "fields": fields}
+    return type
+
+
+def _undemanding(made: Schema) -> Schema:
+    """Take away what mappings must have, outside lists."""
+    kept = {key: value for key, value in made.items() if key != "required"}
+    if "anyOf" in kept:
+        kept["anyOf"] = [_undemanding(one) for one in kept["anyOf"]]
+    if "properties" in kept:
+        kept["properties"] = {name: _undemanding(one) for name, one in kept["properties"].items()}
+    return kept
+
+
+def _demands(fields: Mapping[str, Mapping[str, Any]]) -> Schema:
+    """Return what a mapping with these fields must have, and the mappings and components in it."""
+    inner = {name: demanded for name, field in fields.items() if (demanded := _demand(field["type"]))}
+    required = [name for name, field in fields.items() if field["required"]]
+    return {**({"required": required} if required else {}), **({"properties": inner} if inner else {})}
+
+
+def _demand(type: Type) -> Schema:
+    if type["kind"] == "component":
+        return {"anyOf": [_slot_ref(type["slot"]), REFERENCE]}
+    if type["kind"] == "record":
+        return _demands(type["fields"])
+    if type["kind"] != "union":
+        return {}
+    demanded = [made for of in type["of"] if (made := _demand(of))]
+    if any("anyOf" in made for made in demanded):
+        return {"anyOf": [*demanded[0]["anyOf"], {"type": "null"}]}
+    return demanded[0] if demanded else {}
 
 
 def _slot_ref(slot: str) -> Schema:
@@ -60,23 +105,41 @@ def _definitions(components: Catalogue) -> Schema:
     for rules in SLOTS.values():
         entries = [components.entry(rules.name, name) for name in components.names(rules.name)]
         made[rules.name] = _slot(rules, entries)
+        made[f"{rules.name}-partial"] = _partial_slot(rules, entries)
         for entry in entries:
             made[f"{rules.name}.{entry.name}"] = _component(rules, entry)
     return made
 
 
+_PATH = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+
+
 def _slot(rules: SlotRules, entries: list[Entry]) -> Schema:
     """Any component of a slot: one branch per component, the bare names of those without required arguments."""
-    bare = [entry.name for entry in entries if not _required(entry)]
-    branches = [{"$ref": f"#/$defs/{rules.name}.{entry.name}"} for entry in entries]
-    path = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+    bare = [entry.name for entry in entries if not required(entry)]
+    branches = [_branch(rules, entry, required(entry)) for entry in entries]
+    return _any_of(rules, bare, {"required": ["type"], "oneOf": branches})
+
+
+def _partial_slot(rules: SlotRules, entries: list[Entry]) -> Schema:
+    """The same where a recipe under `extends` may have given the rest, `type` among it."""
+    branches = [_branch(rules, entry, []) for entry in entries]
+    untyped = {"not": {"required": ["type"]}}
+    return _any_of(rules, [entry.name for entry in entries], {"anyOf": [untyped, {"oneOf": branches}]})
+
+
+def _branch(rules: SlotRules, entry: Entry, names: list[str]) -> Schema:
+    return {"$ref": f"#/$defs/{rules.name}.{entry.name}", **({"required": names} if names else {})}
+
+
+def _any_of(rules: SlotRules, names: list[str], mapping: Schema) -> Schema:
     return {
         "description": rules.about,
         "anyOf": [
-            {"enum": bare},
-            {**path, "description": "package.module:Object of a plug-in, or the name of an extra."},
-            {"type": "object", "properties": {"type": path}, "required": ["type"]},
-            {"type": "object", "required": ["type"], "oneOf": branches},
+            {"enum": names},
+            {**_PATH, "description": "package.module:Object of a plug-in, or the name of an extra."},
+            {"type": "object", "properties": {"type": _PATH}, "required": ["type"]},
+            {"type": "object", **mapping},
         ],
     }
 
@@ -93,12 +156,12 @@ def _component(rules: SlotRules, entry: Entry) -> Schema:
         "type": "object",
         "description": f"{entry.doc} ({entry.origin})",
         "properties": properties,
-        "required": ["type", *_required(entry)],
+        "required": ["type"],
         "additionalProperties": False,
     }
 
 
-def _required(entry: Entry) -> list[str]:
+def required(entry: Entry) -> list[str]:
     """Return the arguments a recipe must give; an optimizer's learning rate among them, whatever its default."""
     names = [one.name for one in entry.parameters if one.required and one.role == "user"]
     if entry.slot == "optimizer" and "lr" not in names and entry.parameter("lr") is not None:

@@ -20,7 +20,7 @@ _PLACES = {
     "regularizer": "regularizers:\n  - {}\n",
     "optimizer": "optimizer: {}\n",
     "scheduler": "scheduler: {}\n",
-    "metric": "train:\n  metrics: [{}]\n",
+    "metric": "train:\n  metrics: [Accuracy, {}]\n",
     "callback": "callbacks:\n  - {}\n",
     "report": "report:\n  - {}\n",
     "mix": "train:\n  mix: {}\n",
@@ -45,11 +45,23 @@ _VALUES: Mapping[str, Any] = {
     "max_size": 32,
     "decay": 0.999,
 }
+# Where one of several arguments must be given, or the defaults are made for larger images.
+_EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "Crop": {"x_max": 24, "y_max": 24},
+    "CropAndPad": {"px": 4},
+    "FakeData": {"size": 20, "image_size": [3, 32, 32]},
+    "LongestMaxSize": {"max_size": 32},
+    "OneOrOther": {"first": "HorizontalFlip", "second": "VerticalFlip"},
+    "SmallestMaxSize": {"max_size": 32},
+    "TimeMasking": {"time_mask_param": 16},
+}
 _NESTED = {"transform": ("HorizontalFlip", "Rotate"), "scheduler": ("LinearLR", "ConstantLR")}
 
 
 def snippet(entry: Entry, components: Catalogue) -> str:
     """Return YAML that names a component where it belongs, with every argument that a recipe must give."""
+    if entry.name == "Accuracy":
+        return "train:\n  metrics: [Accuracy]\n"
     return _PLACES[entry.slot].format(_flow(example(entry, components)))
 
 
@@ -66,6 +78,7 @@ def example(entry: Entry, components: Catalogue) -> str | dict[str, Any]:
         for one in entry.parameters
         if one.role == "user" and (one.required or one.name in worth)
     }
+    given.update(_EXTRA.get(entry.name, {}))
     return {"type": entry.name, **given} if given else entry.name
 
 

@@ -57,10 +57,12 @@ def build(
     Raises:
         DataError: the weights are not there and cannot be downloaded.
     """
+    import torch
+
     timm = importlib.import_module("timm")
     given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "global_pool": global_pool}
     arguments = {key: value for key, value in given.items() if value is not None}
-    if not pretrained:
+    if not pretrained or torch.get_default_device().type == "meta":  # no numbers there, none are fetched
         return timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **arguments)  # type: ignore[no-any-return]
     try:
         with _no_retries_without_network():

@@ -21,6 +21,7 @@ from registry.errors import DataError
 
 if TYPE_CHECKING:
     from torch import nn
+    from torchvision.models import WeightsEnum
 
 __all__: list[str] = []
 
@@ -65,7 +66,7 @@ def __getattr__(name: str) -> Callable[..., nn.Module]:
 
 
 def build(
-    name: str, *, num_classes: int, in_channels: int = 3, weights: str | None = None, **arguments: object
+    name: str, *, num_classes: int, in_channels: int = 3, weights: str | WeightsEnum | None = None, **arguments: object
 ) -> nn.Module:
     """Build a model of torchvision.
 
@@ -74,7 +75,7 @@ def build(
         num_classes: classes to tell apart.
         in_channels: channels of the images; other than 3, the first convolution is made anew, from the mean of its
             filters over the colours.
-        weights: name of pretrained weights, "DEFAULT"; None for random ones.
+        weights: pretrained weights or their name, "DEFAULT"; None for random ones. Not fetched on the meta device.
         arguments: passed on to torchvision.
 
     Returns:
@@ -83,7 +84,11 @@ def build(
     Raises:
         DataError: the weights are not there and cannot be downloaded.
     """
+    import torch
+
     models = importlib.import_module("torchvision.models")
+    if torch.get_default_device().type == "meta":
+        weights = None
     if name in _AUXILIARY and weights is None:
         arguments = {"aux_logits": False, "init_weights": True, **arguments}
     if weights is None:
@@ -114,13 +119,13 @@ def _plans_on_cpu() -> Iterator[None]:
         yield
 
 
-def _pretrained(models: Any, name: str, weights: str, arguments: dict[str, object]) -> nn.Module:
+def _pretrained(models: Any, name: str, weights: Any, arguments: dict[str, object]) -> nn.Module:
     try:
         return models.get_model(name, weights=weights, progress=False, **arguments)  # type: ignore[no-any-return]
     except OSError as error:  # URLError and failed writes to the cache are OSErrors
         from torch.hub import get_dir
 
-        member = models.get_model_weights(name)[weights]
+        member = getattr(models.get_model_weights(name), weights) if isinstance(weights, str) else weights
         raise DataError(
             f"the weights {weights} of {name} cannot be loaded: {error}",
             f"put {member.url} into {get_dir()}/checkpoints/, or leave `weights` out to start from random ones",

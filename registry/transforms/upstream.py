@@ -30,6 +30,7 @@ _REFUSED = {
     "ReplayCompose": _LIST,
     "Lambda": "it takes functions, which a recipe cannot write; write a transform of your own and name it in plugins",
     "MaskDropout": f"{_NO_MASKS}; take CoarseDropout",
+    "ConstrainedCoarseDropout": f"{_NO_MASKS}; take CoarseDropout",
     "CropNonEmptyMaskIfExists": f"{_NO_MASKS}; take RandomCrop",
     "AtLeastOneBBoxRandomCrop": _BOXES,
     "BBoxSafeRandomCrop": _BOXES,

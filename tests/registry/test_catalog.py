@@ -194,7 +194,7 @@ def test_an_import_path_of_an_adopted_component_is_that_component() -> None:
 @pytest.mark.parametrize("slot", ["model", "transform", "optimizer"])
 def test_an_import_path_from_elsewhere_is_refused_without_an_import(slot: str, path: str) -> None:
     before = set(sys.modules)
-    with pytest.raises(RecipeError, match="import path|neither"):
+    with pytest.raises(RecipeError, match=r"import path|neither"):
         catalogue().entry(slot, path)
     assert {name for name in set(sys.modules) - before if not name.startswith("registry")} == set()
 

@@ -44,9 +44,9 @@ SLOTS = {torch.optim.Optimizer: "optimizer"}
     [
         (float, NUMBER),
         ("float", NUMBER),
-        (Optional[int], {"kind": "union", "of": [INTEGER, NULL]}),
+        (Optional[int], {"kind": "union", "of": [INTEGER, NULL]}),  # noqa: UP045 - the older spelling counts too
         ("int | None", {"kind": "union", "of": [INTEGER, NULL]}),
-        (Union[int, Union[str, int]], {"kind": "union", "of": [INTEGER, TEXT]}),
+        (Union[int, Union[str, int]], {"kind": "union", "of": [INTEGER, TEXT]}),  # noqa: UP007
         (Literal["min", "max"], {"kind": "one_of", "values": ["min", "max"]}),
         (tuple[int, float], {"kind": "tuple", "of": [INTEGER, NUMBER]}),
         (tuple[float, ...], {"kind": "list", "of": NUMBER, "tuple": True}),
@@ -155,6 +155,7 @@ def test_a_value_of_its_type_passes(annotation: object, value: object) -> None:
         (tuple[int, int], [1, "a"], (1,), "integer", "'a'", "type"),
         (tuple[int, str], 3, (), "list of (integer, text)", "3", "type"),
         (tuple[int, int] | int, [1, 2.5], (1,), "integer", "2.5", "type"),
+        (tuple[float, float] | tuple[int, int], [1, "a"], (1,), "number", "'a'", "type"),
         (tuple[int, int] | int, "a", (), "list of 2 integers or integer", "'a'", "type"),
         (Sequence[float], {"a": 1}, (), "list of numbers", "a mapping", "type"),
         (Part, {"shair": 1}, ("shair",), "'share' or 'kind'", "'shair'", "key"),

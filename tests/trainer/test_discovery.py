@@ -1,0 +1,217 @@
+"""Discovery: what list, describe and schema say, held against the check and a real JSON Schema validator."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from registry.catalog import catalogue
+from registry.errors import RecipeError
+from registry.slots import SLOTS
+from trainer.discovery import WIDTH, describe_text, list_text, schema
+from trainer.recipe.nodes import plain
+from trainer.recipe.problems import Collector
+from trainer.recipe.text import compose
+
+KNOWN = catalogue()
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+GOOD = """
+version: 1
+data:
+  dataset: {type: CIFAR10, root: data}
+  val: {fraction: 0.1}
+  augment:
+    - {type: OneOf, transforms: [HorizontalFlip, {type: Rotate, limit: 15, border_mode: reflect_101}]}
+  preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]
+model: {type: cifar_resnet18, dropout: 0.15}
+loss: {type: CrossEntropyLoss, weight: balanced, label_smoothing: 0.1}
+regularizers: [{type: L1, strength: 3e-6}]
+optimizer: {type: SGD, lr: $lr_finder.lr, groups: [{match: ["@bias"], lr_scale: 2, weight_decay: 0}]}
+scheduler: {type: SequentialLR, schedulers: [LinearLR, {type: CosineAnnealingLR, T_max: 5}], milestones: [5]}
+lr_finder: {}
+train: {epochs: 5, ema: {decay: 0.99}, metrics: [Accuracy, {type: TopKAccuracy, k: 3, as: top3}]}
+x-note: anything
+"""
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    made = schema(KNOWN)
+    Draft202012Validator.check_schema(made)
+    return Draft202012Validator(made)
+
+
+def read(text: str) -> object:
+    problems = Collector()
+    node = compose(text, "recipe.yaml", problems)
+    assert node is not None
+    return plain(node)
+
+
+def valid(validator: Draft202012Validator, text: str) -> bool:
+    return validator.is_valid(read(text))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_shipped_recipe_passes_the_schema(path: Path, validator: Draft202012Validator) -> None:
+    assert [error.message for error in validator.iter_errors(read(path.read_text(encoding="utf-8")))] == []
+
+
+def test_a_recipe_with_everything_passes_the_schema(validator: Draft202012Validator) -> None:
+    assert [error.message for error in validator.iter_errors(read(GOOD))] == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("version: 1\n", ""),
+        ("epochs: 5", "epocs: 5"),
+        ("x-note", "note"),
+        ("type: SGD", "type: SGDD"),
+        ("type: SGD, lr: $lr_finder.lr", "type: SGD"),
+        ("type: SGD, lr: $lr_finder.lr", "type: SGD, lr: fast"),
+        ("type: SGD, lr: $lr_finder.lr", "type: SGD, lr: 0.1, momentun: 0.9"),
+        ("limit: 15", "limmit: 15"),
+        ("limit: 15", "limit: [1, 2, 3]"),
+        ("reflect_101", "reflect_102"),
+        ("label_smoothing: 0.1", "label_smoothing: 1.5"),
+        ("weight: balanced", "weight: balancd"),
+        ("fraction: 0.1", "fraction: 1.0"),
+        ("decay: 0.99", "decay: true"),
+        ("decay: 0.99", "decay: 0.99, evry: 2"),
+        ("strength: 3e-6", "strength: '3e-6'"),
+        ("lr_scale: 2", "lr_scal: 2"),
+        ("T_max: 5", "T_max: 5.0e-1"),
+        ("k: 3", "k: 0"),
+        ("dropout: 0.15", "dropout: 0.15, num_clases: 3"),
+        ("weight_decay: 0", "params: []"),
+    ],
+)
+def test_the_schema_refuses_a_mistake(right: str, wrong: str, validator: Draft202012Validator) -> None:
+    assert GOOD.count(right) == 1
+    assert not valid(validator, GOOD.replace(right, wrong))
+
+
+def test_a_recipe_that_extends_another_may_leave_sections_out(validator: Draft202012Validator) -> None:
+    assert valid(validator, "version: 1\nextends: base.yaml\nscheduler: null\nregularizers: null\n")
+    assert valid(validator, "version: 1\nextends: base.yaml\noptimizer: {lr: 0.2}\ntrain: {ema: {every: 2}}\n")
+    assert not valid(validator, "version: 1\nextends: base.yaml\noptimizer: {type: SGD, momentun: 0.2}\n")
+    assert not valid(validator, "version: 1\nextends: base.yaml\ndata: {augment: [Resize]}\n")
+    assert not valid(validator, "version: 1\nscheduler: null\n")
+
+
+def test_the_schema_has_one_branch_per_component_with_its_text() -> None:
+    definitions = schema(KNOWN)["$defs"]
+    for slot in SLOTS:
+        branches = definitions[slot]["anyOf"][-1]["oneOf"]
+        assert definitions[slot]["anyOf"][-1]["required"] == ["type"]
+        assert [branch["$ref"].rpartition("/")[2] for branch in branches] == [
+            f"{slot}.{name}" for name in KNOWN.names(slot)
+        ]
+    momentum = definitions["optimizer.SGD"]["properties"]["momentum"]
+    assert momentum["description"] == "momentum factor"
+    assert momentum["default"] == 0
+    assert definitions["optimizer.SGD"]["additionalProperties"] is False
+    assert "params" not in definitions["optimizer.SGD"]["properties"]
+
+
+def test_the_schema_is_plain_json() -> None:
+    json.dumps(schema(KNOWN), allow_nan=False)
+
+
+# ------------------------------------------------------------------------------------------------------------- list
+def test_list_counts_the_slots() -> None:
+    lines = list_text(components=KNOWN).splitlines()
+    assert [line.split()[0] for line in lines[: len(SLOTS)]] == list(SLOTS)
+    assert lines[2].split()[:2] == ["transform", str(len(KNOWN.names("transform")))]
+
+
+def test_list_takes_a_slot_in_the_plural_and_a_pattern() -> None:
+    assert list_text("optimizers", components=KNOWN) == list_text("optimizer", components=KNOWN)
+    assert list_text("transform", "crop", components=KNOWN).startswith("transform: 7 of ")
+    assert "  RandomCrop " in list_text("transform", "*CROP", components=KNOWN)
+    assert "RandomCropFromBorders" not in list_text("transform", "*CROP", components=KNOWN)
+
+
+def test_a_pattern_alone_searches_all_slots() -> None:
+    text = list_text("resnet18", components=KNOWN)
+    assert "  resnet18 " in text
+    assert "  cifar_resnet18 " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("optimzer",), "did you mean 'optimizer'?"),
+        (("HorizontalFlop",), "did you mean 'HorizontalFlip'?"),
+        (("transform", "HorizontalFlop"), "did you mean 'HorizontalFlip'?"),
+        (("optimzer", "SGD"), "did you mean 'optimizer'?"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(words: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        list_text(*words, components=KNOWN)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_no_line_of_a_list_is_too_long(slot: str) -> None:
+    assert max(map(len, list_text(slot, components=KNOWN).splitlines())) <= WIDTH + 5
+
+
+# --------------------------------------------------------------------------------------------------------- describe
+def test_describe_tells_all_about_a_component() -> None:
+    text = describe_text("ReduceLROnPlateau", components=KNOWN)
+    assert text.startswith("ReduceLROnPlateau - scheduler, torch ")
+    assert "  mode: 'min' or 'max'; default 'min'\n" in text
+    assert "  patience: integer; default 10\n" in text
+    assert "not settable: optimizer (the recipe's optimizer)" in text
+    assert text.endswith("In a recipe:\n  scheduler: ReduceLROnPlateau")
+
+
+def test_describe_marks_what_is_supplied_and_what_is_required() -> None:
+    text = describe_text("cifar_resnet18", components=KNOWN)
+    assert "num_classes: integer >= 1; supplied: the dataset's number of classes" in text
+    assert "  lr: number; required" in describe_text("SGD", components=KNOWN)
+
+
+def test_describe_writes_constants_by_name() -> None:
+    assert "default 'linear'" in describe_text("Rotate", components=KNOWN)
+
+
+def test_describe_says_why_a_component_is_refused() -> None:
+    assert "A recipe cannot use it: it evaluates the loss" in describe_text("LBFGS", components=KNOWN)
+
+
+def test_describe_takes_sections_rules_slots_and_import_paths() -> None:
+    assert "epochs: integer >= 1; required" in describe_text("train", components=KNOWN)
+    assert "decay: number >= 0 and < 1; required" in describe_text("train.ema", components=KNOWN)
+    assert "each: 'step', 'epoch' or null" in describe_text("StepOn", components=KNOWN)
+    assert describe_text("R021", components=KNOWN).startswith("R021: ")
+    assert describe_text("r021", components=KNOWN) == describe_text("R021", components=KNOWN)
+    assert "`list optimizer`" in describe_text("optimizers", components=KNOWN)
+    assert describe_text("torch.optim:SGD", components=KNOWN) == describe_text("SGD", components=KNOWN)
+    assert "version: integer; required" in describe_text("recipe", components=KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("Sgdd", "'SGD'"), ("trian", "'train'"), ("cifar_resnet81", "'cifar_resnet18'")]
+)
+def test_describe_answers_a_mistyped_name(word: str, hint: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        describe_text(word, components=KNOWN)
+    assert hint in caught.value.hint
+
+
+def test_discovery_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from trainer.discovery import *; list_text(); describe_text('SGD'); schema();"
+        "print([name for name in ('torch', 'numpy', 'albumentations', 'cv2', 'matplotlib') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.strip() == "[]", ran.stderr
