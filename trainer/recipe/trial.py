@@ -233,8 +233,7 @@ class Trial:
                 path = f"{spec.path}.layers.{index}"
                 if not any(matches(pattern, visit.name) for visit in seen if visit.name):
                     text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
-                    maps = [f"{name} {s[1]}x{s[2]}" for name, s in sizes.items() if s and s[1] * s[2] > 1]
-                    hint = "; ".join(part for part in (_near(pattern, model), f"maps: {listed(maps, 20)}") if part)
+                    hint = "; ".join(part for part in (_near(pattern, model), _maps(sizes)) if part)
                     self.draft.report("R073", path, text, hint)
                     continue
                 with self._reported("R073", path):
@@ -342,3 +341,10 @@ def _near(pattern: str, model: nn.Module) -> str:
     modules = [name for name, _ in model.named_modules() if name]
     top = [name for name, _ in model.named_children()]
     return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
+
+
+def _maps(sizes: Mapping[str, tuple[int, int, int] | None]) -> str:
+    """Return the layers that have a map, with its size: the outer ones, in the order in which they run."""
+    found = [f"{name} {size[1]}x{size[2]}" for name, size in sizes.items() if size and size[1] * size[2] > 1]
+    outer = [words for words in found if "." not in words]
+    return f"maps: {listed(outer or found)}" if found else ""
