@@ -28,9 +28,8 @@ class Normalize:
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:  # noqa: ARG002 (nothing is left to chance)
         """Return float32 (N, H, W, C) of uint8 images (N, H, W, C)."""
-        n, _, _, channels = images.shape
-        flat = images.reshape(n, -1)
-        factors, offsets = self._row(flat.shape[1], channels, images.device)
+        flat = images.flatten(1)
+        factors, offsets = self._row(flat.shape[1], images.shape[-1], images.device)
         if images.device.type != "cpu":
             return torch.addcmul(offsets, flat.to(torch.float32), factors).view(images.shape)
         scaled = torch.empty(flat.shape, dtype=torch.float32)

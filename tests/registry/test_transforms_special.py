@@ -188,6 +188,7 @@ def test_an_empty_batch_passes() -> None:
         A.CoarseDropout(),
         A.RandomCrop(8, 8),
         A.RandomResizedCrop((8, 8)),
+        A.Normalize(),
     ):
         assert len(run(transform, empty)) == 0
 
