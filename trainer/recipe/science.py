@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from trainer.recipe.draft import Draft
 from trainer.recipe.lengths import LENGTH, run_length
+from trainer.recipe.problems import COMMAND_LINE
 from trainer.recipe.recipe import Spec
 from trainer.recipe.references import LR_FOUND
 
@@ -106,6 +107,20 @@ def _random_evaluation(draft: Draft) -> None:
             )
 
 
+def _name_of_a_base(draft: Draft) -> None:
+    if draft.written("name") and draft.place("name").file not in (draft.recipe.file, COMMAND_LINE):
+        text = f"the name '{draft.recipe.name}' is inherited, so the runs of two recipes lie in one folder"
+        draft.report("W014", "name", text, f"give {draft.recipe.file} a name of its own")
+
+
+def _bands_of_a_base(draft: Draft) -> None:
+    for expected in draft.recipe.expect:
+        if expected.origin.file != draft.recipe.file:
+            text = f"expect: '{expected.text}' is inherited, but was measured for another recipe"
+            hint = f"set a band for {draft.recipe.file}, or null"
+            draft.problems.report("W015", expected.origin, text, hint=hint, path="expect")
+
+
 def _is_random(draft: Draft, spec: Spec) -> bool:
     chance = draft.argument(spec, "p")
     return isinstance(chance, (int, float)) and 0 < chance < 1
@@ -122,4 +137,6 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_balanced_twice, ("data.sampler", "loss")),
     (_best_on_training, ("train.best",)),
     (_random_evaluation, ("data.eval",)),
+    (_name_of_a_base, ("name",)),
+    (_bands_of_a_base, ("expect",)),
 )
