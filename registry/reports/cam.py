@@ -57,7 +57,7 @@ def explain(
         raise ValueError(f"no method is named {method!r}; there are {', '.join(METHODS)}")
     network = unwrapped(model)
     seen = {visit.name: visit for visit in visits(network, images)}
-    names = select_layers(layers, list(seen.values()))
+    names = select_layers(layers, list(seen.values()), most=len(seen))
     rows = targets.reshape(-1, targets.shape[-1]).long()
     to_map = METHODS[method]
     with undisturbed(network, images.device), torch.inference_mode(False), torch.enable_grad():

@@ -19,7 +19,7 @@ from registry.errors import RecipeError
 from registry.patterns import matches, plain_name
 
 READABLE_MAP = 8  # px: the smallest map side from which one can say where a network looked
-_MOST_LAYERS = 8  # in one panel; more are a slip of the pattern
+MOST_LAYERS = 8  # in one panel; more are a slip of the pattern
 _MOST_PREFIX_TOKENS = 8  # class, distillation and register tokens before those of the patches
 _PAIR = 2  # images in the dry forward: an output whose first dimension is not 2 is not one map per image
 _CELL = 1.5  # cells by which padding and rounding may change a map's proportions
@@ -101,11 +101,11 @@ def deepest_readable(seen: Sequence[Visit]) -> str | None:
     return [visit for visit, side in zip(candidates, sides, strict=True) if side >= enough][-1].name
 
 
-def select_layers(patterns: Sequence[str], seen: Sequence[Visit]) -> list[str]:
+def select_layers(patterns: Sequence[str], seen: Sequence[Visit], most: int = MOST_LAYERS) -> list[str]:
     """Return the names that fit any of `patterns`, in execution order.
 
     Raises:
-        RecipeError: a pattern fits no module, fits only modules without a map, or all together fit more than eight.
+        RecipeError: a pattern fits no module, fits only modules without a map, or all together fit more than `most`.
     """
     chosen: set[str] = set()
     for pattern in patterns:
@@ -114,9 +114,9 @@ def select_layers(patterns: Sequence[str], seen: Sequence[Visit]) -> list[str]:
         if not found:
             raise RecipeError(_why_not(pattern, fitting), f"layers with a map: {_listing(seen)}")
         chosen.update(found)
-    if len(chosen) > _MOST_LAYERS:
+    if len(chosen) > most:
         raise RecipeError(
-            f"{len(chosen)} layers fit {', '.join(patterns)}, and a panel holds {_MOST_LAYERS}",
+            f"{len(chosen)} layers fit {', '.join(patterns)}, and a panel holds {most}",
             f"name fewer: {', '.join(sorted(chosen))}",
         )
     return [visit.name for visit in seen if visit.name in chosen]

@@ -10,6 +10,7 @@ from made_evidence import MadeImages, Recording, SmallNet, finding, history, mad
 
 from registry.contracts import Figure, Gallery, Paragraph, Predictions, Table
 from registry.errors import RecipeError
+from registry.models.cifar_resnet import cifar_resnet18
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
 from registry.reports.classes import ConfusionMatrix, PerClass
@@ -242,6 +243,13 @@ def test_every_argument_changes_the_picture(tmp_path, arguments):
 def test_coarse_layers_are_called_coarse(tmp_path):
     section = GradCAM(layers=["last"], count=1).render(made_evidence(tmp_path, size=16))
     assert "Too coarse to read as a place: `last` (4x4)." in texts(section)
+
+
+def test_a_panel_of_eight_layers_leaves_room_for_the_gallerys(tmp_path):
+    model = cifar_resnet18(4).eval()
+    layers = ["conv1", "bn1", "relu", "layer1.0", "layer1.1", "layer1", "layer2.0", "layer2"]
+    section = GradCAM(layers=layers, count=1).render(made_evidence(tmp_path, size=32, model=model, count=4))
+    assert of(section, Gallery)[0].caption.startswith("Evidence for the predicted class at layer3;")
 
 
 def test_a_network_without_maps_says_so(evidence):
