@@ -12,6 +12,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from registry.markers import Bounds
+from registry.models.dropout import QuickDropout
 
 __all__ = ["cifar_resnet18", "cifar_resnet34", "cifar_resnet50"]
 
@@ -83,7 +84,7 @@ class _BasicBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = QuickDropout(dropout)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = _shortcut(in_channels, width, stride)
@@ -106,7 +107,7 @@ class _Bottleneck(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = QuickDropout(dropout)
         self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu2 = nn.ReLU(inplace=True)
@@ -145,7 +146,7 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, STAGE_WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(STAGE_WIDTHS[0])
         self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = QuickDropout(dropout)
         channels = STAGE_WIDTHS[0]
         stages: list[nn.Sequential] = []
         for width, depth, first_stride in zip(STAGE_WIDTHS, depths, STAGE_STRIDES, strict=True):
