@@ -114,7 +114,8 @@ def _with_anchors(sections: Sequence[Section]) -> list[Section]:
     found: dict[str, Section] = {}
     for section in sections:
         wanted = re.sub(r"[^A-Za-z0-9_-]+", "-", section.key) or "section"
-        key = next(k for k in (wanted, *(f"{wanted}-{n}" for n in itertools.count(2))) if k not in (*found, "answer"))
+        names = itertools.chain([wanted], (f"{wanted}-{n}" for n in itertools.count(2)))
+        key = next(name for name in names if name not in (*found, "answer"))
         found[key] = replace(section, key=key)
     return list(found.values())
 
