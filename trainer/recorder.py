@@ -6,14 +6,17 @@ written here; TensorBoard and others are components (registry/callbacks), the te
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from registry.contracts import Curve, RunInfo, Sink
+from trainer.engine.checkpoint import write_bytes
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 
@@ -81,25 +84,64 @@ class Recorder:
 
 
 class MetricsFile(Sink):
-    """metrics.jsonl: one JSON object per epoch, each line written whole."""
+    """metrics.jsonl: one JSON object per epoch, each line written whole.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A row that could not be written is kept and written with the next one; the file is given up only when the run ends.
 
-    def open(self, run: RunInfo) -> None:
-        """Drop the rows after the epoch a resumed run continues from."""
-        kept = []
-        if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["epoch"] <= run.resumed_epoch:
-                        kept.append(line)
-                except (ValueError, KeyError):
-                    continue
-        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    Args:
+        path: the file.
+        log: takes one line.
+        history: rows of the epochs that a resumed run has behind it; they replace what the file holds.
+    """
+
+    def __init__(
+        self, path: Path, log: Callable[[str], None] = lambda _: None, history: Sequence[Mapping[str, float]] = ()
+    ) -> None:
+        self._path, self._log = path, log
+        self._lines = [_line(int(row["epoch"]), row) for row in history]
+        self._written = 0  # of `_lines`
+        self._warned = False
+
+    def open(self, run: RunInfo) -> None:  # noqa: ARG002  (the history says where a resumed run stands)
+        """Begin with the rows before the epoch that a resumed run continues from."""
+        write_bytes(self._path, "".join(self._lines).encode())
+        self._written = len(self._lines)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Append the row; numbers that are not finite become null."""
-        finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**finite, "epoch": epoch}) + "\n")
+        self._lines.append(_line(epoch, row))
+        try:
+            self._catch_up()
+        except OSError as error:
+            if not self._warned:
+                self._log(f"warning: {self._path} cannot be written ({error.strerror or error}); trying again later")
+            self._warned = True
+
+    def close(self) -> None:
+        """Write what is left.
+
+        Raises:
+            OSError: it still cannot be written.
+        """
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Append the lines that are missing, all or none of them."""
+        if self._written == len(self._lines):
+            return
+        data = "".join(self._lines[self._written :]).encode()
+        with self._path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                written = file.write(data)
+                if written != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            except OSError:
+                file.truncate(before)
+                raise
+        self._written = len(self._lines)
+
+
+def _line(epoch: int, row: Mapping[str, float]) -> str:
+    finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
+    return json.dumps({**finite, "epoch": epoch}) + "\n"

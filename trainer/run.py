@@ -17,11 +17,12 @@ from registry.contracts import Curve, LRFinding, RunInfo
 from registry.errors import UserError
 from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
-from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
-from trainer.engine.keeper import read_latest
+from trainer.engine.keeper import best_weights, read_latest
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
+from trainer.fingerprint import fingerprint, refuse_other_data, version_changes
+from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import flat, resolved_yaml
@@ -141,11 +142,14 @@ def _guarded(order: Order, folder: RunFolder, console: Console, state: Mapping[s
         console.line(f"interrupted by {interrupt}; to continue: python -m trainer resume {folder.path}")
         raise
     except BaseException as error:
-        text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        meant = as_user_error(error, order.recipe, folder.path) or error
+        text = meant.message if isinstance(meant, UserError) else f"{type(meant).__name__}: {meant}"
         try:
             folder.write_json("summary.json", {**folder.read_json("summary.json"), "status": "failed", "error": text})
         except UserError as second:
             console.line(f"warning: {second.message}")
+        if meant is not error:
+            raise meant from error
         raise
 
 
@@ -169,19 +173,21 @@ class _Run:
         """Run all stages."""
         names = catalogue(self._recipe.plugins)
         sinks, callbacks = build_callbacks(self._recipe, names)
-        recorder = Recorder(
-            [MetricsFile(self._folder.metrics), *sinks, self._console], self._log, pulse=self._console.pulse
-        )
+        history = () if self._state is None else self._state["progress"]["history"]
+        metrics = MetricsFile(self._folder.metrics, self._log, history)
+        recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
         recorder.open(self._info())
         try:
-            experiment = self._experiment(names)
-            finding = self._find_lr(experiment, recorder)
-            self._write_resolved(experiment, finding)
+            with self._interrupts.at_once():  # nothing is trained yet
+                experiment = self._experiment(names)
+                finding = self._find_lr(experiment, recorder)
+                self._write_resolved(experiment, finding)
             fitted = self._fit(experiment, callbacks, recorder)
-            outcomes = self._evaluate(experiment, fitted)
-            summary = self._summary(experiment, fitted, outcomes, finding)
-            recorder.result(verdicts_table.numbers(summary))
-            return self._report(experiment, fitted, outcomes, finding, summary, recorder)
+            with self._interrupts.at_once():  # all that was trained is saved
+                outcomes = self._evaluate(experiment, fitted)
+                summary = self._summary(experiment, fitted, outcomes, finding)
+                recorder.result(verdicts_table.numbers(summary))
+                return self._report(experiment, fitted, outcomes, finding, summary, recorder)
         finally:
             recorder.close()
 
@@ -202,10 +208,14 @@ class _Run:
 
     def _experiment(self, names: Catalogue) -> Experiment:
         experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self._order.fast)
+        if self._state is not None:
+            refuse_other_data(experiment.data, self._state)
         precision = experiment.describe_precision()
         environment = describe_environment(experiment.device, precision, self._order.command)
         self._folder.write_json("environment.json", environment)
         self._environment = environment
+        for change in version_changes(self._state or {}, environment["packages"]):
+            self._log(f"warning: {change} since the checkpoint: the resumed run need not equal an uninterrupted one")
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
         for line in experiment.train_pipeline.log_lines():
             self._log(line)
@@ -246,7 +256,7 @@ class _Run:
                     progress=self._console.sweep,
                 )
             self._folder.write_finding(finding)
-            recorder.curve("lr_finder/loss", Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True))
+        recorder.curve("lr_finder/loss", Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True))
         found = finding
         experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
         self._tell_finding(found)
@@ -272,6 +282,7 @@ class _Run:
         facts = {
             "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             "class_names": list(experiment.data.class_names),
+            "data": fingerprint(experiment.data),
             "facts": experiment.facts.known(),
             "input_shape": list(experiment.input_shape),
             "stored_size": None if experiment.data.image_size is None else list(experiment.data.image_size),
@@ -301,7 +312,7 @@ class _Run:
         best_row = fitted.progress.best
         if best_row is None or best_row["epoch"] == fitted.progress.epoch:
             return {"final": final, "best": final}
-        weights = checkpoint.read(self._folder.checkpoints / "best.pt")["model"]
+        weights = best_weights(self._folder.checkpoints, best_row["epoch"])
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
 
     def _summary(

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 
 from registry.contracts import LRFinding
 from registry.errors import CheckpointError, StorageError
-from trainer.engine.checkpoint import write_bytes
+from trainer.engine.checkpoint import remove_temporaries, write_bytes
+from trainer.locking import Held, lock
 
 SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
 
@@ -119,7 +120,7 @@ class RunFolder:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise CheckpointError(f"{path}: is damaged ({error})") from error
+            raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
         return value if isinstance(value, dict) else {}
 
     def read_history(self) -> list[dict[str, float]]:
@@ -146,23 +147,26 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------------------- lock
     @contextlib.contextmanager
-    def locked(self) -> Any:
-        """Keep other processes from continuing the same run.
+    def locked(self) -> Iterator[RunFolder]:
+        """Keep other processes from continuing the same run, and clear away what a killed one left half written.
+
+        The system gives the lock back when its process ends, however it ends, so none is ever stale.
 
         Raises:
-            StorageError: another process on this machine is at it.
+            StorageError: another process is at it, or the folder cannot be written.
         """
-        path = self.path / "lock"
-        mine = f"{os.getpid()} {socket.gethostname()}"
-        with contextlib.suppress(FileNotFoundError):
-            pid, _, host = path.read_text(encoding="utf-8").partition(" ")
-            if host == socket.gethostname() and pid.isdigit() and int(pid) != os.getpid() and _alive(int(pid)):
-                raise StorageError(f"{self.path}: process {pid} is working on this run", "wait for it, or stop it")
-        self.write_text("lock", mine)
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                file = held.enter_context(lock(self.path / "lock"))
+                os.truncate(file, 0)
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            except Held as other:
+                raise StorageError(f"{self.path}: {other} is working on this run", "wait for it, or stop it") from other
+            except OSError as error:
+                raise StorageError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            for folder in (self.path, self.checkpoints):
+                remove_temporaries(folder)
             yield self
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _settle(temporary: Path, wanted: Path) -> Path:
@@ -177,16 +181,6 @@ def _settle(temporary: Path, wanted: Path) -> Path:
             if not target.exists():
                 raise
     raise OSError(f"no free name beside {wanted}")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _finite(value: Any) -> Any:

@@ -23,6 +23,7 @@ from torch import Tensor
 from registry.errors import CheckpointError
 
 FORMAT = 1
+TEMPORARY = ".tmp-"  # in the name of a file that is not whole yet, before the process id
 
 
 def snapshot(value: Any) -> Any:
@@ -68,18 +69,32 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full, the folder is gone, ...; the old file is untouched and no temporary file stays.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
+    with temporary_beside(path) as temporary:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give a name in the folder of `path` to write under before a rename; what still has it after an error goes."""
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
+    try:
+        yield temporary
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _flush_folder(path.parent)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed process left half written; only for the one that holds the run's lock."""
+    for stray in folder.glob(f"*{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            stray.unlink()
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
@@ -105,6 +120,8 @@ def read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error

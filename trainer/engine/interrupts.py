@@ -1,4 +1,9 @@
-"""SIGINT and SIGTERM as requests: the first asks the loop to stop after its step, a second SIGINT stops at once."""
+"""SIGINT and SIGTERM as requests: where a state is at stake the loop is asked to stop, elsewhere the program stops.
+
+During training the first signal waits for the step in hand, which then is saved. While data are read, the learning rate
+is searched or the report is written nothing would be lost, so there the signal stops the work where it stands. A second
+SIGINT ends the process at once, anywhere.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """Training stopped because a signal asked for it; the state is saved.
+    """Work stopped because a signal asked for it; what was trained is saved.
 
     Args:
         signum: the signal.
@@ -35,11 +40,29 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._at_once = False
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""
         if self.signum is not None:
             raise Interrupted(self.signum)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal stop the block wherever it stands; for work that leaves nothing half done.
+
+        Raises:
+            Interrupted: a signal came, before the block or in it.
+        """
+        self.check()
+        self._at_once = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.check()
+            raise
+        finally:
+            self._at_once = False
 
     @contextmanager
     def listening(self) -> Iterator[Interrupts]:
@@ -60,3 +83,5 @@ class Interrupts:
         if self.signum is not None and signum == signal.SIGINT:
             os._exit(128 + signum)  # files are only ever renamed into place, so the last checkpoint is whole
         self.signum = signum
+        if self._at_once:
+            raise KeyboardInterrupt  # which no `except Exception` on the way takes for a fault

@@ -1,12 +1,13 @@
 """When checkpoints are written, and which of them stay.
 
-The step waits only for the copy of the state; a thread of its own serialises and writes it. A save that fails leaves
-the files before it whole; training goes on and says so, until too many have failed.
+The step waits only for the copy of the state; a thread of its own serialises and writes it, the best weights before the
+state that speaks of them. A save that fails leaves the files before it whole; training goes on and says so, until too
+many have failed in a row. The last one of a training must succeed.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import shutil
 import threading
@@ -21,7 +22,8 @@ from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint
 from trainer.engine.loop import Loop
 
-MOST_FAILURES = 3
+MOST_FAILURES = 3  # saves in a row that may fail
+UNREADABLE = ".unreadable"  # added to the name of a damaged checkpoint
 
 
 class CheckpointKeeper:
@@ -57,8 +59,10 @@ class CheckpointKeeper:
         self._log = log
         self._saved_at = time.monotonic()
         self._writer: threading.Thread | None = None
-        self._failure: OSError | None = None
-        self._failures = 0
+        self._job: Callable[[], None] = lambda: None  # of the writer
+        self._error: BaseException | None = None  # that the writer met
+        self._failures = 0  # in a row
+        self._unwritten_best: Mapping[str, Any] | None = None
         self._whole_epoch_in_last = whole_epoch_in_last
 
     # ------------------------------------------------------------------------------------------------- loop's requests
@@ -77,12 +81,15 @@ class CheckpointKeeper:
         last = progress.epoch >= self._epochs or bool(progress.stopped)
         due = progress.epoch % self._every == 0 or last
         if is_best:
-            state = {"model": checkpoint.snapshot(loop.evaluated_weights()), "row": dict(progress.best or {})}
-            self._write_later(lambda: self._write_best(state))
+            self.wait()  # the writer may hold the best weights before these
+            weights = {name: tensor.cpu() for name, tensor in loop.evaluated_weights().items()}
+            self._unwritten_best = {"model": weights, "row": dict(progress.best or {}), **self._facts}
         if due:
             self._save_last(loop)
+        elif is_best:
+            self._write_later(self._write_best)
         if last:
-            self.wait()
+            self._settle()
 
     def interrupted(self, loop: Loop) -> None:
         """Save now, and wait until it is written."""
@@ -92,47 +99,70 @@ class CheckpointKeeper:
     def last_state(self) -> Mapping[str, Any] | None:
         """Return the last whole state; None before the first."""
         self.wait()
-        path = self._folder / "last.pt"
-        return checkpoint.read(path) if path.exists() else None
+        return read_latest(self._folder, self._log)
 
     def wait(self) -> None:
         """Wait for the writer.
 
         Raises:
-            StorageError: too many saves have failed.
+            StorageError: too many saves have failed in a row.
         """
         if self._writer is not None:
             self._writer.join()
             self._writer = None
-        if self._failure is None:
+        error, self._error = self._error, None
+        if error is None:
             return
-        failure, self._failure = self._failure, None
+        if not isinstance(error, OSError):  # out of memory, say: not the disk's fault
+            raise error
         self._failures += 1
         if self._failures >= MOST_FAILURES:
-            raise StorageError(
-                f"{self._folder}: {self._failures} checkpoints could not be written ({failure.strerror or failure})",
-                "make room or mend the permissions, then resume: the last whole checkpoint is kept",
-            ) from failure
-        self._log(f"warning: a checkpoint could not be written ({failure.strerror or failure}); the one before is kept")
+            raise self._storage_error(error)
+        self._log(f"warning: a checkpoint could not be written ({error.strerror or error}); the one before is kept")
 
     # --------------------------------------------------------------------------------------------------------- writing
     def _save_last(self, loop: Loop) -> None:
+        self.wait()
         state = {**checkpoint.snapshot(loop.state()), **self._facts}
         self._saved_at = time.monotonic()
         whole_epoch = loop.progress.epoch if loop.progress.batch == 0 else None
-        self._write_later(lambda: self._write_last(state, whole_epoch))
 
-    def _write_later(self, write: Callable[[], None]) -> None:
+        def write() -> None:
+            self._write_best()  # first: a state must not speak of best weights that are not there
+            self._write_last(state, whole_epoch)
+
+        self._write_later(write)
+
+    def _write_later(self, job: Callable[[], None]) -> None:
         self.wait()
 
         def guarded() -> None:
             try:
-                write()
-            except OSError as error:
-                self._failure = error
+                job()
+            except BaseException as error:  # for the main thread, in `wait`
+                self._error = error
+            else:
+                self._failures = 0
 
+        self._job = job
         self._writer = threading.Thread(target=guarded, name="checkpoint")
         self._writer.start()
+
+    def _settle(self) -> None:
+        """Wait for the last save of a training, and try once more where it failed."""
+        self.wait()
+        if self._failures:
+            try:
+                self._job()
+            except OSError as error:
+                self._failures += 1
+                raise self._storage_error(error) from error
+
+    def _storage_error(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self._folder}: {self._failures} checkpoints in a row could not be written ({error.strerror or error})",
+            "make room or mend the permissions, then resume: the last whole checkpoint is kept",
+        )
 
     def _write_last(self, state: Mapping[str, Any], whole_epoch: int | None) -> None:
         last, before = self._folder / "last.pt", self._whole_epoch_in_last
@@ -141,12 +171,17 @@ class CheckpointKeeper:
         checkpoint.write(last, state)
         self._whole_epoch_in_last = whole_epoch
         for old in epoch_files(self._folder)[self._keep :]:
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                old.unlink()
 
-    def _write_best(self, state: Mapping[str, Any]) -> None:
-        checkpoint.write(self._folder / "best.pt", {**state, **self._facts})
+    def _write_best(self) -> None:
+        state = self._unwritten_best
+        if state is None:
+            return
+        checkpoint.write(self._folder / "best.pt", state)
         weights = {name: tensor.contiguous() for name, tensor in state["model"].items()}
         checkpoint.write_bytes(self._folder / "best.safetensors", safetensors.torch.save(weights))
+        self._unwritten_best = None
 
 
 def epoch_files(folder: Path) -> list[Path]:
@@ -157,35 +192,63 @@ def epoch_files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
+def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
+    """Return the weights in best.pt, a state dict.
+
+    Args:
+        folder: of the checkpoints.
+        epoch: that was best.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another epoch.
+    """
+    path = folder / "best.pt"
+    state = checkpoint.read(path)
+    if state["row"]["epoch"] != epoch:
+        raise CheckpointError(
+            f"{path}: holds the weights of epoch {state['row']['epoch']:.0f}, but the best was epoch {epoch:.0f}",
+            "the run was killed while it saved and then resumed with fewer epochs; resume it with those it had",
+        )
+    weights: Mapping[str, Any] = state["model"]
+    return weights
+
+
 def read_latest(folder: Path, log: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the newest whole state in `folder`, falling back to earlier ones; None where there never was one.
+
+    Files that had to be passed over get another name, so that no later save takes them for whole.
 
     Raises:
         CheckpointError: there are files, but none is whole.
     """
-    candidates = (
-        [path for path in (folder / "last.pt", *epoch_files(folder)) if path.exists()] if folder.is_dir() else []
-    )
-    problems = []
+    candidates = [folder / "last.pt", *epoch_files(folder)] if folder.is_dir() else []
+    passed_over: dict[Path, str] = {}
     for path in candidates:
+        if not path.exists():
+            continue
         try:
             state = checkpoint.read(path)
         except CheckpointError as error:
-            problems.append(error.message)
-            log(f"warning: {error.message}; falling back to the checkpoint before it")
+            passed_over[path] = error.message
             continue
+        for damaged, problem in passed_over.items():
+            log(f"warning: {problem}; falling back to {path.name}")
+            with contextlib.suppress(OSError):
+                damaged.rename(damaged.with_name(f"{damaged.name}{UNREADABLE}"))
         return state
-    if problems:
-        raise CheckpointError("no checkpoint of this run is whole:\n  " + "\n  ".join(problems), "start the run again")
+    if passed_over:
+        raise CheckpointError(
+            "no checkpoint of this run is whole:\n  " + "\n  ".join(passed_over.values()), "start the run again"
+        )
     return None
 
 
 def _second_name(path: Path, other: Path) -> None:
     """Give the file a second name, without copying where the file system can."""
-    temporary = other.with_name(f"{other.name}.tmp-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.hardlink_to(path)
-    except OSError:
-        shutil.copyfile(path, temporary)
-    temporary.replace(other)
+    with checkpoint.temporary_beside(other) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        temporary.replace(other)

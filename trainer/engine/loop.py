@@ -36,6 +36,7 @@ from trainer.engine.step import Guard, Loss, MicroResult, Mixer, Penalty, Step
 
 MOST_SKIPS_IN_A_ROW = 10
 MOST_RESTORES = 3
+TIME_IS_UP = "train.max_minutes"  # how the reason of a stop begins that more time takes back
 
 
 class Keeper(Protocol):
@@ -144,7 +145,6 @@ class Loop:
         self.parts, self.limits = parts, limits
         self.progress = Progress()
         self.meter = Meter(parts.train_metrics)
-        self._skips_in_a_row = 0
         self._clock = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------------ the loop
@@ -192,7 +192,7 @@ class Loop:
         if (due or parts.guard.immediate) and parts.guard.tripped():
             self._not_finite()
         else:
-            self._skips_in_a_row = 0
+            progress.skipped_in_a_row = 0
             for result in results:
                 self.meter.add(result.loss, result.logits, result.targets)
             if parts.averaging is not None:
@@ -221,9 +221,8 @@ class Loop:
         progress.epoch_seconds = 0.0
         parts.recorder.epoch(progress.epoch, row)
         self._tell("epoch_finished")
-        limit = self.limits.max_minutes
-        if limit is not None and progress.seconds >= 60 * limit and progress.epoch < self.limits.epochs:
-            progress.stopped = progress.stopped or f"train.max_minutes: {limit} reached"
+        if self._time_is_up() and progress.epoch < self.limits.epochs:
+            progress.stopped = progress.stopped or f"{TIME_IS_UP}: {self.limits.max_minutes} reached"
         parts.keeper.epoch_finished(self, is_best)
         parts.interrupts.check()
 
@@ -270,6 +269,10 @@ class Loop:
         self.progress.best = dict(row)
         return True
 
+    def _time_is_up(self) -> bool:
+        limit = self.limits.max_minutes
+        return limit is not None and self.progress.seconds >= 60 * limit
+
     def _interval(self) -> dict[str, float]:
         return {"lr": self.progress.lr, **{f"train/{key}": value for key, value in self.meter.fold().items()}}
 
@@ -277,8 +280,8 @@ class Loop:
         progress, limits = self.progress, self.limits
         where = f"epoch {progress.epoch + 1}, step {progress.step}, learning rate {progress.lr:.4g}"
         self.parts.guard.clear()
-        self._skips_in_a_row += 1
-        if limits.on_nan == "skip" and self._skips_in_a_row <= MOST_SKIPS_IN_A_ROW:
+        progress.skipped_in_a_row += 1
+        if limits.on_nan == "skip" and progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW:
             progress.skipped += 1
             self.parts.recorder.text("log", f"loss not finite at {where}: step skipped")
             return
@@ -316,6 +319,8 @@ class Loop:
         self._load_learnt(state)
         parts.schedule.load(state["schedule"])
         self.progress.load(state["progress"])
+        if self.progress.stopped.startswith(TIME_IS_UP) and not self._time_is_up():
+            self.progress.stopped = ""
         self.meter.load(state["meter"], next(parts.model.parameters()).device)
         for key, callback in self._named_callbacks():
             if key in state["callbacks"]:

@@ -22,6 +22,7 @@ class Progress:
         history: one row per finished epoch.
         stopped: why a callback or a limit ended training; "" otherwise.
         skipped: steps left out because their loss was not finite.
+        skipped_in_a_row: those since the last good step.
         restores: times the last checkpoint was restored after such a loss.
     """
 
@@ -35,6 +36,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
     skipped: int = 0
+    skipped_in_a_row: int = 0
     restores: int = 0
 
     def state(self) -> dict[str, Any]:
