@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+KEPT = 32  # files; checkouts and plug-ins that are gone leave theirs behind
 _LOG = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).parent
 
@@ -100,6 +101,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     return stored if isinstance(stored, dict) and isinstance(stored.get("records"), list) else None
 
 
+def _prune(directory: Path) -> None:
+    """Take away all but the files written last; another process may do so too."""
+    files = sorted(directory.glob("catalogue-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in files[KEPT:]:
+        path.unlink(missing_ok=True)
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write beside the file, then rename: another process sees the old file or the new one, never a part."""
     temporary = None
@@ -109,6 +117,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(content, file)
         Path(temporary).replace(path)
+        _prune(path.parent)
     except OSError as error:
         _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
         if temporary is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -188,11 +189,12 @@ def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
     Raises:
         RecipeError: a plug-in does not exist or cannot be imported, or two components have one name.
     """
+    records = list(cache.kept("", cache.key(_PACKAGES, []), _make))
     found = find_plugins(plugins)
-    name = " ".join(plugin.name for plugin in found)
-    sources = [source for plugin in found for source in plugin.sources]
-    wanted = cache.key([*_PACKAGES, *(plugin.distribution for plugin in found if plugin.distribution)], sources)
-    return Catalogue(cache.kept(name, wanted, lambda: _make(found)), [plugin.name for plugin in found])
+    for plugin in found:  # each beside the rest, so that a line changed in one does not cost all
+        wanted = cache.key([*_PACKAGES, *filter(None, [plugin.distribution])], plugin.sources)
+        records += cache.kept(plugin.name, wanted, partial(_make_plugin, plugin))
+    return Catalogue(records, [plugin.name for plugin in found])
 
 
 def base_slots() -> dict[type, str]:
@@ -200,15 +202,20 @@ def base_slots() -> dict[type, str]:
     return {resolve(base): slot for base, slot in _BASES.items()}
 
 
-def _make(plugins: Sequence[Plugin]) -> cache.Records:
-    """Import everything and describe it; takes seconds."""
+def _make() -> cache.Records:
+    """Import everything there is without plug-ins and describe it; takes seconds."""
     from registry.signatures import described
 
-    slots = base_slots()
-    records = []
+    slots, records = base_slots(), []
     for rules in SLOTS.values():
         registry: Registry = resolve(rules.registry)
         records += [described(found, rules, slots) for found in registry.find()]
-    for plugin in plugins:
-        records += [described(found, SLOTS[slot], slots) for slot, found in plugin.find()]
     return records
+
+
+def _make_plugin(plugin: Plugin) -> cache.Records:
+    """Import a plug-in and describe what it marks."""
+    from registry.signatures import described
+
+    slots = base_slots()
+    return [described(found, SLOTS[slot], slots) for slot, found in plugin.find()]

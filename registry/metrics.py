@@ -39,7 +39,7 @@ class TopKAccuracy:
         self._seen = 0
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Take in logits (N, C) and class indices (N,); what is not finite counts as wrong."""
+        """Take in logits (N, C) and class indices (N,)."""
         hits = self._hit(logits, targets).sum()
         self._hits = hits if self._hits is None else self._hits + hits
         self._seen += targets.numel()

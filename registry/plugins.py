@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from registry.adoption import Change, Found, fits, resolve
+from registry.adoption import Change, Found, fits, is_protocol, resolve
 from registry.errors import RecipeError
 from registry.slots import SLOTS
 
@@ -85,17 +85,16 @@ class Plugin:
 
 
 def check_base(slot: str, target: str, value: object) -> None:
-    """Refuse an object that is not of its slot's base.
+    """Refuse an object that is of none of its slot's bases.
 
     Raises:
         RecipeError: it is not.
     """
-    base = resolve(SLOTS[slot].base)
-    if not fits(value, base):
-        raise RecipeError(
-            f"{target} is no {slot}",
-            f"a {slot} derives from {base.__module__}.{base.__name__}, or is a function that returns one",
-        )
+    bases = [resolve(base) for base in SLOTS[slot].bases]
+    if not any(fits(value, base) for base in bases):
+        named = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
+        verb = "has the methods of" if is_protocol(bases[0]) else "derives from"
+        raise RecipeError(f"{target} is no {slot}", f"a {slot} {verb} {named}, or is a function that returns one")
 
 
 def find_plugins(names: Sequence[str | Path]) -> list[Plugin]:

@@ -18,7 +18,7 @@ class SlotRules:
         name: the slot.
         about: what its components are, for `list`.
         registry: "module:NAME" of the Registry that lists them.
-        base: "module:Class" each component derives from, or returns when it is a function.
+        bases: "module:Class", one of which a component derives from, or returns when it is a function.
         supplied: parameters the engine fills where the user did not, with what it fills in.
         engine: parameters that are always the engine's, with the reason shown to who sets one.
         knobs: sub-maps beside the arguments that only the engine reads: name -> the dataclass that types them, by name.
@@ -27,7 +27,7 @@ class SlotRules:
     name: str
     about: str
     registry: str
-    base: str
+    bases: tuple[str, ...]
     supplied: Mapping[str, str] = field(default_factory=dict)
     engine: Mapping[str, str] = field(default_factory=dict)
     knobs: Mapping[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ _RULES = (
         name="model",
         about="networks that turn images (N, C, H, W) into logits (N, classes)",
         registry="registry.adopted:MODELS",
-        base="torch.nn:Module",
+        bases=("torch.nn:Module",),
         supplied={
             "num_classes": "the dataset's number of classes",
             "in_channels": "the dataset's channels",
@@ -50,7 +50,7 @@ _RULES = (
         name="dataset",
         about="labelled images and their splits",
         registry="registry.adopted:DATASETS",
-        base="registry.contracts:ImageSource",
+        bases=("registry.contracts:ImageSource",),
         engine={
             "split": "data.val and the stages pick the split",
             "train": "data.val and the stages pick the split",
@@ -64,26 +64,30 @@ _RULES = (
         name="transform",
         about="what is done to an image, uint8 (H, W, C) in",
         registry="registry.adopted:TRANSFORMS",
-        base="albumentations:BasicTransform",
+        bases=(
+            "albumentations:BasicTransform",
+            "albumentations:BaseCompose",
+            "registry.transforms.contract:OwnTransform",
+        ),
     ),
     SlotRules(
         name="loss",
         about="losses of logits (N, classes) and class indices (N,)",
         registry="registry.losses:LOSSES",
-        base="torch.nn:Module",
+        bases=("torch.nn:Module",),
         engine={"reduction": "the engine needs the mean over the samples"},
     ),
     SlotRules(
         name="regularizer",
         about="penalties on parameters, beside the loss",
         registry="registry.adopted:REGULARIZERS",
-        base="registry.contracts:Regularizer",
+        bases=("registry.contracts:Regularizer",),
     ),
     SlotRules(
         name="optimizer",
         about="what turns gradients into steps",
         registry="registry.optimizers:OPTIMIZERS",
-        base="torch.optim:Optimizer",
+        bases=("torch.optim:Optimizer",),
         supplied={
             "fused": "true where the device has the fused kernel",
             "foreach": "by device: false on the CPU, where it is slower",
@@ -95,7 +99,7 @@ _RULES = (
         name="scheduler",
         about="what moves the learning rate during training",
         registry="registry.schedulers:SCHEDULERS",
-        base="torch.optim.lr_scheduler:LRScheduler",
+        bases=("torch.optim.lr_scheduler:LRScheduler",),
         supplied={
             "total_steps": "optimizer steps of the whole run",
             "epochs": "the run's epochs",
@@ -112,26 +116,26 @@ _RULES = (
         name="metric",
         about="numbers over all samples of an epoch",
         registry="registry.metrics:METRICS",
-        base="registry.contracts:Metric",
+        bases=("registry.contracts:Metric",),
         supplied={"num_classes": "the dataset's number of classes", "task": "multiclass"},
     ),
     SlotRules(
         name="callback",
         about="behaviour during training, and sinks that record it",
         registry="registry.adopted:CALLBACKS",
-        base="registry.contracts:Callback",
+        bases=("registry.contracts:Callback", "registry.contracts:Sink"),
     ),
     SlotRules(
         name="report",
         about="parts of the report",
         registry="registry.adopted:REPORTS",
-        base="registry.contracts:ReportPart",
+        bases=("registry.contracts:ReportPart",),
     ),
     SlotRules(
         name="mix",
         about="what mixes the images of a training batch",
         registry="registry.mixes:MIXES",
-        base="registry.mixes:Mixer",
+        bases=("registry.mixes:Mixer",),
         supplied={"num_classes": "the dataset's number of classes"},
     ),
 )

@@ -1,5 +1,6 @@
 """The catalogue: what it lists, that it is cheap, that it is never stale, and what plug-ins may do."""
 
+import functools
 import json
 import os
 import subprocess
@@ -31,15 +32,14 @@ def made(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]
     from registry import catalog
 
     counted: list[int] = []
+    make_plugin = catalog._make_plugin
 
-    def make(plugins: list) -> list:
+    def make(*plugin: object) -> list:
         counted.append(1)
-        from registry.signatures import described
-
-        slots = catalog.base_slots()
-        return [described(found, SLOTS[slot], slots) for plugin in plugins for slot, found in plugin.find()]
+        return make_plugin(*plugin) if plugin else []
 
     monkeypatch.setattr(catalog, "_make", make)
+    monkeypatch.setattr(catalog, "_make_plugin", make)
     return counted
 
 
@@ -50,10 +50,13 @@ def test_every_default_is_of_its_own_type(slot: str, name: str) -> None:
             assert mismatch(parameter.type, parameter.default) is None, parameter.name
 
 
-def catalogue_entry(slot: str, name: str, _made: list[Catalogue] = []) -> Entry:  # noqa: B006 - made once
-    if not _made:
-        _made.append(catalogue())
-    return _made[0].entry(slot, name)
+@functools.cache
+def known() -> Catalogue:
+    return catalogue()
+
+
+def catalogue_entry(slot: str, name: str) -> Entry:
+    return known().entry(slot, name)
 
 
 def test_every_own_component_documents_every_parameter() -> None:
@@ -105,9 +108,8 @@ def test_a_slot_lists_what_its_rules_adopt(slot: str, least: int, among: tuple[s
 
 
 def test_ours_come_first() -> None:
-    known = catalogue()
     for slot in SLOTS:
-        own = [known.entry(slot, name).own for name in known.names(slot)]
+        own = [known().entry(slot, name).own for name in known().names(slot)]
         assert own == sorted(own, reverse=True)
 
 
@@ -136,8 +138,7 @@ def test_what_cannot_be_used_says_why(slot: str, name: str, why: str) -> None:
 
 
 def test_roles_follow_the_table_of_slots() -> None:
-    known = catalogue()
-    sgd, resnet = known.entry("optimizer", "SGD"), known.entry("model", "resnet18")
+    sgd, resnet = known().entry("optimizer", "SGD"), known().entry("model", "resnet18")
     roles = {parameter.name: parameter.role for parameter in (*sgd.parameters, *resnet.parameters)}
     assert roles["params"] == roles["progress"] == "engine"
     assert roles["fused"] == roles["num_classes"] == roles["in_channels"] == "supplied"
@@ -183,9 +184,8 @@ def test_a_warm_catalogue_imports_nothing_heavy() -> None:
 
 
 def test_an_import_path_of_an_adopted_component_is_that_component() -> None:
-    known = catalogue()
-    assert known.entry("optimizer", "torch.optim:SGD").name == "SGD"
-    assert known.entry("model", "torchvision.models:resnet18").name == "resnet18"
+    assert known().entry("optimizer", "torch.optim:SGD").name == "SGD"
+    assert known().entry("model", "torchvision.models:resnet18").name == "resnet18"
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_a_changed_plugin_file_makes_the_catalogue_anew(tmp_path: Path, made: li
     file.write_text(PLUGIN.replace("{doc}", "how wide."))
     assert catalogue([file]).entry("model", "Tiny").own is False
     catalogue([file])
-    assert len(made) == 1
+    assert len(made) == 2  # everything else, and the plug-in
     file.write_text(PLUGIN.replace("{doc}", "how wide it is, in channels."))
     catalogue([file])
-    assert len(made) == 2
+    assert len(made) == 3  # the plug-in alone
 
 
 def test_a_damaged_cache_is_made_anew(own_cache: Path, made: list[int]) -> None:
@@ -274,6 +274,13 @@ def test_a_written_cache_leaves_no_part_behind(own_cache: Path, made: list[int])
     assert [path.suffix for path in own_cache.iterdir()] == [".json"]
 
 
+def test_files_of_plugins_that_are_gone_do_not_pile_up(own_cache: Path, made: list[int], tmp_path: Path) -> None:
+    for number in range(cache.KEPT + 3):
+        (tmp_path / f"ops{number}.py").write_text("")
+        catalogue([tmp_path / f"ops{number}.py"])
+    assert len(list(own_cache.iterdir())) == cache.KEPT
+
+
 # ----------------------------------------------------------------------------------------------------------- plug-ins
 def test_a_plugin_file_is_described_and_loaded(tmp_path: Path, made: list[int]) -> None:
     file = tmp_path / "ops.py"
@@ -294,13 +301,13 @@ def test_a_plugin_package_is_described_with_its_submodules(
     (package / "__init__.py").write_text("from shapes_plugin import nets\n")
     (package / "nets.py").write_text(PLUGIN.replace("{doc}", "how wide."))
     monkeypatch.syspath_prepend(str(tmp_path))
-    known = catalogue(["shapes_plugin"])
-    assert known.entry("model", "Tiny").target == "shapes_plugin.nets:Tiny"
-    assert known.entry("model", "shapes_plugin.nets:Tiny").slot == "model"
+    listed = catalogue(["shapes_plugin"])
+    assert listed.entry("model", "Tiny").target == "shapes_plugin.nets:Tiny"
+    assert listed.entry("model", "shapes_plugin.nets:Tiny").slot == "model"
     with pytest.raises(RecipeError, match=r"is no optimizer"):
-        known.entry("optimizer", "shapes_plugin.nets:Tiny")
+        listed.entry("optimizer", "shapes_plugin.nets:Tiny")
     with pytest.raises(RecipeError, match=r"shapes_plugin.nets has no 'Huge'"):
-        known.entry("model", "shapes_plugin.nets:Huge")
+        listed.entry("model", "shapes_plugin.nets:Huge")
 
 
 def test_a_plugin_that_cannot_be_imported_says_what_happened_and_where(tmp_path: Path, made: list[int]) -> None:
