@@ -123,6 +123,17 @@ def test_the_first_chunk_is_one_batch_and_the_others_are_large():
     assert [size for size, _, _ in pipeline.calls] == [64, 128]
 
 
+def test_chunks_of_images_that_the_pipeline_enlarges_stay_small(monkeypatch):
+    class Enlarging(Recorder):
+        def apply(self, images, *, epoch, indices):
+            return super().apply(images, epoch=epoch, indices=indices).repeat_interleave(10, 2).repeat_interleave(10, 3)
+
+    monkeypatch.setattr(module, "CPU_CHUNK_VALUES", 16 * 3 * 20 * 20)
+    pipeline = Enlarging()
+    list(batches(part(100), pipeline).epoch(1))
+    assert [size for size, _, _ in pipeline.calls] == [8, 16, 16, 16, 16, 16, 12]
+
+
 def test_nothing_is_augmented_before_it_is_asked_for():
     pipeline = Recorder()
     iterator = batches(part(), pipeline).epoch(1)
@@ -214,7 +225,9 @@ def test_reaching_a_late_batch_costs_no_pass_over_the_earlier_ones():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_an_epoch_waits_for_nothing():
+@pytest.mark.parametrize("memory", [0, 2**40], ids=["fed from the host", "resident"])
+def test_on_a_gpu_an_epoch_waits_for_nothing(memory, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory, memory))
     made = batches(part(1000), batch_size=64, device=torch.device("cuda"))
     expected = [(batch.images, batch.targets, batch.indices) for batch in batches(part(1000), batch_size=64).epoch(1)]
     list(made.epoch(0))

@@ -22,9 +22,10 @@ from trainer.data.splits import Part
 from trainer.data.store import LazyStore, Store
 
 CPU_CHUNK = 512  # images augmented at a time on the CPU: more fall out of the cache, fewer pay Python's overhead
+CPU_CHUNK_VALUES = 8 << 20  # pixel values in such a chunk at most, before or after augmentation
+GPU_CHUNK_VALUES = 64 << 20  # the same on a GPU
 MAX_WORKERS = 8  # that `auto` starts
 REPEAT = 1 << 32  # added to an image's key per repetition within an epoch; beyond any index
-GPU_CHUNK_BYTES = 256 << 20  # of float32 images augmented at a time on a GPU
 
 
 class Pipeline(Protocol):
@@ -133,21 +134,27 @@ class Batches:
 
     def _in_chunks(self, store: Store, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Gather and augment several batches at a time; the first chunk is one, so that the model can start."""
-        on_device = self._device.type != "cpu"
-        targets = store.targets[order]
-        if on_device:  # once per epoch; nothing below waits for the device
-            order, keys, targets = (each.to(self._device, non_blocking=True) for each in (order, keys, targets))
-        images = store.on(self._device)
-        most = GPU_CHUNK_BYTES // (4 * store.images[0].numel()) if on_device else CPU_CHUNK
-        chunk = max(1, most // self.batch_size) * self.batch_size
+        targets, indices = store.targets[order], order
+        if self._device.type != "cpu":  # once per epoch; nothing below waits for the device
+            indices, keys, targets = (each.to(self._device, non_blocking=True) for each in (order, keys, targets))
+        resident = store.resident(self._device)
         position, size = start * self.batch_size, self.batch_size
         while position < len(order):
             some = slice(position, position + size)
-            inputs = self._pipeline.apply(images.index_select(0, order[some]), epoch=epoch, indices=keys[some])
-            parts = (each.split(self.batch_size) for each in (inputs, targets[some], order[some]))
+            if resident is not None:
+                images = resident.index_select(0, indices[some])
+            else:
+                images = store.gather(order[some]).pin_memory().to(self._device, non_blocking=True)
+            inputs = self._pipeline.apply(images, epoch=epoch, indices=keys[some])
+            parts = (each.split(self.batch_size) for each in (inputs, targets[some], indices[some]))
             yield from map(Batch, *parts)
             position += size
-            size = chunk
+            size = self._chunk(max(images[0].numel(), inputs[0].numel()))
+
+    def _chunk(self, values: int) -> int:
+        """Return how many images of so many values are augmented at a time, whole batches."""
+        most = min(CPU_CHUNK, CPU_CHUNK_VALUES // values) if self._device.type == "cpu" else GPU_CHUNK_VALUES // values
+        return max(1, most // self.batch_size) * self.batch_size
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Take batches as the store's workers deliver them."""

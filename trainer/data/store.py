@@ -61,7 +61,7 @@ class Store(_Labels):
         self.image_size: tuple[int, int] | None = (self.images.shape[1], self.images.shape[2])
         self.channels: int = self.images.shape[3]
         self.bad: Sequence[int] = tuple(packed.bad)
-        self._resident: dict[torch.device, Tensor] = {}
+        self._resident: dict[torch.device, Tensor | None] = {}
 
     def gather(self, indices: Tensor) -> Tensor:
         """Take images out.
@@ -74,12 +74,13 @@ class Store(_Labels):
         """
         return self.images.index_select(0, indices)
 
-    def on(self, device: torch.device) -> Tensor:
-        """Return all images on `device`, copied there once."""
+    def resident(self, device: torch.device) -> Tensor | None:
+        """Return all images on `device`, copied there once; None where they would take more than half of its memory."""
         if device.type == "cpu":
             return self.images
         if device not in self._resident:
-            self._resident[device] = self.images.to(device)
+            fits = device.type != "cuda" or self.images.numel() <= torch.cuda.mem_get_info(device)[0] // 2
+            self._resident[device] = self.images.to(device) if fits else None
         return self._resident[device]
 
 
