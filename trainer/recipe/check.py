@@ -13,6 +13,7 @@ from typing import Any
 
 from registry.grammar import Mismatch, Type, choices, mismatch, plain_words, words
 from registry.suggest import nearest
+from trainer.recipe.habits import KEYS
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.recipe import Reference, Spec
@@ -131,8 +132,7 @@ class Checker:
                 continue
             near = [] if self.problems.full else nearest(key, known)
             meant.update(near)
-            homes = [] if near else homes_of(key)
-            belongs = f"it belongs to {' or '.join(homes)}" if homes else ""
+            belongs = "" if near else _home(key)
             if place.path:
                 text = f"'{place.label}' has no key '{key}'"
                 hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
@@ -206,6 +206,14 @@ def _many(type: Type) -> str:
     """Put the type of a run-time value into words after "which is"."""
     text = words(type)
     return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+
+
+def _home(key: str) -> str:
+    """Return the hint for a key that stands in the wrong place, or is another library's."""
+    homes = homes_of(key)
+    if homes:
+        return f"it belongs to {' or '.join(homes)}"
+    return f"here it is {KEYS[key]}" if key in KEYS else ""
 
 
 def _is_null(node: Node) -> bool:

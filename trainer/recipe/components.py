@@ -16,6 +16,7 @@ from registry.grammar import plain_words
 from registry.slots import SLOTS
 from registry.suggest import nearest
 from trainer.recipe.check import INVALID, Checker, Invalid, Place
+from trainer.recipe.habits import ARGUMENTS, COMPONENTS
 from trainer.recipe.keys import default_name
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import did_you_mean, listed, shown
@@ -116,9 +117,12 @@ class Components:
     def _unknown(self, slot: str, name: str, origin: Origin, path: str) -> None:
         names = self.catalogue.names(slot)
         near = [] if self.checker.problems.full else nearest(name, names)
+        here = COMPONENTS.get(slot, {}).get(name)
         elsewhere = [_article(other) for other in self.catalogue.slots_of(name)]
         otherwise = f"'list {slot}' shows all {len(names)}" if len(names) > 12 else f"there are {listed(names)}"
-        if elsewhere and not near:
+        if here is not None:
+            near, otherwise = [], f"here it is '{here}'"
+        elif elsewhere and not near:
             otherwise = f"{name} is {' and '.join(elsewhere)}"
         self._report("R020", origin, f"there is no {slot} '{name}'", hint=did_you_mean(near, otherwise), path=path)
 
@@ -150,6 +154,9 @@ class Components:
             now = entry.renamed[key]
             meant.add(now)
             hint = f"renamed: use '{now}'" if now in settable else f"use {now}"
+        elif ARGUMENTS.get(key) in settable:
+            meant.add(ARGUMENTS[key])
+            hint = f"here it is '{ARGUMENTS[key]}'"
         else:
             near = nearest(key, settable)
             meant.update(near)
