@@ -153,6 +153,14 @@ def test_a_split_that_is_not_declared_is_refused_with_those_that_are():
         loaded({"train": source(TRAIN), "test": source([0])}, val="dev")
 
 
+def test_a_dataset_that_declares_nothing_answers_for_itself():
+    facts = DataFacts(splits={})
+    assert len(loaded({"train": source(TRAIN), "extra": source([0, 1])}, facts=facts, val="extra").val) == 2
+    with pytest.raises(MissingSplit):
+        loaded({"train": source(TRAIN)}, facts=facts, val="extra")
+    assert len(loaded({"train": source(TRAIN)}, facts=facts).val) == 10
+
+
 def test_a_declared_split_that_is_missing_is_an_error_only_when_it_is_asked_for():
     splits = {"train": source(TRAIN), "val": None, "test": None}
     with pytest.raises(MissingSplit):

@@ -262,7 +262,7 @@ def _seed(purpose: str, seed: int) -> int:
 
 
 def _check_split(name: str, declared: tuple[str, ...]) -> None:
-    if name not in declared:
+    if declared and name not in declared:  # one that declares nothing is asked and answers for itself
         raise DataError(f"data.val names the split {name!r}; the dataset has {', '.join(declared)}")
     if name == "train":
         raise DataError(
