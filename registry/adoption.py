@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from registry.errors import RecipeError
@@ -220,6 +220,27 @@ class Own:
                 if fits(value, base, exported is not None):
                     change = getattr(value, "change", Change())
                     yield Found(name, f"{module.__name__}:{name}", value, change, own=True, package="")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Adopt what another rule finds, with facts that the rule does not know.
+
+    Attributes:
+        rule: the other rule.
+        names: the components that the facts hold for.
+        facts: added to each of them.
+    """
+
+    rule: Rule
+    names: Sequence[str]
+    facts: Mapping[str, Any]
+
+    def find(self) -> Iterator[Found]:
+        """Yield what the other rule finds."""
+        for found in self.rule.find():
+            noted = found.name in self.names
+            yield replace(found, change=Change(facts=self.facts).over(found.change)) if noted else found
 
 
 def _modules(package: str) -> Iterator[Any]:

@@ -14,7 +14,12 @@ from registry.grammar import Type, choices
 Schema = dict[str, Any]
 ComponentRef = Callable[[str], Schema]
 
-REFERENCE: Schema = {"type": "string", "pattern": r"^\$[A-Za-z_]"}
+REFERENCE: Schema = {"$ref": "#/$defs/reference"}  # a schema that uses it defines it so:
+REFERENCE_DEFINITION: Schema = {
+    "description": "a value known at run time, or of another section: $data.mean, $lr_finder.lr, $train.epochs.",
+    "type": "string",
+    "pattern": r"^\$[A-Za-z_]",
+}
 _LIMITS = {"min": "minimum", "max": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
 
 

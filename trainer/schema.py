@@ -10,7 +10,14 @@ from typing import Any
 
 from registry.catalog import Catalogue, Entry, Parameter, catalogue
 from registry.grammar import Type
-from registry.json_schema import REFERENCE, Schema, described, record_schema, value_schema
+from registry.json_schema import (
+    REFERENCE,
+    REFERENCE_DEFINITION,
+    Schema,
+    described,
+    record_schema,
+    value_schema,
+)
 from registry.slots import SLOTS, SlotRules
 from trainer.recipe.sections import recipe_type, section_class, section_type
 
@@ -101,7 +108,7 @@ def _slot_ref(slot: str) -> Schema:
 
 
 def _definitions(components: Catalogue) -> Schema:
-    made: Schema = {}
+    made: Schema = {"reference": REFERENCE_DEFINITION}
     for rules in SLOTS.values():
         entries = [components.entry(rules.name, name) for name in components.names(rules.name)]
         made[rules.name] = _slot(rules, entries)

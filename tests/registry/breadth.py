@@ -100,10 +100,12 @@ def _model(entry: Entry, make: Make, _: Path) -> str:
 
 def _dataset(entry: Entry, make: Make, folder: Path) -> str:
     split = next(iter(entry.facts["splits"]))
+    if "not_run" in entry.facts:
+        return f"no: {entry.facts['not_run']}"
     try:
         source = make(split=split, download=False)
     except DataError:
-        return "opened in its own tests; here, where its files are missing, it says which belong where"
+        return "in its own tests, on files they write"
     assert source.image(0).dtype.name == "uint8"
     assert len(source.targets) > 0
     return "run"
@@ -196,12 +198,12 @@ def _callback(entry: Entry, make: Make, _: Path) -> str:
     callback = make()
     if not entry.facts["sink"]:
         callback.load(callback.state())
-    return "runs in the engine's tests"
+    return "in the engine's tests"
 
 
 def _report(_: Entry, make: Make, __: Path) -> str:
     assert callable(make().render)
-    return "runs in the report's tests"
+    return "in the report's tests"
 
 
 _ACTS: Mapping[str, Callable[[Entry, Make, Path], str]] = {
@@ -225,7 +227,8 @@ HEAD = """# Components
 What a recipe may name, generated from the catalogue by `python tests/registry/breadth.py`; `python -m trainer
 describe NAME` tells all about one. *Listed* counts names, *built* those made from the recipe text that `describe`
 shows, *run* those that then did their work once: a forward pass (on the meta device for large models), a step, an
-image, a batch. *Refused* ones are listed with the reason, so that a recipe that names one is answered with it.
+image, a batch; some in tests of their own, as the last column says. *Refused* ones are listed with the reason, so
+that a recipe that names one is answered with it.
 
 """
 
@@ -239,10 +242,8 @@ def page(outcomes: Mapping[tuple[str, str], str], components: Catalogue) -> str:
     """
     rows = ["| slot | listed | ours | built | run | refused |", "|---|---|---|---|---|---|"]
     for slot in SLOTS:
-        names, ran = (
-            components.names(slot),
-            Counter(out == "run" for (kind, _), out in outcomes.items() if kind == slot),
-        )
+        names = components.names(slot)
+        ran = Counter(not out.startswith("no") for (kind, _), out in outcomes.items() if kind == slot)
         own = sum(components.entry(slot, name).own for name in names)
         refused = len(components.names(slot, refused=True)) - len(names)
         rows.append(f"| [{slot}](#{slot}) | {len(names)} | {own} | {ran.total()} | {ran[True]} | {refused} |")

@@ -124,6 +124,18 @@ def test_the_schema_is_plain_json() -> None:
     json.dumps(schema(KNOWN), allow_nan=False)
 
 
+def test_the_schema_beside_the_recipes_knows_every_section_and_all_of_ours() -> None:
+    """`python -m trainer schema > recipe.schema.json` makes it anew; the first line of each shipped recipe names it."""
+    kept, made = json.loads((ROOT / "recipe.schema.json").read_text(encoding="utf-8")), schema(KNOWN)
+    assert kept["properties"].keys() == made["properties"].keys()
+    for slot in SLOTS:
+        for name in KNOWN.names(slot):
+            if KNOWN.entry(slot, name).own:
+                assert kept["$defs"][f"{slot}.{name}"]["properties"].keys() == (
+                    made["$defs"][f"{slot}.{name}"]["properties"].keys()
+                ), name
+
+
 # ------------------------------------------------------------------------------------------------------------- list
 def test_list_counts_the_slots() -> None:
     lines = list_text(components=KNOWN).splitlines()
