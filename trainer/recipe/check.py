@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry.grammar import Mismatch, Type, choices, mismatch, plain_words, words
+from registry.grammar import Mismatch, Type, mismatch, plain_words, words
 from registry.suggest import nearest
 from trainer.recipe.habits import KEYS
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
@@ -274,7 +274,7 @@ def _repair(found: Mismatch, node: Node) -> str:
         for spelling in (bare, bare.lstrip("0") or "0"):
             if spelling != text and isinstance(resolve(spelling), (int, float)):
                 return f"write {spelling}"
-    if found.expected.startswith("list"):
+    elif found.expected.startswith("list"):
         return f"write [{text}]"
     near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
     return did_you_mean(near)
@@ -284,6 +284,3 @@ def _no_null(found: Mismatch, node: Node) -> str:
     if _is_null(node):
         return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
     return ""
-
-
-__all__ = ["INVALID", "Checker", "Invalid", "Place", "choices"]

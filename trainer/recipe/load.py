@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.catalog import Catalogue, catalogue
 from registry.errors import RecipeError
-from trainer.recipe.check import INVALID, Checker, Place
+from trainer.recipe.check import Checker, Place
 from trainer.recipe.components import Components
 from trainer.recipe.composition import compose_recipe
 from trainer.recipe.consistency import check_together
@@ -148,6 +148,3 @@ def _plugins(node: Node | None) -> list[tuple[str, Origin]]:
             name = str((folder / name).resolve())
         found.append((name, item.origin))
     return found
-
-
-__all__ = ["INVALID", "Loaded", "load_recipe"]
