@@ -157,7 +157,7 @@ class Catalogue:
             raise RecipeError(f"{name!r} is no import path", "an import path is written package.module:Object")
         from registry.imported import imported
 
-        return imported(slot, name, self._plugins, base_slots())
+        return imported(slot, name, self._plugins, base_slots)
 
     def names(self, slot: str, refused: bool = False) -> list[str]:
         """Return the names of a slot, ours first, else in order; with or without those a recipe cannot use."""

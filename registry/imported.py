@@ -21,14 +21,14 @@ from registry.slots import SLOTS
 _NO_VALUE = ("ConfusionMatrix", "ROC", "PrecisionRecallCurve")  # they return tables and curves
 
 
-def imported(slot: str, name: str, plugins: Sequence[str], slots: Slots) -> dict[str, Any]:
+def imported(slot: str, name: str, plugins: Sequence[str], slots: Callable[[], Slots]) -> dict[str, Any]:
     """Describe a component that is named with a colon, as the catalogue's record of it.
 
     Args:
         slot: where the recipe names it.
         name: as written.
         plugins: names of packages and paths of files that the recipe lists.
-        slots: base class -> slot, for nested components.
+        slots: returns base class -> slot, for nested components; asked once the name is found to be allowed.
 
     Raises:
         RecipeError: it is not allowed, cannot be imported, does not exist or is not of the slot's base.
@@ -51,7 +51,7 @@ def imported(slot: str, name: str, plugins: Sequence[str], slots: Slots) -> dict
         value = getattr(value, part)
     check_base(slot, name, value)
     found = Found(name, f"{module}:{names}", value, getattr(value, "change", Change()), own=False, package="")  # type: ignore[arg-type]
-    return described(found, SLOTS[slot], slots)
+    return described(found, SLOTS[slot], slots())
 
 
 def _module(where: str, plugins: Sequence[str]) -> str | None:
@@ -65,7 +65,7 @@ def _module(where: str, plugins: Sequence[str]) -> str | None:
     return None
 
 
-def _timm(name: str, slots: Slots) -> dict[str, Any]:
+def _timm(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
     timm = _extra("timm", f"timm:{name}")
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:2]
@@ -75,12 +75,12 @@ def _timm(name: str, slots: Slots) -> dict[str, Any]:
     target = f"registry.models.timm:{name}"
     change = Change(engine={"name": "the part after the colon says it"}, facts={"upstream": f"timm:{name}"})
     found = Found(name, target, build, change, own=False, package="timm")
-    record = described(found, SLOTS["model"], slots)
+    record = described(found, SLOTS["model"], slots())
     record["parameters"] = [one for one in record["parameters"] if one["name"] != "name"]
     return record
 
 
-def _torchmetrics(name: str, slots: Slots) -> dict[str, Any]:
+def _torchmetrics(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
     _extra("torchmetrics", f"torchmetrics:{name}")
     from registry.adoption import resolve
 
@@ -102,7 +102,7 @@ def _torchmetrics(name: str, slots: Slots) -> dict[str, Any]:
             package="torchmetrics",
         ),
         SLOTS["metric"],
-        slots,
+        slots(),
     )
     for parameter in record["parameters"]:
         if parameter["name"] == "task":  # the generic classes ask for it, and here it can only be one
@@ -119,7 +119,7 @@ def _extra(package: str, name: str) -> Any:
         raise RecipeError(f"{name}: {package} cannot be imported: {type(error).__name__}: {error}") from error
 
 
-_EXTRAS: Mapping[str, tuple[str, Callable[[str, Slots], dict[str, Any]]]] = {
+_EXTRAS: Mapping[str, tuple[str, Callable[[str, Callable[[], Slots]], dict[str, Any]]]] = {
     "timm": ("model", _timm),
     "torchmetrics": ("metric", _torchmetrics),
 }
