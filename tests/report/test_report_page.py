@@ -263,7 +263,7 @@ def test_a_look_at_pictures_is_a_page_of_its_parts_alone(tmp_path):
     _, page, _, said = write(look, (GradCAM(select="confident", count=2),))
     assert not said
     assert "nothing was trained for this page" in page.text
-    assert [a["id"] for _, a in page.all("section")] == ["answer", "gradcam"]
+    assert [a["id"] for _, a in page.all("section")] == ["answer", "gradcam-confident"]
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path):

@@ -163,7 +163,7 @@ def test_gradcam_gives_a_gallery_and_a_strip_per_image_for_predicted_and_true_cl
     assert "(predicted)" in strips[0].caption
     assert "(true)" in strips[0].caption
     assert strips[0].alt.startswith("GradCAM maps at stem, middle, last for class ")
-    names = sorted(path.name for path in (evidence.folder / "gradcam").iterdir())
+    names = sorted(path.name for path in (evidence.folder / "gradcam").rglob("*"))
     assert len(names) == 7
     assert "gallery.png" in names
     assert set(evidence.recorder.images) == {"gradcam/gallery", "gradcam/01", "gradcam/02", "gradcam/03"}
@@ -228,7 +228,7 @@ def test_a_layer_that_does_not_exist_is_refused(evidence):
 def overlay_bytes(folder, **arguments):
     evidence = made_evidence(folder)
     GradCAM(count=1, **arguments).render(evidence)
-    return next((evidence.folder / "gradcam").glob("*-overlay.png")).read_bytes()
+    return next((evidence.folder / "gradcam").rglob("*-overlay.png")).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_pictures_of_ones_own_have_no_truth_and_claim_none(tmp_path):
     assert "(predicted)" in strip.caption
     assert "true" not in strip.caption
     assert "taken for" not in of(section, Gallery)[0].figures[0].caption
-    assert not any("-t-" in path.name for path in (evidence.folder / "gradcam").iterdir())
+    assert not any("-t-" in path.name for path in (evidence.folder / "gradcam").rglob("*"))
 
 
 def trained_on_spots():
