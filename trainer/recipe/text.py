@@ -232,11 +232,21 @@ class _Composer:
 
     def _syntax(self, error: yaml.YAMLError, text: str) -> None:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        place = self._place(mark) if mark else Origin(self.file, self.line or 1, self.column + 1)
+        if mark is None:
+            place = Origin(self.file, self.line or 1, self.column + 1)
+            self.problems.report("R004", place, f"this is not YAML: {error}")
+            return
+        lines = text.split("\n")
+        opened, context = getattr(error, "context_mark", None), getattr(error, "context", None) or ""
+        if "flow" in context and opened is not None and opened.line < mark.line:
+            bracket = lines[opened.line][opened.column : opened.column + 1]
+            what = f"this '{bracket}' is not closed, or a comma is missing before line {mark.line + 1}"
+            self.problems.report("R004", self._place(opened), what)
+            return
+        line = lines[mark.line] if mark.line < len(lines) else ""
         said = getattr(error, "problem", None) or str(error)
-        line = text.split("\n")[mark.line] if mark and mark.line < text.count("\n") + 1 else ""
-        what, hint = _explain(said, getattr(error, "context", None) or "", line, mark.column if mark else 0)
-        self.problems.report("R004", place, what, hint=hint)
+        what, hint = _explain(said, context, line, mark.column)
+        self.problems.report("R004", self._place(mark), what, hint=hint)
 
 
 _NAMES = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
