@@ -7,11 +7,13 @@ and narrow terminals.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -25,6 +27,35 @@ from trainer.engine.progress import Progress
 REDRAW_SECONDS = 0.25
 
 
+class _Forgiving:
+    """A stream that may go away (a closed pipe, a lost terminal, a full disk): the text is lost then, the run is not."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        with self._dropping():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # what the stream still holds, too: the interpreter flushes it at its end
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
 class Console(Sink):
     """Shows and logs a run.
 
@@ -33,7 +64,9 @@ class Console(Sink):
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._out = RichConsole(file=sys.stdout, highlight=False, quiet=quiet, soft_wrap=True)
+        self._out = RichConsole(
+            file=cast("IO[str]", _Forgiving(sys.stdout)), highlight=False, quiet=quiet, soft_wrap=True
+        )
         self._log_file: Path | None = None
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None

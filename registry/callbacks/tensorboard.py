@@ -1,7 +1,7 @@
 """TensorBoard: train and val in one chart per quantity, the finder's curve, pictures, hparams over runs.
 
-Owns the event files below <run>/tensorboard: `train/` and `val/` hold one point per epoch under the same tags (so the two
-lines share a chart), `steps/` the readings at the log interval, the folder itself pictures, text and hparams.
+Owns the event files below <run>/tensorboard: `train/` and `val/` hold one point per epoch under the same tags (so the
+two lines share a chart), `steps/` the readings at the log interval, the folder itself pictures, text and hparams.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from registry.markers import Bounds
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+NOTHING = -1  # keeps no event: curve, pictures and numbers of the whole run are written anew by every process
 
 
 class TensorBoard(Sink):
@@ -39,10 +42,9 @@ class TensorBoard(Sink):
 
         self._run = run
         folder = run.folder / "tensorboard"
-        limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": 0}
+        limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": NOTHING}
         for name, limit in limits.items():
-            if run.resumed_step or run.resumed_epoch:
-                keep_until(folder / name, limit)
+            keep_until(folder / name, limit)
             self._writers[name] = SummaryWriter(str(folder / name), flush_secs=self._flush_seconds)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
@@ -60,6 +62,7 @@ class TensorBoard(Sink):
         """Write the readings of a log interval."""
         for key, value in values.items():
             self._writers["steps"].add_scalar(f"step/{key.rpartition('/')[2]}", value, step)
+        self._writers["steps"].flush()  # a checkpoint may follow, and what it has behind it must be on the disk
 
     def curve(self, tag: str, curve: Curve) -> None:
         """Write a curve point by point; its abscissa is written beside it, because TensorBoard counts in steps."""
@@ -99,12 +102,17 @@ class TensorBoard(Sink):
 def keep_until(folder: Path, limit: int) -> None:
     """Rewrite the event files of `folder` so that they hold the events up to step `limit`, whole ones only.
 
+    What an earlier rewriting left half done goes, too.
+
     TensorBoard's own `purge_step` only hides later events from its own reader; other readers would see them twice.
     """
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    for path in sorted(folder.glob("events.out.tfevents.*")) if folder.is_dir() else []:
+    for path in sorted(folder.glob("*tfevents*")) if folder.is_dir() else []:
+        if limit == NOTHING or path.name.startswith("tmp-"):
+            path.unlink()
+            continue
         kept = [event.SerializeToString() for event in LegacyEventFileLoader(str(path)).Load() if event.step <= limit]
         temporary = path.with_name(f"tmp-{path.name}")
         with temporary.open("wb") as file:

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM as requests: where a state is at stake the loop is asked to stop, elsewhere the program stops.
+"""SIGINT, SIGTERM and SIGHUP as requests: training stops after its step and is saved, other work stops where it stands.
 
 During training the first signal waits for the step in hand, which then is saved. While data are read, the learning rate
-is searched or the report is written nothing would be lost, so there the signal stops the work where it stands. A second
-SIGINT ends the process at once, anywhere.
+is searched or the report is written nothing would be lost, so there the signal acts at once. A second SIGINT ends the
+process, anywhere. A signal that the process was started to ignore (`nohup`, a job in the background) stays ignored.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupted(Exception):
@@ -27,7 +29,7 @@ class Interrupted(Exception):
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM."""
+        """130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signum
 
 
@@ -66,9 +68,11 @@ class Interrupts:
 
     @contextmanager
     def listening(self) -> Iterator[Interrupts]:
-        """Take SIGINT and SIGTERM over for the length of the block; only the main thread can, others go without."""
+        """Take the signals over for the length of the block; only the main thread can, others go without."""
         before = {}
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in SIGNALS:
+            if signal.getsignal(signum) is signal.SIG_IGN:
+                continue
             try:
                 before[signum] = signal.signal(signum, self._receive)
             except ValueError:
