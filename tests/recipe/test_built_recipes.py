@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.tier2 import check_built
-from trainer.recipe.tier3 import check_data
+from trainer.recipe.tier3 import check_data, known_from
 from trainer.recipe.trial import DataKnown
 
 RIGHT = """\
@@ -166,6 +168,15 @@ def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:
     known = DataKnown(num_classes=3, image_size=(32, 32))
     rules = [problem.rule for problem in check_data(loaded.recipe, loaded.catalogue, known, ["a", "b", "c"])]
     assert "R080" in rules
+
+
+def test_what_was_read_is_handed_on_as_facts(experiment_of: Callable[..., Any]) -> None:
+    text = RIGHT.replace("CIFAR10", "{type: Shapes, train_size: 60, val_size: 20, test_size: 20}")
+    experiment = experiment_of(text.replace("{fraction: 0.1}", "val"))
+    known = known_from(experiment.data)
+    assert (known.num_classes, known.channels, known.image_size, known.train_images) == (10, 3, (32, 32), 60)
+    assert sum(known.class_counts or ()) == 60
+    assert [one.rule for one in check_data(experiment.recipe, experiment.catalogue, known, ["x"] * 10)] == []
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.name for path in RECIPES])

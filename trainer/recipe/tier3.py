@@ -5,7 +5,9 @@ Repeats the second tier with the truth in place of what the dataset declared, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
 
 from registry.catalog import Catalogue
 from trainer.recipe.draft import Draft
@@ -13,6 +15,11 @@ from trainer.recipe.problems import Collector, Problem, listed
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.tier2 import check_built, sources_of
 from trainer.recipe.trial import DataKnown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainer.data.splits import LoadedData
 
 
 def check_data(
@@ -32,6 +39,13 @@ def check_data(
     _empty_classes(draft, known, class_names)
     problems.take(check_built(recipe, catalogue, known))
     return (*problems.sorted("error"), *problems.sorted("warning"))
+
+
+def known_from(data: LoadedData) -> DataKnown:
+    """Return what was read as the facts that a recipe is held against."""
+    classes = len(data.class_names)
+    counts = torch.bincount(data.train.targets, minlength=classes)
+    return DataKnown(classes, data.channels, data.image_size, len(data.train), tuple(counts.tolist()))
 
 
 def _weights(draft: Draft, known: DataKnown) -> None:
