@@ -263,7 +263,7 @@ def _repair(found: Mismatch, node: Node) -> str:
     if found.expected == "text (band)":
         return BANDS
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        return _no_null(found, node)
+        return _of_no_text(found, node)
     text = node.value
     if node.quoted and not isinstance(resolve(text), str):
         return f"write {text} without quotes"
@@ -280,7 +280,9 @@ def _repair(found: Mismatch, node: Node) -> str:
     return did_you_mean(near)
 
 
-def _no_null(found: Mismatch, node: Node) -> str:
+def _of_no_text(found: Mismatch, node: Node) -> str:
+    if isinstance(node, MapNode) and found.expected.startswith("list"):
+        return "put it in [ ], or begin it with '- '"
     if _is_null(node):
         return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
     return ""
