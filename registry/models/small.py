@@ -15,10 +15,11 @@ __all__ = ["SmallCNN"]
 
 
 class SmallCNN(nn.Module):
-    """Four 3x3 convolutions with BatchNorm in three stages, global average pool, linear head.
+    """Three 3x3 and one 1x1 convolution with BatchNorm in three stages, global average pool, linear head.
 
     Only two poolings: on 32 px the last stage keeps a map of 8x8, and because a plain average follows it, GradCAM
-    there is exact in the sense of CAM (Zhou et al., arXiv 1512.04150). About 140,000 parameters at the default width.
+    there is exact in the sense of CAM (Zhou et al., arXiv 1512.04150). The last convolution looks at one cell of the map
+    alone: that keeps evidence where it is. About 67,000 parameters at the default width.
 
     Args:
         num_classes: classes to tell apart.
@@ -38,7 +39,7 @@ class SmallCNN(nn.Module):
         widths = (width, width * 3 // 2, width * 3)
         self.layer1 = nn.Sequential(*_convolution(in_channels, widths[0]), nn.MaxPool2d(2))
         self.layer2 = nn.Sequential(*_convolution(widths[0], widths[1]), nn.MaxPool2d(2))
-        self.layer3 = nn.Sequential(*_convolution(widths[1], widths[2]), *_convolution(widths[2], widths[2]))
+        self.layer3 = nn.Sequential(*_convolution(widths[1], widths[2]), *_convolution(widths[2], widths[2], 1))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(widths[2], num_classes)
@@ -50,10 +51,10 @@ class SmallCNN(nn.Module):
         return logits
 
 
-def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+def _convolution(in_channels: int, out_channels: int, size: int = 3) -> tuple[nn.Module, ...]:
     """Return convolution, norm and activation; the norm's shift makes a bias useless."""
     return (
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
