@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from registry.contracts import Sink
+from registry.recording import Sink
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 
@@ -28,7 +28,7 @@ REDRAW_SECONDS = 0.25
 
 
 class _Forgiving:
-    """A stream that may go away (a closed pipe, a lost terminal, a full disk): the text is lost then, the run is not."""
+    """A stream that may go away (a closed pipe, a lost terminal, a full disk): the text is lost, the run is not."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -21,8 +21,9 @@ from typing import Any, Literal, Protocol
 
 from torch import nn
 
-from registry.contracts import Callback, Metric, Recorder, Stop, View
+from registry.contracts import Callback, Metric, Stop, View
 from registry.errors import DivergedError
+from registry.recording import Recorder
 from trainer.data.batches import Batches
 from trainer.engine import rng
 from trainer.engine.averaging import Averaging
@@ -357,10 +358,10 @@ class Loop:
             return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
 
     # ---------------------------------------------------------------------------------------------------------- events
-    def _view(self) -> View:
+    def _view(self, *, starts: bool = False) -> View:
         progress, parts = self.progress, self.parts
         return View(
-            epoch=progress.epoch + (1 if progress.batch else 0),
+            epoch=progress.epoch + (1 if starts or progress.batch else 0),
             epochs=self.limits.epochs,
             step=progress.step,
             steps_per_epoch=-(-len(parts.train) // self.limits.accumulate),
@@ -374,7 +375,7 @@ class Loop:
     def _tell(self, event: str) -> None:
         if not self.parts.callbacks:
             return
-        view = self._view()
+        view = self._view(starts=event == "epoch_started")
         with rng.untouched_randomness():
             for callback in self.parts.callbacks:
                 answer = getattr(callback, event)(view)
