@@ -16,6 +16,7 @@ from registry.reports.diagram_svg import matrix_svg, share_text
 __all__ = ["ConfusionMatrix", "PerClass"]
 
 _MOST_LABELLED = 30  # classes up to which a matrix has room for names and numbers
+_UNLABELLED = 640  # px: width of a matrix without names
 _MOST_ROWS = 40  # of a table
 
 
@@ -39,12 +40,12 @@ class ConfusionMatrix(ReportPart):
         counts = scores.confusion(answers, len(names))
         path = "figures/confusion.png"
         _draw(counts, names, evidence)
-        svg = matrix_svg(counts, names) if len(names) <= _MOST_LABELLED else None
+        svg, width = matrix_svg(counts, names) if len(names) <= _MOST_LABELLED else (None, _UNLABELLED)
         mistakes = int(answers.wrong.sum())
         alt = (
             f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
         )
-        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", svg, width=640)
+        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", svg, width=width)
         return Section(title, (figure, _worst(counts, names, self.pairs)), key, {"mistakes": float(mistakes)})
 
 

@@ -14,13 +14,18 @@ from registry.reports.chart_svg import color, text
 from registry.reports.scores import Reliability
 
 _CELL, _HEAD = 46, 30  # user units: a matrix cell, and the room for "predicted"
+_FAINT = 0.625  # opacity of a cell up to which a dark page needs white words on it
+_FULL = {True: 0.86, False: 0.9}  # opacity of a hit and of a miss from which a light page needs white words on it
 _LETTER = 7.0
 _LONGEST = 18  # letters of a class name
 _SIDE, _LEFT, _TOP, _COUNTS, _BOTTOM = 360, 62, 14, 70, 46  # of the reliability diagram
 
 
-def matrix_svg(counts: np.ndarray, names: Sequence[str]) -> str:
-    """Return counts (truth, predicted) as cells whose colour is the share of the true class; numbers are per cent."""
+def matrix_svg(counts: np.ndarray, names: Sequence[str]) -> tuple[str, int]:
+    """Return counts (truth, predicted) as cells coloured by their share of the true class, and the natural width in px.
+
+    Numbers are per cent.
+    """
     words = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in names]
     margin = 34 + round(_LETTER * max(map(len, words)))
     size = _CELL * len(names)
@@ -28,7 +33,7 @@ def matrix_svg(counts: np.ndarray, names: Sequence[str]) -> str:
     width, height = margin + size + slant, size + slant + _HEAD
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     parts = [
-        f'<svg class="chart matrix" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg class="chart small" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="Confusion matrix of {len(names)} classes, per cent of the true class">'
     ]
     for (row, column), share in np.ndenumerate(shares):
@@ -37,11 +42,12 @@ def matrix_svg(counts: np.ndarray, names: Sequence[str]) -> str:
         if counts[row, column]:
             hover = f"{names[row]} taken for {names[column]}: {counts[row, column]}"
             tone = "hit" if row == column else "miss"
-            # The square root makes rare confusions visible beside a strong diagonal.
+            opacity = float(np.sqrt(share))  # the root makes rare confusions visible beside a strong diagonal
+            shade = word_on_cell(row == column, opacity)
             parts.append(
                 f'<g><title>{escape(hover)}</title><rect class="{tone}" x="{x}" y="{y}" width="{_CELL}" '
-                f'height="{_CELL}" fill-opacity="{np.sqrt(share):.3f}"/>'
-                + text(x + _CELL / 2, y + _CELL / 2 + 4, share_text(share), "middle", "on" if share > 0.3 else "tick")
+                f'height="{_CELL}" fill-opacity="{opacity:.3f}"/>'
+                + text(x + _CELL / 2, y + _CELL / 2 + 4, share_text(share), "middle", shade)
                 + "</g>"
             )
     for i, name in enumerate(words):
@@ -52,7 +58,12 @@ def matrix_svg(counts: np.ndarray, names: Sequence[str]) -> str:
         f'<g transform="rotate(-90 12 {size / 2})">' + text(12, size / 2 + 4, "truth", "middle", "label") + "</g>"
     )
     parts.append(text(margin + size / 2, height - 6, "predicted", "middle", "label"))
-    return "".join(parts) + "</svg>"
+    return "".join(parts) + "</svg>", width
+
+
+def word_on_cell(hit: bool, opacity: float) -> str:
+    """Return the CSS class of words on a cell, which the page colours black or white for enough contrast."""
+    return "faint-cell" if opacity < _FAINT else "full-cell" if opacity > _FULL[hit] else "middle-cell"
 
 
 def share_text(share: float) -> str:
@@ -65,7 +76,7 @@ def reliability_svg(found: Reliability, title: str) -> str:
     """Return accuracy by confidence as bars with their gap to the diagonal, and below how many answers there are."""
     width, height = _LEFT + _SIDE + 20, _TOP + _SIDE + _COUNTS + _BOTTOM
     bottom = _TOP + _SIDE
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<svg class="chart small" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
     for tick in (0, 20, 40, 60, 80, 100):
         x, y = _LEFT + _SIDE * tick / 100, bottom - _SIDE * tick / 100
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}h{_SIDE}"/>' + text(_LEFT - 8, y + 4, f"{tick} %", "end"))

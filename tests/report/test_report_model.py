@@ -42,7 +42,7 @@ def test_the_table_lists_layers_with_outputs_and_adds_up(tmp_path):
     section = model_section(made_evidence(tmp_path))
     table = section.blocks[1]
     rows = {row[0]: row for row in table.rows}
-    assert rows["middle"] == ("middle", "Sequential", "16 x 12 x 12", "1,168", "0.17")
+    assert rows["middle"] == ("middle", "Sequential", "16x12x12", "1,168", "0.17")
     assert rows["middle.2"][3:] == ("", "")
     assert rows["whole model"][3] == f"{sum(p.numel() for p in SmallNet(4).parameters()):,}"
     assert section.facts["macs"] == 8 * 24 * 24 * 27 + 16 * 144 * 72 + 16 * 36 * 144 + 64

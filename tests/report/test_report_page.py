@@ -14,6 +14,7 @@ from made_evidence import made_evidence
 from registry.contracts import Paragraph, Section
 from registry.reports.classes import ConfusionMatrix
 from registry.reports.curves import Curves
+from registry.reports.diagram_svg import word_on_cell
 from registry.reports.gradcam import GradCAM
 from registry.reports.mistakes import Misclassified
 from trainer.report.page import write_report
@@ -159,6 +160,24 @@ def test_every_colour_pair_has_enough_contrast(scheme):
             assert contrast(colors[line], colors[ground]) >= 4.5, (line, ground)  # they also colour words
     assert contrast(colors["warn-ink"], colors["warn-ground"]) >= 4.5
     assert contrast(colors["ink"], colors["code"]) >= 4.5
+
+
+def blended(color, ground, opacity):
+    values = [int(color[i : i + 2], 16) * opacity + int(ground[i : i + 2], 16) * (1 - opacity) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(value):02x}" for value in values)
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_numbers_in_a_matrix_can_be_read_on_cells_of_any_shade(scheme):
+    css = (Path(__file__).parents[2] / "trainer/report/templates/page.css").read_text()
+    colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", re.findall(r":root \{(.*?)\}", css, re.S)[scheme]))
+    for role in ("val", "train"):
+        for percent in range(1, 101):
+            opacity = percent / 100
+            kind = word_on_cell(role == "val", opacity).removesuffix("-cell")
+            assert (
+                contrast(colors.get(f"on-{kind}", "#000000"), blended(colors[role], colors["paper"], opacity)) >= 4.5
+            ), (role, opacity)
 
 
 def test_long_rows_of_pictures_fold_after_the_first_six(written):

@@ -142,7 +142,8 @@ def test_the_png_is_the_same_twice(tmp_path):
 
 
 def test_a_matrix_names_its_cells_and_shortens_what_is_too_long():
-    svg = matrix_svg(np.array([[8, 2], [0, 0]]), ["<cat>", "a name that is much too long"])
+    svg, width = matrix_svg(np.array([[8, 2], [0, 0]]), ["<cat>", "a name that is much too long"])
+    assert 200 < width < 500
     root = tree(svg)
     titles = [node.text for node in root.iter() if node.tag == "title"]
     assert titles == ["<cat> taken for <cat>: 8", "<cat> taken for a name that is much too long: 2"]

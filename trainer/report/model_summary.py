@@ -33,13 +33,13 @@ def model_section(evidence: Evidence) -> Section:
     for name in shown:
         visit = seen[name]
         parameters = sum(p.numel() for p in network.get_submodule(name).parameters())
-        size = " x ".join(map(str, visit.output[1:])) if isinstance(visit.output, tuple) else visit.output
+        size = "x".join(map(str, visit.output[1:])) if isinstance(visit.output, tuple) else visit.output
         rows.append(
             (name, visit.kind.lstrip("_"), size, f"{parameters:,}" if parameters else "", _millions(macs.get(name, 0)))
         )
     total = sum(p.numel() for p in network.parameters())
     rows.append(("whole model", type(network).__name__.lstrip("_"), "", f"{total:,}", _millions(macs.get("", 0))))
-    shape = " x ".join(map(str, example.shape[1:]))
+    shape = "x".join(map(str, example.shape[1:]))
     caption = f"Layers for one image of {shape}; MACs in millions. A block's numbers contain those of its parts"
     table = Table(caption, ("layer", "kind", "output", "parameters", "MACs (M)"), tuple(rows), "lllrr")
     facts = {"parameters": float(total), "macs": float(macs.get("", 0))}
