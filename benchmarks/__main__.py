@@ -94,9 +94,8 @@ def _print(benchmark: Any, measured: Any, answers: list[dict[str, Any]], before:
     )
     for name in measured.seconds:
         median, spread = measured.median(name), measured.spread(name)
-        print(
-            f"  {name:<34} {1e6 * median:>14,.1f} us/{benchmark.unit}  {1 / median:>12,.1f} {benchmark.unit}s/s  +- {spread:.0%}"
-        )
+        speed = f"{1 / median:>12,.1f} {benchmark.unit}s/s"
+        print(f"  {name:<34} {1e6 * median:>14,.1f} us/{benchmark.unit}  {speed}  +- {spread:.0%}")
     for each in answers:
         target = ""
         if each["target"] is not None:

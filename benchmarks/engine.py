@@ -1,7 +1,7 @@
-"""What the engine costs per step over a loop written by hand: a network that does nearly nothing, all default features on.
+"""What the engine costs per step over a loop written by hand: a tiny network, all default features on.
 
-Both take the same prepared batches, the same optimizer and the same loss, so the difference is the engine alone: meters,
-log interval, TensorBoard, callbacks, schedule, checks, the clock of the progress bar.
+Both take the same prepared batches, the same optimizer and the same loss, so the difference is the engine alone:
+meters, log interval, TensorBoard, callbacks, schedule, checks, the clock of the progress bar.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from registry.callbacks.tensorboard import TensorBoard
-from registry.contracts import RunInfo
 from registry.metrics import Accuracy
 from registry.models.small import SmallCNN
+from registry.recording import RunInfo
 from trainer.console import Console
 from trainer.data.batches import Batch
 from trainer.engine.interrupts import Interrupts

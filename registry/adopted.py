@@ -33,7 +33,7 @@ REGULARIZERS.adopt_own("registry.regularizers", base="registry.contracts:Regular
 
 CALLBACKS = Registry("callback")
 CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Callback")
-CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Sink")
+CALLBACKS.adopt_own("registry.callbacks", base="registry.recording:Sink")
 
 REPORTS = Registry("report")
 REPORTS.adopt_own("registry.reports", base="registry.contracts:ReportPart")

@@ -1,6 +1,6 @@
 """What the components of each slot must be able to do, and what they get to see.
 
-Protocols and bases for datasets, transforms, regularizers, metrics, callbacks, sinks and report parts, and the frozen
+Protocols and bases for datasets, regularizers, metrics, callbacks and report parts (sinks: recording.py), and the frozen
 dataclasses that cross the border between them and the engine. Knows nothing of recipes or of the engine itself;
 imports torch for type checking only.
 """
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from registry.recording import Recorder
 
 Plain = Any  # bool | int | float | str | None | Tensor, and lists and dicts of them: what a checkpoint may hold
 
@@ -98,95 +100,6 @@ class Metric(Protocol):
 
     def load(self, state: Mapping[str, Plain]) -> None:
         """Continue from `state`."""
-
-
-# ---------------------------------------------------------------------------------------------------- what is recorded
-@dataclass(frozen=True)
-class Curve:
-    """A line to look at.
-
-    Attributes:
-        xs: abscissae.
-        ys: ordinates, as many.
-        x_label: what xs are, with unit.
-        y_label: what ys are, with unit.
-        x_log: draw the abscissa logarithmically.
-    """
-
-    xs: Sequence[float]
-    ys: Sequence[float]
-    x_label: str
-    y_label: str
-    x_log: bool = False
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What a sink may know of the run it records.
-
-    Attributes:
-        name: the recipe's name.
-        folder: the run folder.
-        epochs: epochs planned.
-        hparams: flat recipe values, "optimizer.lr" -> 0.1, for comparison over runs.
-        resumed_epoch: last whole epoch already recorded; 0 in a fresh run.
-        resumed_step: optimizer steps already recorded; 0 in a fresh run.
-    """
-
-    name: str
-    folder: Path
-    epochs: int
-    hparams: Mapping[str, bool | int | float | str]
-    resumed_epoch: int = 0
-    resumed_step: int = 0
-
-
-class Sink:
-    """Something that keeps or shows what the Recorder is told; the base ignores everything.
-
-    Tags are "train/loss", "val/accuracy", "lr", "finder/loss", "gradcam/...". A sink never raises into training: the
-    recorder switches off one that does, with one warning.
-    """
-
-    def open(self, run: RunInfo) -> None:
-        """Start; on a resumed run drop what was recorded after `run.resumed_epoch` and `run.resumed_step`."""
-
-    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        """Take the row of a finished epoch, counted from 1: lr, seconds, train/loss, val/accuracy, ..."""
-
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Take values at optimizer step `step`, at the log interval only."""
-
-    def curve(self, tag: str, curve: Curve) -> None:
-        """Take a whole curve."""
-
-    def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
-        """Take a picture, uint8 RGB (H, W, 3)."""
-
-    def text(self, tag: str, text: str) -> None:
-        """Take Markdown text."""
-
-    def result(self, values: Mapping[str, float]) -> None:
-        """Take the run's final numbers, once, at the end."""
-
-    def close(self) -> None:
-        """Write everything and let go."""
-
-
-class Recorder(Protocol):
-    """Where callbacks and report parts send what people should see; passes it on to every sink."""
-
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Record values at optimizer step `step`."""
-
-    def curve(self, tag: str, curve: Curve) -> None:
-        """Record a whole curve."""
-
-    def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
-        """Record a picture, uint8 RGB (H, W, 3)."""
-
-    def text(self, tag: str, text: str) -> None:
-        """Record Markdown text."""
 
 
 # ----------------------------------------------------------------------------------------------------------- callbacks

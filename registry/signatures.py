@@ -19,8 +19,9 @@ from typing import Any
 
 from registry.adoption import Change, Found, resolve
 from registry.annotations import Constants, Slots, bounded, from_annotation
-from registry.contracts import DataFacts, Sink
+from registry.contracts import DataFacts
 from registry.docstrings import documented, first_sentence, without_default
+from registry.recording import Sink
 from registry.slots import SlotRules
 
 Type = Mapping[str, Any]

@@ -123,7 +123,7 @@ _RULES = (
         name="callback",
         about="behaviour during training, and sinks that record it",
         registry="registry.adopted:CALLBACKS",
-        bases=("registry.contracts:Callback", "registry.contracts:Sink"),
+        bases=("registry.contracts:Callback", "registry.recording:Sink"),
     ),
     SlotRules(
         name="report",

@@ -18,8 +18,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from registry.catalog import Catalogue
-from registry.contracts import Callback, ImageSource, Metric, ReportPart, Sink
+from registry.contracts import Callback, ImageSource, Metric, ReportPart
 from registry.errors import RecipeError
+from registry.recording import Sink
 from trainer.build import build
 from trainer.data.batches import Batches
 from trainer.data.pipeline import Pipeline

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registry.contracts import Curve, RunInfo, Sink
+from registry.recording import Curve, RunInfo, Sink
 from trainer.engine.checkpoint import write_bytes
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.catalog import Catalogue, catalogue
-from registry.contracts import Curve, LRFinding, RunInfo
+from registry.contracts import LRFinding
 from registry.errors import UserError
+from registry.recording import Curve, RunInfo
 from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
 from trainer.engine.interrupts import Interrupted, Interrupts

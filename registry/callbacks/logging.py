@@ -9,8 +9,9 @@ from typing import Annotated
 
 import torch
 
-from registry.contracts import Callback, RunInfo, Sink, View
+from registry.contracts import Callback, View
 from registry.markers import Bounds
+from registry.recording import RunInfo, Sink
 
 
 class ParameterNorms(Callback):

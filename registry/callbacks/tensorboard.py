@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from registry.contracts import Curve, RunInfo, Sink
 from registry.markers import Bounds
+from registry.recording import Curve, RunInfo, Sink
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -88,7 +88,7 @@ class TensorBoard(Sink):
         finite = {f"result/{key}": value for key, value in values.items() if math.isfinite(value)}
         writer = self._writers["."]
         for summary in hparams(dict(self._run.hparams), finite):
-            writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(summary)
         for key, value in finite.items():
             writer.add_scalar(key, value)
 

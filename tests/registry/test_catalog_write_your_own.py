@@ -107,7 +107,7 @@ def test_the_page_names_every_slot() -> None:
 
 
 def test_a_sink_is_a_callback_too() -> None:
-    from registry.contracts import Sink
+    from registry.recording import Sink
 
     class Mine(Sink):
         pass

@@ -12,7 +12,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from registry.contracts import Evidence, LRFinding, Predictions, Recorder
+from registry.contracts import Evidence, LRFinding, Predictions
+from registry.recording import Recorder
 from trainer.data.pipeline import Pipeline
 from trainer.data.splits import Part
 from trainer.experiment import Experiment
