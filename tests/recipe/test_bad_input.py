@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.catalog import catalogue
 from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import LIMIT, render
 
@@ -232,7 +233,7 @@ print(sorted(name for name, file in origins.items() if "site-packages" in file))
 
 def test_the_first_tier_needs_no_package_but_yaml(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(GOOD)
-    load_recipe(str(tmp_path / "recipe.yaml"))  # the catalogue is warm now
+    catalogue()  # stored, so that the process below reads it
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", INSTALLED], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
