@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -159,9 +158,16 @@ def _stairs(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list
 
 
 def drops_of(rows: Rows) -> list[tuple[float, float]]:
-    """Return (epoch, new lr) wherever the learning rate fell to half or less from one epoch to the next."""
-    pairs = itertools.pairwise(rows)
-    return [(b["epoch"], b["lr"]) for a, b in pairs if "lr" in a and "lr" in b and 0 < b["lr"] <= 0.5 * a["lr"]]
+    """Return (epoch, new lr) wherever a learning rate that stood still fell to half or less.
+
+    One that changes every epoch, as under a cosine or one cycle, glides and does not drop.
+    """
+    lrs = [row.get("lr", math.nan) for row in rows]
+    return [
+        (rows[i]["epoch"], lrs[i])
+        for i in range(1, len(rows))
+        if 0 < lrs[i] <= 0.5 * lrs[i - 1] and (i == 1 or lrs[i - 1] == lrs[i - 2])
+    ]
 
 
 def _figure(evidence: Evidence, name: str, chart: LineChart, alt: str) -> Figure:

@@ -44,9 +44,18 @@ def test_curves_show_train_and_validation_in_one_figure_with_best_epoch_and_drop
     assert all((evidence.folder / path).stat().st_size > 1000 for path in figures)
 
 
-def test_a_drop_is_a_fall_to_half_or_less():
-    rows = [{"epoch": e, "lr": lr} for e, lr in enumerate([1, 0.9, 0.45, 0.4, 0.04, 0.04], start=1)]
-    assert drops_of(rows) == [(3, 0.45), (5, 0.04)]
+@pytest.mark.parametrize(
+    ("lrs", "drops"),
+    [
+        ([1, 1, 0.5, 0.5, 0.05], [(3, 0.5), (5, 0.05)]),
+        ([1, 0.1], [(2, 0.1)]),
+        ([1, 1, 0.6, 0.6], []),
+        ([1, 0.9, 0.6, 0.2, 0.01], []),  # a cosine
+        ([1, 1, 0], []),
+    ],
+)
+def test_a_drop_is_a_fall_to_half_or_less_from_a_rate_that_stood_still(lrs, drops):
+    assert drops_of([{"epoch": e, "lr": lr} for e, lr in enumerate(lrs, start=1)]) == drops
 
 
 def test_curves_of_a_training_that_left_the_finite_numbers_are_drawn(evidence):

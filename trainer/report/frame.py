@@ -16,12 +16,14 @@ from trainer.report.model_summary import model_section
 __all__ = ["environment_section", "epochs_section", "model_section", "recipe_section"]
 
 _PERCENT = ("accuracy", "error")
+_SAID_ELSEWHERE = ("version", "name", "description")
 
 
 def recipe_section(evidence: Evidence) -> Section:
     """Return the recipe as a table of settings and as text to copy."""
     rows = tuple(_settings(evidence.resolved))
-    blocks: list[Block] = [Table("Settings, defaults included", ("setting", "value"), rows)] if rows else []
+    caption = "Settings, defaults included; what is not set is left out"
+    blocks: list[Block] = [Table(caption, ("setting", "value"), rows)] if rows else []
     blocks.append(Code(evidence.recipe, "yaml"))
     return Section("Recipe", tuple(blocks), "recipe")
 
@@ -59,6 +61,8 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         path = f"{prefix}{key}"
+        if value is None or value in ([], {}, "") or path in _SAID_ELSEWHERE:
+            continue
         if isinstance(value, Mapping) and "type" not in value:
             rows.extend(_settings(value, f"{path}."))
         elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
