@@ -171,7 +171,8 @@ def _facts(slot: str, found: Found) -> Record:
     if slot == "metric":
         return {"key": snake_case(found.name), "mode": getattr(found.object, "mode", "max")}
     if slot == "callback" and isinstance(found.object, type):
-        return {"sink": issubclass(found.object, Sink)}
+        measures = list(getattr(found.object, "measures", ()))
+        return {"sink": issubclass(found.object, Sink), **({"measures": measures} if measures else {})}
     return {}
 
 

@@ -286,6 +286,11 @@ class Experiment:
         groups = self.recipe.optimizer.knobs.get("groups", ())
         if not groups or all(group.lr_scale == 1 for group in groups):
             return spec
+        if spec.arguments.get("eta_min"):
+            raise RecipeError(
+                f"{spec.origin}: {spec.type} has one eta_min for all parameter groups, which lr_scale cannot scale",
+                "leave eta_min at 0, or lr_scale at 1",
+            )
         first = float(optimizer.param_groups[0]["lr"])
         scales = [float(group["lr"]) / first for group in optimizer.param_groups]
         scaled = dict(spec.arguments)

@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.catalog import Catalogue, catalogue
 from registry.contracts import LRFinding
-from registry.errors import UserError
+from registry.errors import RecipeError, UserError
 from registry.recording import Curve, RunInfo
 from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
@@ -25,8 +25,10 @@ from trainer.experiment import Experiment, Which, build_callbacks
 from trainer.fingerprint import fingerprint, refuse_other_data, version_changes
 from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
+from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import flat, resolved_yaml
+from trainer.recipe.tier3 import check_data, known_from
 from trainer.recorder import MetricsFile, Recorder
 from trainer.report.page import write_report
 from trainer.run_folder import RunFolder
@@ -221,10 +223,21 @@ class _Run:
         for line in experiment.train_pipeline.log_lines():
             self._log(line)
         data = experiment.data
+        self._hold_against_data(experiment, names)
         sizes = f"{len(data.train):,} training, {len(data.val):,} validation"
         self._log(f"data {sizes}{'' if data.test is None else f', {len(data.test):,} test'} images")
         self._forecast(experiment)
         return experiment
+
+    def _hold_against_data(self, experiment: Experiment, names: Catalogue) -> None:
+        """Refuse what only the data can show to be wrong, before anything is trained."""
+        found = check_data(self._recipe, names, known_from(experiment.data), experiment.data.class_names)
+        errors = [each for each in found if each.severity == "error"]
+        for each in found:
+            if each.severity == "warning":
+                self._log(f"warning: {each.text}")
+        if errors:
+            raise RecipeError(f"{self._recipe.file} does not fit its data\n{render(errors)}")
 
     def _forecast(self, experiment: Experiment) -> None:
         step = seconds_per_step(experiment)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -20,6 +20,8 @@ class ParameterNorms(Callback):
     Args:
         key: the numbers appear as <key>/sum_abs and <key>/sum_norms.
     """
+
+    measures: ClassVar[Sequence[str]] = ("{key}/sum_abs", "{key}/sum_norms")
 
     def __init__(self, key: str = "parameters") -> None:
         self._key = key

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVERYTHING
+from shared_recipes import EVERYTHING
 
 from registry.contracts import Callback, View
 from trainer.engine import checkpoint

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import EVERYTHING
+from shared_recipes import EVERYTHING
 
 from registry.errors import DivergedError
 from trainer.engine import checkpoint, rng
@@ -82,7 +82,15 @@ def test_an_inconclusive_finding_gives_no_number_unless_one_is_assumed(experimen
 
 def test_a_change_that_escapes_is_noticed(experiment_of):
     experiment = experiment_of(EVERYTHING)
-    with pytest.raises(AssertionError, match="random state"), untouched(experiment.model):
-        original, rng.restore = rng.restore, lambda _: None
-        torch.rand(1)
-    rng.restore = original
+    kept = rng.restore
+
+    def change_and_escape() -> None:
+        with untouched(experiment.model):
+            rng.restore = lambda _: None
+            torch.rand(1)
+
+    try:
+        with pytest.raises(AssertionError, match="random state"):
+            change_and_escape()
+    finally:
+        rng.restore = kept
