@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from registry.catalog import Catalogue
 from registry.errors import RecipeError
 from registry.patterns import matches
 from trainer import run
+from trainer.build import filled
 from trainer.cli import Options
 from trainer.console import Console
+from trainer.engine.loop import TIME_IS_UP
 from trainer.recipe.expect import not_judged_because
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
-from trainer.recipe.recipe import Recipe, Spec
+from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.run_folder import RunFolder
 
-PLANNED_ON_TOTAL = ("OneCycleLR", "CosineAnnealingLR", "PolynomialLR", "LinearLR", "SequentialLR", "ChainedScheduler")
+LENGTHS = ("total_steps", "epochs", "T_max")  # what the engine tells a scheduler of the run, where the recipe does not
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,13 @@ def continued(path: Path, options: Options) -> int:
     if loaded.recipe is None:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
     recipe, summary = loaded.recipe, folder.read_json("summary.json")
-    longer = recipe.train.epochs > summary.get("epochs", 0)
-    _refuse_other_length(recipe, options.overrides)
+    assert loaded.catalogue is not None
+    if options.overrides:
+        before = load_recipe(folder.path / "resolved.yaml", ()).recipe
+        if before is not None and before.train.epochs != recipe.train.epochs:
+            refuse_other_length(recipe, loaded.catalogue)
     console = Console()
-    if summary.get("status") == "completed" and not (longer and not summary.get("stopped")):
+    if summary.get("status") == "completed" and not _has_more_to_do(recipe, summary):
         console.line(f"{path} is complete: nothing to do")
         return 0
     fast = bool(summary.get("fast"))
@@ -95,11 +102,37 @@ def refuse_changes(overrides: Sequence[str]) -> None:
             )
 
 
-def _refuse_other_length(recipe: Recipe, overrides: Sequence[str]) -> None:
-    scheduler: Spec | None = recipe.scheduler
-    changes = any(override.startswith("train.epochs=") for override in overrides)
-    if changes and scheduler is not None and scheduler.type in PLANNED_ON_TOTAL:
+def refuse_other_length(recipe: Recipe, catalogue: Catalogue) -> None:
+    """Refuse another number of epochs where the scheduler was planned on it.
+
+    Raises:
+        RecipeError: it was, itself or one nested in it.
+    """
+    if recipe.scheduler is not None and _planned_on_length(recipe.scheduler, catalogue):
         raise RecipeError(
-            f"train.epochs cannot change at resume: {scheduler.type} was planned on the number of steps",
+            f"train.epochs cannot change at resume: {recipe.scheduler.type} was planned on the length of the run",
             "start a new run, with train.start_from pointing at this one if its weights should be kept",
         )
+
+
+def _planned_on_length(value: object, catalogue: Catalogue) -> bool:
+    """Whether a scheduler's argument follows from the run's length, by reference or because the engine supplies it."""
+    if isinstance(value, Reference):
+        return value.path.startswith("run.")
+    if isinstance(value, (list, tuple)):
+        return any(_planned_on_length(item, catalogue) for item in value)
+    if not isinstance(value, Spec):
+        return False
+    entry = catalogue.entry(value.slot, value.type)
+    supplied = set(filled(entry, value.arguments, dict.fromkeys(LENGTHS))) - set(value.arguments)
+    return bool(supplied) or any(_planned_on_length(each, catalogue) for each in value.arguments.values())
+
+
+def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any]) -> bool:
+    """Whether a completed run would go on: it has epochs left, and nothing has ended it for good."""
+    if recipe.train.epochs <= summary.get("epochs", 0):
+        return False
+    if str(summary.get("stopped", "")).startswith(TIME_IS_UP):
+        limit = recipe.train.max_minutes
+        return limit is None or summary.get("seconds", 0.0) < 60 * limit
+    return not summary.get("stopped")

@@ -23,9 +23,7 @@ TINY = """
 version: 1
 name: tiny
 seed: 3
-data:
-  dataset: {type: Shapes, train_size: 32, val_size: 16, test_size: 16}
-  batch_size: 8
+data: {dataset: {type: Shapes, train_size: 32, val_size: 16, test_size: 16}, batch_size: 8}
 model: {type: SmallCNN, width: 4}
 optimizer: {type: SGD, lr: 0.02, momentum: 0.9}
 train: {epochs: 2, precision: fp32, log_every: 2}

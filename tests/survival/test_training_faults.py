@@ -1,0 +1,284 @@
+"""What goes wrong while a network learns: losses that are not finite, memory, batches and heads that do not fit."""
+
+from pathlib import Path
+
+import pytest
+from survival_kit import TINY, command, metric_lines, only_run, plugin, recipe, summary_of
+
+from trainer.engine import checkpoint
+
+FAULTS = """
+import torch
+from torch import nn
+from registry.contracts import Callback, Section
+from registry.plugins import component
+
+@component("loss")
+class BadAt(nn.Module):
+    '''Cross entropy that turns bad at some calls in training.
+
+    Args:
+        calls: which, from 1.
+        value: what it becomes.
+        validation: turn bad in validation instead.
+    '''
+    def __init__(self, calls: list[int], value: str = "nan", validation: bool = False) -> None:
+        super().__init__()
+        self.calls, self.value, self.validation, self.count = calls, value, validation, 0
+    def forward(self, logits, targets):
+        loss = nn.functional.cross_entropy(logits, targets)
+        if torch.is_inference_mode_enabled() == self.validation:
+            self.count += 1
+            if self.count in self.calls:
+                return loss * float(self.value)
+        return loss
+
+@component("model")
+class Hungry(nn.Module):
+    '''A network that runs out of memory.
+
+    Args:
+        num_classes: classes.
+        at: forward pass at which it does.
+        kind: how the allocator says so.
+    '''
+    def __init__(self, num_classes: int, at: int = 6, kind: str = "device") -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+        self.at, self.kind, self.count = at, kind, 0
+    def forward(self, images):
+        self.count += 1
+        if self.count == self.at:
+            if self.kind == "device":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            if self.kind == "python":
+                raise MemoryError
+            torch.empty(1 << 60)
+        return self.head(images.mean((2, 3)))
+
+@component("model")
+class Normed(nn.Module):
+    '''A network that normalises over the batch alone.
+
+    Args:
+        num_classes: classes.
+    '''
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.head = nn.Linear(3, num_classes)
+    def forward(self, images):
+        return self.head(self.norm(images.mean((2, 3))))
+
+@component("model")
+class Fixed(nn.Module):
+    '''A network with a head of its own.
+
+    Args:
+        num_outputs: of the head.
+    '''
+    def __init__(self, num_outputs: int = 7) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_outputs)
+    def forward(self, images):
+        return self.head(images.mean((2, 3)))
+
+@component("callback")
+class Raises(Callback):
+    '''Raises after an epoch.
+
+    Args:
+        after: epoch.
+    '''
+    def __init__(self, after: int = 1) -> None:
+        self.after = after
+    def epoch_finished(self, view):
+        if view.epoch == self.after:
+            raise RuntimeError("a plug-in's own mistake")
+
+@component("report")
+class Fails:
+    '''A part that cannot be made.'''
+    def render(self, evidence):
+        raise RuntimeError("no picture today")
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    plugin(FAULTS)
+    return tmp_path
+
+
+def tiny(**changes: str) -> str:
+    """Write TINY with top-level lines replaced or added, and the plug-in."""
+    lines = [line for line in TINY.strip().splitlines() if line.partition(":")[0] not in changes]
+    added = [f"{key}: {value}" for key, value in {"plugins": "[./faults.py]", **changes}.items()]
+    return recipe("\n".join([*lines, *added]) + "\n")
+
+
+def train(epochs: int = 2, **more: str) -> str:
+    return "{" + ", ".join([f"epochs: {epochs}", "precision: fp32", *(f"{k}: {v}" for k, v in more.items())]) + "}"
+
+
+# --------------------------------------------------------------------------------------------------- losses not finite
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_not_finite_ends_with_exit_4_naming_where(capsys, value):
+    # three steps of the forecast come first, so call 9 is step 6, in epoch 2
+    ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: [9], value: '{value}'}}", train=train(epochs=3)))
+    assert ended.code == 4
+    assert "error: the loss is not finite (epoch 2, step 6, learning rate 0.02)" in ended.err
+    assert "lower optimizer.lr, or set train.clip_norm" in ended.err
+    run = only_run()
+    assert summary_of(run)["status"] == "failed"
+    assert "epoch 2, step 6" in summary_of(run)["error"]
+    state = checkpoint.read(run / "checkpoints" / "last.pt")
+    assert state["progress"]["epoch"] == 1
+    assert all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_skip_leaves_the_step_out_and_counts_it(capsys):
+    ended = command(capsys, tiny(loss="{type: BadAt, calls: [9, 10]}", train=train(on_nan="skip")))
+    assert ended.code == 0
+    assert "loss not finite at epoch 2, step 6, learning rate 0.02: step skipped" in ended.out
+    assert summary_of(only_run())["skipped_steps"] == 2
+    assert "NaN" not in "".join(metric_lines(only_run()))
+
+
+def test_more_than_ten_bad_steps_in_a_row_end_a_skipping_run(capsys):
+    calls = list(range(9, 30))
+    ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: {calls}}}", train=train(epochs=9, on_nan="skip")))
+    assert ended.code == 4
+    assert "the loss is not finite (epoch 4, step 16," in ended.err
+
+
+def test_restore_takes_the_last_checkpoint_and_goes_on(capsys):
+    ended = command(capsys, tiny(loss="{type: BadAt, calls: [9]}", train=train(epochs=3, on_nan="restore")))
+    assert ended.code == 0
+    assert (
+        "loss not finite at epoch 2, step 6, learning rate 0.02: weights of the last checkpoint restored" in ended.out
+    )
+    assert len(metric_lines(only_run())) == 3
+
+
+def test_restore_without_a_checkpoint_stops(capsys):
+    ended = command(capsys, tiny(loss="{type: BadAt, calls: [5]}", train=train(on_nan="restore")))
+    assert ended.code == 4
+    assert "epoch 1, step 2" in ended.err
+
+
+def test_restore_gives_up_after_three_times(capsys):
+    calls = list(range(9, 60))
+    ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: {calls}}}", train=train(epochs=9, on_nan="restore")))
+    assert ended.code == 4
+    assert ended.out.count("weights of the last checkpoint restored") == 3
+
+
+def test_a_validation_loss_that_is_not_finite_stops(capsys):
+    ended = command(capsys, tiny(loss="{type: BadAt, calls: [2], validation: true}", train=train(epochs=3)))
+    assert ended.code == 4
+    assert "the validation loss is nan in epoch 2 (step 8, learning rate 0.02)" in ended.err
+    assert checkpoint.read(only_run() / "checkpoints/last.pt")["progress"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3])
+def test_an_epoch_without_a_finite_number_is_never_the_best(capsys, bad):
+    loss = f"{{type: BadAt, calls: [{bad}], validation: true}}"
+    best = "{metric: val/loss, mode: min}"
+    ended = command(capsys, tiny(loss=loss, train=train(epochs=3, on_nan="skip", best=best)))
+    assert ended.code == 0
+    assert summary_of(only_run())["best"]["epoch"] not in (None, bad)
+    assert '"val/loss": null' in metric_lines(only_run())[bad - 1]
+
+
+# --------------------------------------------------------------------------------------------------------------- memory
+@pytest.mark.parametrize("kind", ["device", "python", "cpu"])
+def test_running_out_of_memory_in_training_ends_with_exit_7_and_advice(capsys, kind):
+    ended = command(capsys, tiny(model=f"{{type: Hungry, kind: {kind}}}"))
+    assert ended.code == 7
+    assert "out of memory" in ended.err
+    assert "data.batch_size 8" in ended.err
+    assert "halve data.batch_size and double train.accumulate: the steps stay the same" in ended.err
+    assert summary_of(only_run())["status"] == "failed"
+    assert "out of memory" in summary_of(only_run())["error"]
+
+
+def test_running_out_of_memory_in_the_first_trial_steps_ends_with_exit_7(capsys):
+    ended = command(capsys, tiny(model="{type: Hungry, at: 2}"))
+    assert ended.code == 7
+    assert "data.batch_size 8" in ended.err
+
+
+def test_running_out_of_memory_in_the_evaluation_names_its_batch_size(capsys):
+    ended = command(capsys, tiny(model="{type: Hungry, at: 14}", train=train(epochs=2)))
+    assert ended.code == 7
+    assert "data.eval_batch_size 512" in ended.err
+
+
+# ------------------------------------------------------------------------------------------------ batches, heads, parts
+def test_a_batch_of_one_with_batchnorm_is_explained(capsys):
+    data = "{dataset: {type: Shapes, train_size: 33, val_size: 16}, batch_size: 8}"
+    ended = command(capsys, tiny(data=data, model="Normed"))
+    assert ended.code == 3
+    assert "a batch of one image reached a layer that normalises over the batch" in ended.err
+    assert "data.drop_last: true leaves an incomplete batch out" in ended.err
+    assert command(capsys, "tiny.yaml", "data.drop_last=true").code == 0
+
+
+def test_fewer_images_than_a_batch_with_drop_last_are_refused_before_training(capsys):
+    data = "{dataset: {type: Shapes, train_size: 20, val_size: 16}, batch_size: 64, drop_last: true}"
+    ended = command(capsys, tiny(data=data))
+    assert ended.code == 2
+    assert "data.drop_last leaves nothing: 20 images" in ended.err
+    assert not Path("runs").exists()
+
+
+def test_fewer_images_than_a_batch_are_one_batch(capsys):
+    data = "{dataset: {type: Shapes, train_size: 20, val_size: 16}, batch_size: 64}"
+    assert command(capsys, tiny(data=data)).code == 0
+
+
+def test_a_validation_share_of_nothing_ends_with_exit_3(capsys):
+    data = "{dataset: {type: Shapes, train_size: 20, val_size: 16}, val: {fraction: 0.001}, batch_size: 8}"
+    ended = command(capsys, tiny(data=data))
+    assert ended.code == 3
+    assert "a validation share of 0.001 of 20 training images leaves 0 to validate on" in ended.err
+
+
+def test_a_head_of_another_size_than_the_classes_is_refused_before_a_run_folder_is_made(capsys):
+    ended = command(capsys, tiny(model="Fixed"))
+    assert ended.code == 2
+    assert "7" in ended.err
+    assert "10" in ended.err
+    assert not Path("runs").exists()
+
+
+def test_an_empty_dataset_is_refused(capsys):
+    ended = command(capsys, tiny(data="{dataset: {type: Shapes, train_size: 0}, batch_size: 8}"))
+    assert ended.code in (2, 3)
+    assert "train_size" in ended.err
+
+
+# --------------------------------------------------------------------------------------------- other people's mistakes
+def test_a_callback_that_raises_ends_with_exit_1_and_keeps_the_checkpoint(capsys):
+    ended = command(capsys, tiny(callbacks="[{type: Raises, after: 2}]", train=train(epochs=3)))
+    assert ended.code == 1
+    assert "RuntimeError: a plug-in's own mistake" in ended.err
+    assert "Traceback" not in ended.said
+    assert summary_of(only_run())["error"] == "RuntimeError: a plug-in's own mistake"
+    assert checkpoint.read(only_run() / "checkpoints/last.pt")["progress"]["epoch"] == 1
+
+
+def test_a_report_part_that_fails_does_not_fail_the_run(capsys):
+    ended = command(capsys, tiny(report="[Fails]"))
+    assert ended.code == 0
+    assert "report part Fails failed: RuntimeError: no picture today" in ended.out
+    assert "This part could not be made." in (only_run() / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_monitored_metric_that_does_not_exist_is_refused_before_training(capsys):
+    ended = command(capsys, tiny(train=train(best="{metric: val/acuracy}")))
+    assert ended.code == 2
+    assert "val/accuracy" in ended.err
+    assert not Path("runs").exists()
