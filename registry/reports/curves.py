@@ -68,7 +68,7 @@ class LRFinderCurve(ReportPart):
             )
             for rule, lr in finding.picks.items()
         )
-        table = Table("Learning rate by rule", ("rule", "learning rate", ""), rows, "lrl")
+        table = Table("Learning rate by rule", ("rule", "learning rate", "choice"), rows, "lrl")
         facts = {} if finding.lr is None else {"lr": finding.lr}
         return Section("Learning-rate finder", (_verdict(finding), figure, table), "lr_finder", facts)
 
