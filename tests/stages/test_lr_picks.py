@@ -60,17 +60,17 @@ def noisy(losses: np.ndarray, scale: float = 0.05) -> list[float]:
     ],
 )
 def test_a_curve_without_an_answer_is_inconclusive_and_says_what_to_try(losses, stopped, word):
-    reason = lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, stopped)
+    reason = lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, stopped, 4.8)
     assert word in reason
     assert "lr_finder" in reason
 
 
 def test_a_descent_and_a_blow_up_are_an_answer():
     losses = noisy(np.where(LOG < -1, 2.3 - 0.4 * np.maximum(LOG + 4, 0), 1.1 + 3 * (LOG + 1)))
-    assert lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end") == ""
+    assert lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end", 4.8) == ""
 
 
 def test_one_early_spike_is_no_descent():
     losses = noisy(np.full(121, 2.3), 0.02)
     losses[3] = 6.0
-    assert "noise" in lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end")
+    assert "noise" in lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end", 4.8)

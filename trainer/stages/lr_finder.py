@@ -58,7 +58,7 @@ def find_lr(
         lrs, losses, stopped = _sweep(experiment, section, interrupts or Interrupts(), progress)
     sigma = section.smooth * section.steps
     smoothed = lr_picks.smooth(losses, sigma)
-    reason = lr_picks.why_inconclusive(losses, smoothed, section.steps, stopped)
+    reason = lr_picks.why_inconclusive(losses, smoothed, section.steps, stopped, sigma)
     abscissae = np.asarray(lrs)
     picks = {name: None if reason else rule(abscissae, smoothed) for name, rule in lr_picks.PICKS.items()}
     lr = picks[section.pick]

@@ -6,6 +6,7 @@ lags behind the loss and moves every pick to a higher rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -78,7 +79,18 @@ def noise_of(losses: Sequence[float]) -> float:
     return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
 
 
-def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str) -> str:
+def chance_drop(losses: Sequence[float], sigma: float) -> float:
+    """Return how far the smooth of a flat, noisy curve may dip by chance: the lowest of n points of smoothed noise.
+
+    A Gaussian of `sigma` points averages about 2 sqrt(pi) sigma of them; the lowest of n normal draws lies about
+    sqrt(2 ln n) deviations down, and one more deviation makes the test strict.
+    """
+    averaged = max(2 * math.sqrt(math.pi) * sigma, 1.0)
+    deviations = math.sqrt(2 * math.log(max(len(losses), 2))) + 1
+    return deviations * noise_of(losses) / math.sqrt(averaged)
+
+
+def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str, sigma: float) -> str:
     """Return why this curve has no answer and what to try; "" when it has one.
 
     Args:
@@ -86,6 +98,7 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
         smoothed: their smooth.
         steps: planned length of the sweep.
         stopped: how it ended: "end", "diverged" or "non-finite".
+        sigma: width of the smooth in points.
     """
     needed = min(20, steps / 2)
     if len(losses) < needed:
@@ -94,11 +107,10 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
             "lower lr_finder.start, or take more steps"
         )
     best = int(np.argmin(smoothed))
-    noise = noise_of(losses[: best + 1])
     if best == 0:
         return "the loss only rises from the first learning rate on; lower lr_finder.start"
     first = float(np.median(losses[: max(5, len(losses) // 10)]))  # a single spike is no level to fall from
-    if first - smoothed[best] <= max(noise, 1e-3 * abs(first)):
+    if first - smoothed[best] <= max(chance_drop(losses, sigma), 1e-3 * abs(first)):
         return (
             "the loss does not fall anywhere by more than its noise; widen lr_finder.start and end, or take more steps"
         )
