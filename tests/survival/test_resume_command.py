@@ -339,15 +339,6 @@ def test_a_malicious_checkpoint_is_passed_over_and_runs_no_code(capsys):
     assert not Path("canary").exists()
 
 
-def test_lost_best_weights_are_named(capsys):
-    run = stopped(capsys, TINY.replace("epochs: 2", "epochs: 2, best: {metric: val/loss, mode: max}"), 6)
-    (run / "checkpoints/best.pt").unlink()
-    ended = command(capsys, "resume", str(run), "callbacks=[]")
-    assert ended.code in (0, 6)  # 0 where the last epoch became the best
-    if ended.code:
-        assert "best.pt: there is no such checkpoint" in ended.err
-
-
 # -------------------------------------------------------------------------------------------------------- one at a time
 def test_a_run_that_another_process_works_on_is_refused(capsys):
     run = stopped(capsys)

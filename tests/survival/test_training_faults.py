@@ -192,6 +192,23 @@ def test_an_epoch_without_a_finite_number_is_never_the_best(capsys, bad):
     assert '"val/loss": null' in metric_lines(only_run())[bad - 1]
 
 
+def test_best_weights_that_are_lost_or_of_another_epoch_are_named(capsys):
+    loss, best = "{type: BadAt, calls: [2], validation: true}", "{metric: val/loss, mode: min}"
+    assert command(capsys, tiny(loss=loss, train=train(on_nan="skip", best=best))).code == 0
+    run = only_run()
+    (run / "summary.json").write_text('{"status": "running"}')  # killed while it wrote the report
+    path = run / "checkpoints" / "best.pt"
+    state = checkpoint.read(path)
+    checkpoint.write(path, {**state, "row": {**state["row"], "epoch": 2}})
+    ended = command(capsys, "resume", str(run))
+    assert ended.code == 6
+    assert "best.pt: holds the weights of epoch 2, but the best was epoch 1" in ended.err
+    path.unlink()
+    ended = command(capsys, "resume", str(run))
+    assert ended.code == 6
+    assert "best.pt: there is no such checkpoint" in ended.err
+
+
 # --------------------------------------------------------------------------------------------------------------- memory
 @pytest.mark.parametrize("kind", ["device", "python", "cpu"])
 def test_running_out_of_memory_in_training_ends_with_exit_7_and_advice(capsys, kind):
