@@ -1,8 +1,8 @@
 """`python -m benchmarks.gpu DATA [--minutes 8]`: one table of what one GPU gives, within the time.
 
-Seconds per S10 epoch at batch 128 and 512, eager and compiled; augmentation images/s; the engine against a bare loop on
-the same batches; whether an epoch waits for the device; then as many epochs of `cifar10_resnet18.yaml` as the time allows,
-with the accuracy of each. DATA is the folder that holds cifar-10-batches-py.
+Seconds per S10 epoch at batch 128 and 512, eager and compiled; augmentation images/s; the engine against a bare loop
+on the same batches; whether an epoch waits for the device; then as many epochs of `cifar10_resnet18.yaml` as the time
+allows, with the accuracy of each. DATA is the folder that holds cifar-10-batches-py.
 """
 
 from __future__ import annotations

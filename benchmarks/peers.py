@@ -1,4 +1,4 @@
-"""The same small network and data in other trainers, through their public interfaces with their documented fast options.
+"""The same small network and data in other trainers, through their public interfaces and documented fast options.
 
 Needs the `bench` extra; a peer that is not installed is left out.
 """

@@ -1,7 +1,7 @@
 """One S10 step (ResNet18, batch 128, L1 and L2): ours, the naive loop of the course, and one tuned by hand.
 
-The naive loop is fp32, NCHW, penalties as sums in the loss by a Python loop over parameters, SGD's default. The tuned one
-is bf16 autocast, channels_last, fused SGD, penalties added to the gradients in two foreach calls.
+The naive loop is fp32, NCHW, penalties as sums in the loss by a Python loop over parameters, SGD's default. The tuned
+one is bf16 autocast, channels_last, fused SGD, penalties added to the gradients in two foreach calls.
 """
 
 from __future__ import annotations
