@@ -6,7 +6,7 @@ Independent of where the images lie: their labels, their order, which of them ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,38 +20,45 @@ def fingerprint(data: LoadedData) -> dict[str, str]:
     return {name: _digest(part) for name, part in parts.items() if part is not None}
 
 
-def refuse_other_data(data: LoadedData, stored: Mapping[str, object]) -> None:
-    """Compare the data with those that a checkpoint was made with.
+def hold_against(
+    stored: Mapping[str, object], data: LoadedData, packages: Mapping[str, object], log: Callable[[str], None]
+) -> None:
+    """Compare what a resumed run has with what its checkpoint was made with.
 
     Args:
+        stored: the checkpoint; what it does not tell is not compared.
         data: as they are now.
-        stored: the checkpoint; one without a fingerprint is not compared.
+        packages: versions as they are now.
+        log: takes a line for each version that has changed.
 
     Raises:
-        DataError: they are others.
+        DataError: the data are others.
     """
     names = stored.get("class_names")
     if isinstance(names, list) and names != list(data.class_names):
         raise DataError(
-            f"the data have the classes {', '.join(data.class_names[:5])}, ...; the run was trained on "
-            f"{', '.join(map(str, names[:5]))}, ...",
-            _HINT,
+            f"the data have the classes {_few(data.class_names)}; the run was trained on {_few(names)}", _HINT
         )
     before, now = stored.get("data"), fingerprint(data)
     if isinstance(before, Mapping) and dict(before) != now:
         other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
         raise DataError(f"the {' and '.join(other)} images are not those that the run was trained on", _HINT)
-
-
-def version_changes(stored: Mapping[str, object], packages: Mapping[str, object]) -> list[str]:
-    """Return "torch 2.11.0 -> 2.15.0" for each package whose version is not that of the checkpoint."""
-    before = stored.get("versions")
-    if not isinstance(before, Mapping):
-        return []
-    return [f"{name} {before[name]} -> {now}" for name, now in packages.items() if before.get(name, now) != str(now)]
+    versions = stored.get("versions")
+    if not isinstance(versions, Mapping):
+        return
+    for name, version in packages.items():
+        if versions.get(name, version) != version:
+            log(
+                f"warning: {name} {versions[name]} -> {version} since the checkpoint: "
+                "the resumed run need not equal an uninterrupted one"
+            )
 
 
 _HINT = "bring the images back as they were, or start a new run with train.start_from pointing at this one"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _digest(part: Part) -> str:

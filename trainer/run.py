@@ -22,7 +22,7 @@ from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import best_weights, read_latest
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
-from trainer.fingerprint import fingerprint, refuse_other_data, version_changes
+from trainer.fingerprint import fingerprint, hold_against
 from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.problems import render
@@ -169,8 +169,7 @@ class _Run:
     ) -> None:
         self._order, self._folder, self._console = order, folder, console
         self._interrupts, self._state = interrupts, state
-        self._recipe = order.recipe
-        self._log = console.line
+        self._recipe, self._log = order.recipe, console.line
 
     def conduct(self) -> Result:
         """Run all stages."""
@@ -211,14 +210,12 @@ class _Run:
 
     def _experiment(self, names: Catalogue) -> Experiment:
         experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self._order.fast)
-        if self._state is not None:
-            refuse_other_data(experiment.data, self._state)
         precision = experiment.describe_precision()
         environment = describe_environment(experiment.device, precision, self._order.command)
         self._folder.write_json("environment.json", environment)
         self._environment = environment
-        for change in version_changes(self._state or {}, environment["packages"]):
-            self._log(f"warning: {change} since the checkpoint: the resumed run need not equal an uninterrupted one")
+        if self._state is not None:
+            hold_against(self._state, experiment.data, environment["packages"], self._log)
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
         for line in experiment.train_pipeline.log_lines():
             self._log(line)
@@ -289,6 +286,9 @@ class _Run:
             self._log(f"LR finder: {taken}; {named}")
 
     def _write_resolved(self, experiment: Experiment, finding: LRFinding | None) -> None:
+        """Write resolved.yaml with what the data told; a resume that changes nothing leaves it, with all its marks."""
+        if self._state is not None and not self._recipe.overrides:
+            return
         lr = finding.lr if finding is not None else None
         self._folder.write_text("resolved.yaml", resolved_yaml(self._recipe, facts=experiment.facts, lr=lr))
 

@@ -123,6 +123,12 @@ class RunFolder:
             raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
         return value if isinstance(value, dict) else {}
 
+    def recipe_text(self) -> str:
+        """Return the recipe as it was given; "" where it is gone."""
+        with contextlib.suppress(OSError):
+            return (self.path / "recipe.yaml").read_text(encoding="utf-8")
+        return ""
+
     def read_history(self) -> list[dict[str, float]]:
         """Return the rows of metrics.jsonl; an unfinished last line is left out."""
         rows = []

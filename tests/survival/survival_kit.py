@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trainer.engine import checkpoint
 
@@ -158,10 +159,11 @@ def zygote() -> Zygote:
 
 # ------------------------------------------------------------------------------------------------------ what a run left
 def state_digests(folder: Path) -> dict[str, str]:
-    """Return a digest per key of last.pt and best.pt, wall times left out."""
+    """Return a digest per key of last.pt and best.pt; left out are wall times and the resolved recipe's comments."""
     digests = {}
     for name in ("last.pt", "best.pt"):
         state = checkpoint.read(folder / "checkpoints" / name)
+        state["recipe"] = yaml.safe_load(state["recipe"])
         if "progress" in state:
             progress = state["progress"]
             for row in (*progress["history"], progress["best"]):

@@ -2,8 +2,8 @@
 
 Speaks JSON lines on stdin and stdout. `{"words": [...], "cwd": ..., "log": ..., "env": {...}, "die": [kind, number]}`
 answers `{"pid": ...}` at once; `{"wait": pid}` answers `{"status": exit code, or minus the signal}`. The child runs the
-command line with its output in the file `log`; `die` kills it with SIGKILL at the n-th input or output call ("call")
-or at the n-th optimizer step ("step").
+command line with its output in the file `log`; `die` kills it with SIGKILL at the n-th call that touches a file below
+runs/ ("call") or at the n-th optimizer step ("step").
 """
 
 import json
@@ -40,7 +40,7 @@ def die_at(kind: str, number: int) -> None:
             die()
 
     if kind == "call":
-        sys.addaudithook(lambda event, _: count() if event in CALLS else None)
+        sys.addaudithook(lambda event, given: count() if event in CALLS and "runs" in str(given[:2]) else None)
     else:
         step = Step.__call__
 
