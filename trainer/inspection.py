@@ -156,14 +156,14 @@ class _Pictures:
 
 def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Console) -> Evidence:
     logits = torch.cat([run.logits([picture]) for picture in pictures])
-    answers = logits.argmax(1).numpy()
-    predictions = Predictions(np.arange(len(pictures)), answers, logits.numpy(), float("nan"), {})
+    unknown = np.full(len(pictures), -1, np.int64)
+    predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
     folder = RunFolder.create(run.folder.path / "explain", "pictures", {})
     names = "\n".join(f"{index}: {picture}" for index, picture in enumerate(pictures))
     return Evidence(
         folder=folder.path,
         name=f"{run.recipe.name}: own pictures",
-        description=f"Pictures that have no known truth; the class shown as truth is the network's own answer. {names}",
+        description=f"What the network answers to pictures whose truth is not known, and where it looked. {names}",
         recipe=run.recipe.text,
         resolved={},
         class_names=run.class_names,
