@@ -209,6 +209,7 @@ class Experiment:
             drop_last=training and section.drop_last,
             device=self.device,
             balanced=training and section.sampler == "balanced",
+            workers=section.workers,
         )
 
     @cached_property
