@@ -79,6 +79,12 @@ class Sink:
     def text(self, tag: str, text: str) -> None:
         """Take Markdown text."""
 
+    def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
+        """Take numbers whose distribution is of interest, at an epoch."""
+
+    def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+        """Take the best weights' answers, float (N, C), to images of the classes `targets`, int64 (N,)."""
+
     def result(self, values: Mapping[str, float]) -> None:
         """Take the run's final numbers, once, at the end."""
 
@@ -100,3 +106,9 @@ class Recorder(Protocol):
 
     def text(self, tag: str, text: str) -> None:
         """Record Markdown text."""
+
+    def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
+        """Record numbers whose distribution is of interest, at epoch `step`."""
+
+    def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+        """Record the best weights' answers, float (N, C), to images of the classes `targets`, int64 (N,)."""

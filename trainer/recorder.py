@@ -66,6 +66,14 @@ class Recorder:
             self._log(text)
         self._each(lambda sink: sink.text(tag, text))
 
+    def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
+        """Record numbers whose distribution is of interest, at epoch `step`."""
+        self._each(lambda sink: sink.histogram(tag, values, step=step))
+
+    def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+        """Record the best weights' answers."""
+        self._each(lambda sink: sink.predictions(probabilities, targets, class_names))
+
     def result(self, values: Mapping[str, float]) -> None:
         """Record the run's final numbers."""
         self._each(lambda sink: sink.result(values))

@@ -7,12 +7,13 @@ two lines share a chart), `steps/` the readings at the log interval, the folder 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from registry.contracts import Callback, View
 from registry.markers import Bounds
 from registry.recording import Curve, RunInfo, Sink
 
@@ -21,18 +22,29 @@ if TYPE_CHECKING:
 
 
 NOTHING = -1  # keeps no event: curve, pictures and numbers of the whole run are written anew by every process
+MOST_PR_CURVES = 20  # classes that get one
 
 
-class TensorBoard(Sink):
+class TensorBoard(Sink, Callback):
     """Writes event files that `tensorboard --logdir runs` shows live.
 
     Args:
         images: write the pictures of the report (galleries, GradCAM) too.
+        histograms: write the distribution of every weight after every epoch; costs disk and a copy off the device.
+        pr_curves: write a precision-recall curve of every class at the end, of the first 20 where there are more.
         flush_seconds: seconds after which what was recorded reaches the disk.
     """
 
-    def __init__(self, images: bool = True, flush_seconds: Annotated[int, Bounds(min=1)] = 10) -> None:
+    def __init__(
+        self,
+        images: bool = True,
+        histograms: bool = False,
+        pr_curves: bool = False,
+        flush_seconds: Annotated[int, Bounds(min=1)] = 10,
+    ) -> None:
         self._images = images
+        self._histograms = histograms
+        self._pr_curves = pr_curves
         self._flush_seconds = flush_seconds
         self._writers: dict[str, SummaryWriter] = {}
 
@@ -80,6 +92,26 @@ class TensorBoard(Sink):
     def text(self, tag: str, text: str) -> None:
         """Write Markdown."""
         self._writers["."].add_text(tag, text)
+
+    def epoch_finished(self, view: View) -> None:
+        """Send the weights' distributions through the recorder, so that a full disk stops this sink and no training."""
+        if self._histograms:
+            for name, parameter in view.model.named_parameters():
+                values = parameter.detach().float().cpu().numpy()
+                view.recorder.histogram(f"weights/{name}", values, step=view.epoch)
+
+    def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
+        """Write a distribution; numbers that are not finite have no place in it."""
+        finite = values[np.isfinite(values)]
+        if self._histograms and finite.size:
+            self._writers["train"].add_histogram(tag, finite, step)
+
+    def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+        """Write the curve of each class against all others."""
+        if not self._pr_curves or not np.isfinite(probabilities).all():
+            return
+        for index, name in enumerate(class_names[:MOST_PR_CURVES]):
+            self._writers["."].add_pr_curve(f"pr/{name}", targets == index, probabilities[:, index])
 
     def result(self, values: Mapping[str, float]) -> None:
         """Write the recipe's values and the final numbers as one hparams session."""

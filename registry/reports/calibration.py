@@ -12,6 +12,7 @@ from registry.reports import scores
 from registry.reports.chart import COLORS, GRID, INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
 from registry.reports.diagram_svg import reliability_svg
+from registry.reports.pictures import read_png
 
 __all__ = ["Calibration"]
 
@@ -36,6 +37,8 @@ class Calibration(ReportPart):
         mean = float(np.nanmean(answers.confidence)) if len(answers.confidence) else float("nan")
         accuracy = float(np.mean(~answers.wrong)) if len(answers.wrong) else float("nan")
         _draw(found, evidence)
+        path = "figures/calibration.png"
+        evidence.recorder.image(key, read_png(evidence.folder / path))
         lean = (
             "overconfident" if mean > accuracy + 0.005 else "underconfident" if mean < accuracy - 0.005 else "balanced"
         )
@@ -47,7 +50,7 @@ class Calibration(ReportPart):
         caption = (
             "Accuracy by confidence; on the diagonal the model is right as often as it is sure. Below: answers per bin."
         )
-        figure = Figure("figures/calibration.png", alt, caption, reliability_svg(found, alt), width=560)
+        figure = Figure(path, alt, caption, reliability_svg(found, alt), width=560)
         return Section(title, (Paragraph(words), figure), key, {"ece": found.ece, "mean_confidence": mean})
 
 

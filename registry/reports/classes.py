@@ -12,6 +12,7 @@ from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
 from registry.reports.diagram_svg import matrix_svg, share_text
+from registry.reports.pictures import read_png
 
 __all__ = ["ConfusionMatrix", "PerClass"]
 
@@ -40,6 +41,7 @@ class ConfusionMatrix(ReportPart):
         counts = scores.confusion(answers, len(names))
         path = "figures/confusion.png"
         _draw(counts, names, evidence)
+        evidence.recorder.image(key, read_png(evidence.folder / path))
         svg, width = matrix_svg(counts, names) if len(names) <= _MOST_LABELLED else (None, _UNLABELLED)
         mistakes = int(answers.wrong.sum())
         alt = (
@@ -58,6 +60,8 @@ class PerClass(ReportPart):
         if evidence.predictions is None:
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         names = evidence.class_names
+        shares = scores.probabilities(evidence.predictions.logits)
+        evidence.recorder.predictions(shares, evidence.predictions.targets, names)
         found = scores.class_scores(scores.confusion(scores.read(evidence.predictions), len(names)))
         order = np.arange(len(names))
         caption = f"Scores per class on {evidence.split}"

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from registry.reports.cam_pictures import Case, Panel
+    from registry.reports.faithfulness import Faithfulness
 
 __all__ = ["GradCAM"]
 
 Select = Literal["misclassified", "correct", "confident", "uncertain"]
 Method = Literal["GradCAM", "GradCAMPlusPlus", "LayerCAM", "EigenCAM"]
 _SCORED = 256  # correctly answered images on which heat is held against object masks
+_TRUSTED = (4, 32)  # fewest and most of them on which pixels are deleted and inserted, by their size
+_TRUSTED_PIXELS = 32 * 64 * 64
 _PIXELS_AT_ONCE = 32 * 224 * 224  # of a batch, so that graphs of large images fit in memory
 _COARSE = 5  # px: a map below this side is too coarse to read
 
@@ -87,12 +90,17 @@ class GradCAM(ReportPart):
             blocks.append(Paragraph(f"Too coarse to read as a place: {', '.join(coarse)}.", "note"))
         if score is not None:
             blocks.append(Paragraph(_score_words(score, panel.default)))
+        trust = self._trust(evidence, answers, panel)
+        if trust is not None:
+            blocks.append(Paragraph(_trust_words(trust, panel.default)))
         whose = {"predicted": "the predicted class", "true": "the true class"}.get(self.target, self.target)
         folder = "/".join(("gradcam", *self._unlike_the_default()))
         pictures = CamPictures(evidence, panel, folder, self.method, whose, self.alpha, self.colormap)
         blocks.append(pictures.gallery(cases, self.columns))
         blocks.extend(pictures.strip(case, rank) for rank, case in enumerate(cases, start=1))
-        facts = {"explained": float(len(cases)), **({} if score is None else score.facts())}
+        facts = {"explained": float(len(cases))}
+        for measured in (score, trust):
+            facts |= {} if measured is None else measured.facts()
         return Section(title, tuple(blocks), key, facts)
 
     def _unlike_the_default(self) -> list[str]:
@@ -187,6 +195,20 @@ class GradCAM(ReportPart):
             masks.append(truth)
         return heat_score(np.concatenate(heats), np.concatenate(masks))
 
+    def _trust(self, evidence: Evidence, answers: scores.Answers, panel: Panel) -> Faithfulness | None:
+        """Ask of some correctly answered images whether the network needs what the maps point at."""
+        from registry.reports.faithfulness import faithfulness
+
+        right = np.flatnonzero(answers.predicted == answers.truth)
+        if not len(right):
+            return None
+        height, width = evidence.images.prepared([int(right[0])]).shape[2:]
+        count = int(np.clip(_TRUSTED_PIXELS // (height * width), *_TRUSTED))
+        sample = right[np.unique(np.linspace(0, len(right) - 1, count).astype(np.int64))]
+        inputs = evidence.images.prepared([int(p) for p in sample])
+        targets = _tensor(answers.predicted[sample])
+        return faithfulness(evidence.model, inputs, targets, panel.default, self.method)
+
 
 def _chunks(evidence: Evidence, positions: np.ndarray) -> list[list[int]]:
     """Cut positions into batches that fit in memory."""
@@ -224,4 +246,19 @@ def _score_words(score: HeatScore, layer: str) -> str:
         f"On {score.images} correctly classified images with known object masks, `{layer}` puts "
         f"**{score.ratio:.2f} times** the heat of a uniform map on the object, and the hottest point lies on it in "
         f"**{100 * score.pointing:.1f} %**{silent}."
+    )
+
+
+def _trust_words(found: Faithfulness, layer: str) -> str:
+    heat, chance = found.by_heat, found.by_chance
+    words = (
+        f"On {found.images} correctly classified images, pixels taken away in the order of `{layer}` leave a mean "
+        f"probability of **{heat.deletion_area:.2f}** (lower is better; {chance.deletion_area:.2f} in random order), "
+        f"and put back in that order **{heat.insertion_area:.2f}** (higher is better; {chance.insertion_area:.2f})."
+    )
+    if found.after_shuffling is None:
+        return words
+    return words + (
+        f" With the network's weights shuffled, the maps' rank correlation with these is "
+        f"**{found.after_shuffling:.2f}**: at 1 they would not show what was learned."
     )

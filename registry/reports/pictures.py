@@ -68,6 +68,14 @@ def write_png(path: Path, image: np.ndarray) -> None:
     path.write_bytes(encoded.tobytes())
 
 
+def read_png(path: Path) -> np.ndarray:
+    """Return the picture at `path` as uint8 RGB, on white where it is transparent."""
+    with Image.open(path) as found:
+        picture = found.convert("RGBA")
+    paper = Image.new("RGBA", picture.size, (*_PAPER, 255))
+    return np.asarray(Image.alpha_composite(paper, picture).convert("RGB"))
+
+
 def file_name(words: str, longest: int = 24) -> str:
     """Return `words` as a harmless part of a file name: letters, digits and hyphens."""
     return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-")[:longest].lower() or "x"

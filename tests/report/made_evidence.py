@@ -93,6 +93,12 @@ class Recording:
     def text(self, tag, text):
         pass
 
+    def histogram(self, tag, values, *, step):
+        pass
+
+    def predictions(self, probabilities, targets, class_names):
+        assert probabilities.shape == (len(targets), len(class_names))
+
 
 def spots(count: int, size: int = 24, channels: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return noisy images with one bright disc each, and the discs' masks."""

@@ -1,0 +1,193 @@
+"""TensorBoard's files as TensorBoard's own reader and server see them."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.pr_curve import metadata as pr_curve
+
+from registry.callbacks.tensorboard import MOST_PR_CURVES, TensorBoard
+from registry.recording import RunInfo
+from trainer.cli import main
+from trainer.recorder import Recorder
+
+RECIPE = """
+version: 1
+name: tiny
+seed: 3
+data:
+  dataset: {type: Shapes, train_size: 64, val_size: 48}
+  batch_size: 16
+  preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]
+model: {type: SmallCNN, width: 8}
+optimizer: {type: SGD, lr: 0.02}
+regularizers: [{type: L1, strength: 1e-5}]
+lr_finder: {start: 1e-3, end: 10, steps: 12}
+train: {epochs: 2, precision: fp32, log_every: 2}
+callbacks: [{type: TensorBoard, histograms: true, pr_curves: true}]
+report: [ConfusionMatrix, Misclassified, {type: GradCAM, count: 2}]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Train a tiny run that writes everything there is; return its folder."""
+    folder = tmp_path_factory.mktemp("board")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
+        assert main(["train", "tiny.yaml"]) == 0
+    (found,) = (folder / "runs" / "tiny").glob("2*")
+    return found
+
+
+def read(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(
+        str(folder), size_guidance={"images": 0, "scalars": 0, "tensors": 0, "histograms": 0}
+    )
+    accumulator.Reload()
+    return accumulator
+
+
+def test_train_and_validation_share_their_tags_and_have_a_point_per_epoch(run):
+    train, val = read(run / "tensorboard" / "train"), read(run / "tensorboard" / "val")
+    for tag in ("loss", "accuracy"):
+        assert [event.step for event in train.Scalars(tag)] == [1, 2]
+        assert [event.step for event in val.Scalars(tag)] == [1, 2]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event.value for event in val.Scalars("loss")] == pytest.approx([row["val/loss"] for row in rows])
+    assert "lr" in train.Tags()["scalars"]
+
+
+def test_pictures_of_the_report_are_there_as_pictures(run):
+    tags = read(run / "tensorboard").Tags()["images"]
+    assert {"confusion", "calibration", "gradcam/gallery", "gradcam/01", "misclassified/confidence"} <= set(tags)
+    board = read(run / "tensorboard")
+    (shown,) = board.Images("confusion")
+    assert min(shown.width, shown.height) > 200
+
+
+def test_every_weight_has_a_distribution_per_epoch(run):
+    board = read(run / "tensorboard" / "train")
+    tags = board.Tags()["histograms"]
+    assert tags
+    assert all(tag.startswith("weights/") for tag in tags)
+    for tag in tags:
+        events = board.Histograms(tag)
+        assert [event.step for event in events] == [1, 2]
+        assert all(event.histogram_value.num > 0 for event in events)
+
+
+def test_every_class_has_a_precision_recall_curve(run):
+    board = read(run / "tensorboard")
+    tags = [tag for tag in board.Tags()["tensors"] if tag.startswith("pr/")]
+    assert len(tags) == 10
+    assert set(tags) == set(board.PluginTagToContent(pr_curve.PLUGIN_NAME))
+
+
+def opened(folder: Path, **options: object) -> TensorBoard:
+    board = TensorBoard(**options)
+    board.open(RunInfo("made", folder, 1, {}))
+    return board
+
+
+def test_histograms_and_curves_are_written_on_request_alone(tmp_path):
+    board = opened(tmp_path)
+    board.histogram("weights/a", np.ones(3), step=1)
+    board.predictions(np.eye(2), np.array([0, 1]), ["a", "b"])
+    board.close()
+    assert read(tmp_path / "tensorboard" / "train").Tags()["histograms"] == []
+    assert read(tmp_path / "tensorboard").Tags()["tensors"] == []
+
+
+def test_a_curve_says_what_the_predictions_say(tmp_path):
+    board = opened(tmp_path, pr_curves=True)
+    board.predictions(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]), ["a", "b"])
+    board.close()
+    (event,) = read(tmp_path / "tensorboard").Tensors("pr/a")
+    from tensorboard.util.tensor_util import make_ndarray
+
+    precision, recall = make_ndarray(event.tensor_proto)[-2:]
+    assert precision[63] == 1.0, "both images of the class, and no other, are above one half"
+    assert recall[63] == 1.0
+
+
+def test_a_thousand_classes_get_no_thousand_curves(tmp_path):
+    board = opened(tmp_path, pr_curves=True)
+    draw = np.random.default_rng(0)
+    board.predictions(
+        draw.dirichlet(np.ones(100), 50), draw.integers(0, 100, 50), [f"class {index}" for index in range(100)]
+    )
+    board.close()
+    assert len(read(tmp_path / "tensorboard").Tags()["tensors"]) == MOST_PR_CURVES
+
+
+def test_weights_that_left_the_finite_numbers_switch_nothing_off(tmp_path):
+    lines = []
+    recorder = Recorder([TensorBoard(histograms=True, pr_curves=True)], lines.append)
+    recorder.open(RunInfo("made", tmp_path, 1, {}))
+    recorder.histogram("weights/some", np.array([1.0, np.nan, np.inf]), step=1)
+    recorder.histogram("weights/none", np.array([np.nan]), step=1)
+    recorder.predictions(np.full((2, 2), np.nan), np.array([0, 1]), ["a", "b"])
+    recorder.close()
+    assert lines == []
+    board = read(tmp_path / "tensorboard" / "train")
+    assert board.Tags()["histograms"] == ["weights/some"]
+    assert board.Histograms("weights/some")[0].histogram_value.num == 1
+
+
+def test_tensorboards_own_server_answers_with_every_promised_tag(run):
+    root = run.parents[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(root), "--port", "0", "--host", "127.0.0.1",
+         "--load_fast", "false"],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        line = next(line for line in server.stderr if "http://" in line)
+        base = "http://" + line.split("http://", 1)[1].split()[0].rstrip("/") + "/data/"
+
+        def ask(path: str, **query: str) -> dict:
+            address = base + path + ("?" + urllib.parse.urlencode(query) if query else "")
+            with urllib.request.urlopen(address, timeout=20) as answer:
+                return json.load(answer)
+
+        name = f"tiny/{run.name}/tensorboard"
+        deadline = time.monotonic() + 30
+        while not {name, f"{name}/train", f"{name}/val", f"{name}/steps"} <= set(ask("runs")):
+            assert time.monotonic() < deadline, ask("runs")
+            time.sleep(0.2)
+        scalars, images = ask("plugin/scalars/tags"), ask("plugin/images/tags")
+        penalties = [tag for tag in scalars[f"{name}/train"] if tag.startswith("penalty/")]
+        assert {"loss", "accuracy", "lr"} <= set(scalars[f"{name}/train"])
+        assert penalties
+        assert {"loss", "accuracy"} <= set(scalars[f"{name}/val"])
+        assert "step/loss" in scalars[f"{name}/steps"]
+        assert "lr_finder/loss" in scalars[name]
+        assert {"gradcam/gallery", "gradcam/01", "confusion", "calibration"} <= set(images[name])
+        assert len(ask("plugin/pr_curves/tags")[name]) == 10
+        assert any(tag.startswith("weights/") for tag in ask("plugin/histograms/tags")[f"{name}/train"])
+        points = ask("plugin/scalars/scalars", run=f"{name}/val", tag="loss")
+        assert [point[1] for point in points] == [1, 2]
+        request = urllib.request.Request(
+            base + "plugin/hparams/session_groups",
+            data=json.dumps(
+                {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"],
+                 "colParams": [], "startIndex": 0, "sliceSize": 10}
+            ).encode(),
+            headers={"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            (group,) = json.load(answer)["sessionGroups"]
+        assert group["hparams"]["optimizer.type"] == "SGD"
+        assert group["hparams"]["seed"] == 3
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
