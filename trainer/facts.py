@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from registry.catalog import Catalogue
@@ -26,9 +26,10 @@ class Facts(Mapping[str, Any]):
             self._known[name] = self._lazy[name]()
         return self._known[name]
 
-    def known(self) -> dict[str, Any]:
-        """Return the values that something has asked for, as plain values."""
-        return dict(self._known)
+    def known(self, also: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the values that something has asked for, and those named in `also`, as plain values."""
+        asked = {name: self[name] for name in also if name in self._lazy}
+        return {**self._known, **asked}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lazy)

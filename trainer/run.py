@@ -297,7 +297,7 @@ class _Run:
             "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             "class_names": list(experiment.data.class_names),
             "data": fingerprint(experiment.data),
-            "facts": experiment.facts.known(),
+            "facts": experiment.facts.known(also=(self._state or {}).get("facts", ())),
             "input_shape": list(experiment.input_shape),
             "stored_size": None if experiment.data.image_size is None else list(experiment.data.image_size),
             "versions": {key: str(value) for key, value in self._environment["packages"].items()},
