@@ -18,7 +18,6 @@ from typing import IO, Any, TextIO, cast
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from registry.recording import Sink
 from trainer.engine.meters import Meter
@@ -87,7 +86,7 @@ class Console(Sink):
     def line(self, text: str) -> None:
         """Show and log one line."""
         style = "yellow" if text.startswith("warning") else None
-        self._out.print(text, style=style, markup=False)
+        self._out.print(text, style=style, markup=False, emoji=False)
         if self._log_file is not None:
             with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
@@ -174,10 +173,9 @@ class Console(Sink):
     # -------------------------------------------------------------------------------------------------------------- end
     def table(self, rows: Mapping[str, str]) -> None:
         """Show a short two-column table."""
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for key, value in rows.items():
-            table.add_row(key, value)
-        self._out.print(table)
+        width = max((len(key) for key in rows), default=0)
+        for key, value in rows.items():  # never broken by us: a path over two lines could not be copied
+            self._out.print(f"{key:<{width}}  {value}", markup=False, emoji=False)
         if self._log_file is not None:
             with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
                 file.writelines(f"{time.strftime('%H:%M:%S')} {key}: {value}\n" for key, value in rows.items())
