@@ -52,7 +52,9 @@ def compare(folders: Sequence[Path]) -> int:
         console.line(f"{run.name}: {run.summary.get('status', 'unknown')}")
     for key, values in _differences(runs).items():
         console.line(f"  {key}: {' | '.join(values)}")
-    rows = {run.name: ", ".join(f"{key} {value:.4f}" for key, value in numbers(run.summary).items()) for run in runs}
+    found = [numbers(run.summary) for run in runs]
+    keys = dict.fromkeys(key for one in found for key in one)
+    rows = {key: " | ".join(f"{one[key]:.4f}" if key in one else "-" for one in found) for key in keys}
     groups = _same_experiment(runs)
     for names, summaries in groups:
         rows.update({f"{len(summaries)} seeds: {key}": text for key, text in over_seeds(summaries).items()})
