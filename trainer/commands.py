@@ -144,8 +144,9 @@ def train(options: Options) -> int:
 
 
 def _order(options: Options, *, fast: bool = False, path: str | None = None) -> Order:
+    from trainer.fast import fast_recipe
     from trainer.recipe.expect import not_judged_because
-    from trainer.run import Order, fast_recipe
+    from trainer.run import Order
 
     loaded = checked(options, fast=fast, path=path)
     assert loaded.recipe is not None

@@ -15,6 +15,7 @@ from typing import Any
 from registry.catalog import Catalogue, catalogue
 from registry.contracts import LRFinding
 from registry.errors import RecipeError, UserError
+from registry.plugins import find_plugins
 from registry.recording import Curve, RunInfo
 from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
@@ -37,9 +38,6 @@ from trainer.stages.fit import FitResult, fit
 from trainer.stages.forecast import seconds_per_step, total_seconds
 from trainer.stages.lr_finder import find_lr, required_lr
 from trainer.stages.report import gather
-
-FAST_EPOCHS = 2
-FAST_FINDER_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -76,16 +74,6 @@ class Order:
     fast: bool
     not_judged: str
     command: Sequence[str]
-
-
-def fast_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe cut down to two epochs and twenty finder steps; the data are limited where they are opened."""
-    finder = recipe.lr_finder
-    return replace(
-        recipe,
-        train=replace(recipe.train, epochs=FAST_EPOCHS, max_minutes=None),
-        lr_finder=None if finder is None else replace(finder, steps=FAST_FINDER_STEPS),
-    )
 
 
 def start(order: Order, root: Path, console: Console) -> Result:
@@ -174,6 +162,8 @@ class _Run:
     def conduct(self) -> Result:
         """Run all stages."""
         names = catalogue(self._recipe.plugins)
+        for plugin in find_plugins(self._recipe.plugins):
+            self._log(f"plug-in {plugin.name}: its code runs with your rights")
         sinks, callbacks = build_callbacks(self._recipe, names)
         history = () if self._state is None else self._state["progress"]["history"]
         metrics = MetricsFile(self._folder.metrics, self._log, history)
