@@ -98,16 +98,10 @@ def _same_experiment(runs: Sequence[Run]) -> list[tuple[list[str], list[Mapping[
 def _results(runs: Sequence[Run]) -> Section:
     found = [numbers(run.summary) for run in runs]
     keys = list(dict.fromkeys(key for one in found for key in one))
-    rows = [
-        (
-            run.name,
-            *(f"{one[key]:.4f}" if key in one else "" for key in keys),
-            duration(run.summary["seconds"]) if "seconds" in run.summary else "",
-        )
-        for run, one in zip(runs, found, strict=True)
-    ]
-    headers = ("run", *keys, "time")
-    return Section("Results", (Table("Final numbers", headers, tuple(rows), "l" + "r" * (len(keys) + 1)),), "results")
+    rows = [(key, *(f"{one[key]:.4f}" if key in one else "-" for one in found)) for key in keys]
+    rows.append(("time", *(duration(run.summary["seconds"]) if "seconds" in run.summary else "-" for run in runs)))
+    headers = ("number", *(run.name for run in runs))
+    return Section("Results", (Table("Final numbers", headers, tuple(rows), "l" + "r" * len(runs)),), "results")
 
 
 def _spread(groups: Sequence[tuple[list[str], list[Mapping[str, Any]]]]) -> list[Section]:

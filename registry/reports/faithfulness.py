@@ -110,7 +110,7 @@ def faithfulness(model: nn.Module, images: Tensor, targets: Tensor, layer: str, 
     generator = torch.Generator().manual_seed(_SEED)
     with undisturbed(network, images.device):
         by_heat = pixel_curves(probability, images, heat)
-        by_chance = pixel_curves(probability, images, torch.rand(heat.shape, generator=generator))
+        by_chance = pixel_curves(probability, images, torch.rand(heat.shape, generator=generator), STEPS // 2)
     try:
         shuffled = shuffled_copy(network)
     except (RuntimeError, TypeError):  # somebody's network that cannot be copied: all else can be measured
