@@ -70,7 +70,8 @@ def _loader() -> list[Benchmark]:
 
 
 def _gradcam() -> list[Benchmark]:
-    question = Ratio("ours against grad-cam, one image and layer at a time", "ours", "grad-cam, one by one", "times faster", 5.0)
+    text = "ours against grad-cam, one image and layer at a time"
+    question = Ratio(text, "ours", "grad-cam, one by one", "times faster", 5.0)
     return [Benchmark("GradCAM", _module_variants("gradcam"), "map", (question,), threads=2, clock="wall")]
 
 

@@ -1,7 +1,7 @@
 """What the components of each slot must be able to do, and what they get to see.
 
-Protocols and bases for datasets, regularizers, metrics, callbacks and report parts (sinks: recording.py), and the frozen
-dataclasses that cross the border between them and the engine. Knows nothing of recipes or of the engine itself;
+Protocols and bases for datasets, regularizers, metrics, callbacks and report parts (sinks: recording.py), and the
+frozen dataclasses that cross the border between them and the engine. Knows nothing of recipes or of the engine itself;
 imports torch for type checking only.
 """
 
@@ -157,7 +157,7 @@ class Callback:
     def step_finished(self, view: View) -> Stop | None:
         """After an optimizer step. Called at the log interval only, so that a step costs nothing."""
 
-    def measure(self, view: View) -> Mapping[str, float]:
+    def measure(self, view: View) -> Mapping[str, float]:  # noqa: ARG002  (the base measures nothing)
         """After validation: scalars to add to the epoch's row."""
         return {}
 

@@ -18,8 +18,8 @@ class SmallCNN(nn.Module):
     """Three 3x3 and one 1x1 convolution with BatchNorm in three stages, global average pool, linear head.
 
     Only two poolings: on 32 px the last stage keeps a map of 8x8, and because a plain average follows it, GradCAM
-    there is exact in the sense of CAM (Zhou et al., arXiv 1512.04150). The last convolution looks at one cell of the map
-    alone: that keeps evidence where it is. About 67,000 parameters at the default width.
+    there is exact in the sense of CAM (Zhou et al., arXiv 1512.04150). The last convolution looks at one cell of the
+    map alone: that keeps evidence where it is. About 67,000 parameters at the default width.
 
     Args:
         num_classes: classes to tell apart.
