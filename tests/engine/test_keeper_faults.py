@@ -261,6 +261,16 @@ def test_keep_says_how_many_earlier_checkpoints_stay(tmp_path, keep, left):
     assert [epoch_in(tmp_path, f"epoch-{epoch}.pt") for epoch in left] == left  # by number: 9 before 10
 
 
+def test_a_second_name_that_is_there_already_leaves_nothing_behind(tmp_path):
+    saved(tmp_path, 2)
+    (tmp_path / "epoch-2.pt").hardlink_to(tmp_path / "last.pt")  # as a process killed right after it leaves it
+    kept = keeper_in(tmp_path, whole_epoch_in_last=2)
+    kept.epoch_finished(StandingLoop(3), is_best=False)
+    kept.wait()
+    assert names(tmp_path) == ["best.pt", "best.safetensors", "epoch-2.pt", "last.pt"]
+    assert (epoch_in(tmp_path), epoch_in(tmp_path, "epoch-2.pt")) == (3, 2)
+
+
 def test_saves_in_the_middle_of_an_epoch_do_not_push_out_the_last_whole_epoch(tmp_path):
     kept = saved(tmp_path, 2, steps=1)
     for batch in (1, 2, 3):

@@ -252,3 +252,4 @@ def _second_name(path: Path, other: Path) -> None:
         except OSError:
             shutil.copyfile(path, temporary)
         temporary.replace(other)
+        temporary.unlink(missing_ok=True)  # it is still there where both already named one file: POSIX renames nothing
