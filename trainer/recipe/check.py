@@ -19,6 +19,7 @@ from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.references import FACTS, is_reference, literal, type_of
 from trainer.recipe.scalars import resolve
+from trainer.recipe.scalars import spelling as quotable
 from trainer.recipe.sections import homes_of, node_of, section_class
 
 
@@ -275,7 +276,7 @@ def _repair(found: Mismatch, node: Node) -> str:
             if spelling != text and isinstance(resolve(spelling), (int, float)):
                 return f"write {spelling}"
     elif found.expected.startswith("list"):
-        return f"write [{text}]"
+        return f"write [{quotable(text)}]"
     near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
     return did_you_mean(near)
 

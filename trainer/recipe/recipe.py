@@ -255,7 +255,7 @@ class Group:
     """A parameter group with arguments of its own: an item of `optimizer.groups`. The first that matches wins.
 
     Attributes:
-        match: patterns of parameter names, or @bias @norm @embedding @head.
+        match: patterns of parameter names, "layer1.**", or "@bias", "@norm", "@embedding", "@head", in quotes.
         lr_scale: factor on the learning rate and on the scheduler's max_lr, min_lr and eta_min.
         arguments: optimizer arguments that differ in this group (weight_decay, momentum, ...), written beside the
             others.
