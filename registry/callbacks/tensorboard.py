@@ -141,8 +141,10 @@ def keep_until(folder: Path, limit: int) -> None:
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    for path in sorted(folder.glob("*tfevents*")) if folder.is_dir() else []:
-        if limit == NOTHING or path.name.startswith("tmp-"):
+    for path in list(folder.glob("tmp-*tfevents*")):
+        path.unlink()
+    for path in sorted(folder.glob("*tfevents*")):
+        if limit == NOTHING:
             path.unlink()
             continue
         kept = [event.SerializeToString() for event in LegacyEventFileLoader(str(path)).Load() if event.step <= limit]

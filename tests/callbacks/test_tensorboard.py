@@ -143,6 +143,20 @@ def test_weights_that_left_the_finite_numbers_switch_nothing_off(tmp_path):
     assert board.Histograms("weights/some")[0].histogram_value.num == 1
 
 
+def test_a_resume_keeps_what_came_before_even_when_the_last_resume_was_cut_short_in_its_rewriting(tmp_path):
+    board = opened(tmp_path)
+    for epoch in (1, 2, 3):
+        board.epoch(epoch, {"train/loss": float(epoch)})
+    board.close()
+    (events,) = (tmp_path / "tensorboard/train").glob("events*")
+    (events.parent / f"tmp-{events.name}").write_bytes(b"half of it")
+    board = TensorBoard()
+    board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=2, resumed_step=2))
+    board.close()
+    assert [(point.step, point.value) for point in read(events.parent).Scalars("loss")] == [(1, 1.0), (2, 2.0)]
+    assert not list(events.parent.glob("tmp-*"))
+
+
 def test_tensorboards_own_server_answers_with_every_promised_tag(run):
     root = run.parents[1]
     server = subprocess.Popen(

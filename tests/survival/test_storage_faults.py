@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from survival_kit import TINY, command, metric_lines, only_run, pictures, plugin, points, recipe, summary_of
+import survival_kit
+from survival_kit import TINY, Ended, metric_lines, only_run, pictures, plugin, points, recipe, summary_of
 
 from trainer.engine import checkpoint
 
@@ -80,12 +81,18 @@ class FillsAtTheEnd:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
-    """A working directory that may hold large files again afterwards."""
     monkeypatch.chdir(tmp_path)
     plugin(FAULTS)
+    return tmp_path
+
+
+def command(capsys: pytest.CaptureFixture, *words: str) -> Ended:
+    """Run the command line and let files grow again at once: the test run's own output may be a long file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        return survival_kit.command(capsys, *words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def with_fault(callbacks: str, epochs: int = 2, report: str = "[]") -> str:
@@ -167,7 +174,6 @@ def test_a_disk_that_is_full_for_two_epochs_costs_two_warnings(capsys):
 def test_after_a_full_disk_the_run_resumes_from_the_last_whole_checkpoint(capsys):
     name = with_fault("[{type: Fills, first: 3}]", epochs=8)
     assert command(capsys, name).code == 5
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     ended = command(capsys, "resume", str(only_run()), "callbacks=[]")
     assert ended.code == 0
     assert "after epoch 2, step 8" in ended.out
@@ -193,7 +199,6 @@ def test_an_unwritable_tensorboard_costs_one_warning(capsys):
 def test_a_disk_that_is_full_for_the_report_ends_with_exit_5_and_a_resume_writes_it(capsys):
     name = with_fault("[]", report="[FillsAtTheEnd]")
     ended = command(capsys, name)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert ended.code == 5
     assert "cannot be written (File too large)" in ended.err
     run = only_run()
