@@ -137,7 +137,7 @@ def _syncs(data: str) -> str:
         torch.cuda.set_sync_debug_mode("error" if epoch == 2 else "default")
         try:
             for batch in batches:
-                step([(batch.images, batch.targets)], batch.targets.shape[0])
+                step([batch])
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return "none waited"

@@ -13,6 +13,7 @@ from torch import nn
 
 from registry.models.cifar_resnet import cifar_resnet18
 from registry.regularizers import L1, L2
+from trainer.data.batches import Batch
 from trainer.engine import precision as precisions
 from trainer.engine.step import Guard, Penalty, Step
 
@@ -83,10 +84,11 @@ def _ours(images: torch.Tensor, targets: torch.Tensor) -> Callable[[], int]:
     penalties = [Penalty("l1", L1(3e-6), parameters), Penalty("l2", L2(1e-3), parameters)]
     step = Step(model, nn.CrossEntropyLoss(), optimizer, precision, penalties, None, Guard(torch.device("cpu")))
     inputs = images.contiguous(memory_format=torch.channels_last)
+    batch = Batch(inputs, targets, torch.arange(BATCH))
 
     def run() -> int:
         model.train()
-        step([(inputs, targets)], BATCH)
+        step([batch])
         return 1
 
     return run

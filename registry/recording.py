@@ -88,6 +88,9 @@ class Sink:
     def result(self, values: Mapping[str, float]) -> None:
         """Take the run's final numbers, once, at the end."""
 
+    def flush(self) -> None:
+        """Bring what was taken to the disk: a checkpoint, or the end of the run, is about to be written."""
+
     def close(self) -> None:
         """Write everything and let go."""
 

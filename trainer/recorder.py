@@ -78,6 +78,10 @@ class Recorder:
         """Record the run's final numbers."""
         self._each(lambda sink: sink.result(values))
 
+    def flush(self) -> None:
+        """Bring everything to the disk: what a checkpoint has behind it is not recorded again after a resume."""
+        self._each(lambda sink: sink.flush())
+
     def close(self) -> None:
         """Close every sink."""
         self._each(lambda sink: sink.close())

@@ -383,6 +383,7 @@ class _Run:
             summary["report_error"] = f"{type(error).__name__}: {error}"
             self._log(f"warning: the report could not be written ({summary['report_error']})")
         summary["status"] = "completed"
+        recorder.flush()  # a run that is complete is not looked at again
         self._folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self._folder.path)
         rows.update(verdicts_table.rows(verdicts, self._order.not_judged))

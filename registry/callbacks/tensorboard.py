@@ -67,14 +67,15 @@ class TensorBoard(Sink, Callback):
                 self._writers[line].add_scalar(tag, value, epoch)
             elif key not in ("epoch",):
                 self._writers["train"].add_scalar(key, value, epoch)
-        for name in ("train", "val"):
-            self._writers[name].flush()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the readings of a log interval."""
-        for key, value in values.items():
-            self._writers["steps"].add_scalar(f"step/{key.rpartition('/')[2]}", value, step)
-        self._writers["steps"].flush()  # a checkpoint may follow, and what it has behind it must be on the disk
+        """Write the readings of a log interval as one event: the step waits for it."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        readings = [
+            Summary.Value(tag=f"step/{key.rpartition('/')[2]}", simple_value=value) for key, value in values.items()
+        ]
+        self._writers["steps"]._get_file_writer().add_summary(Summary(value=readings), step)
 
     def curve(self, tag: str, curve: Curve) -> None:
         """Write a curve point by point; its abscissa is written beside it, because TensorBoard counts in steps."""
@@ -82,7 +83,6 @@ class TensorBoard(Sink, Callback):
         for index, (x, y) in enumerate(zip(curve.xs, curve.ys, strict=True)):
             writer.add_scalar(tag, y, index)
             writer.add_scalar(f"{tag} - {curve.x_label}", x, index)
-        writer.flush()
 
     def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
         """Write a picture."""
@@ -123,6 +123,11 @@ class TensorBoard(Sink, Callback):
             writer._get_file_writer().add_summary(summary)
         for key, value in finite.items():
             writer.add_scalar(key, value)
+
+    def flush(self) -> None:
+        """Bring every event to the disk."""
+        for writer in self._writers.values():
+            writer.flush()
 
     def close(self) -> None:
         """Flush and close."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,9 +37,8 @@ class Pipeline(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images for one step.
+class Batch(NamedTuple):
+    """Images for one step; a tuple because one is made at every step.
 
     Attributes:
         images: float (n, C, H, W), channels last.

@@ -19,7 +19,8 @@ class Averaging:
 
     Args:
         model: whose weights are averaged.
-        decay: share of the average kept at an update, in [0, 1).
+        decay: share of the average kept at an update, in [0, 1). In "ema" mode the n-th update keeps at most
+            (1 + n) / (10 + n), as TensorFlow's `num_updates` does, so that the initial weights do not linger.
         every: optimizer steps between updates, >= 1.
         mode: "ema" leaves the weights alone; "lookahead" (arXiv 1907.08610) sets them to the average at each update.
     """
@@ -38,7 +39,9 @@ class Averaging:
         self._steps += 1
         if self._steps % self._every:
             return
-        torch._foreach_lerp_(self._average, self._live, 1.0 - self._decay)
+        number = self._steps // self._every
+        decay = min(self._decay, (1 + number) / (10 + number)) if self._mode == "ema" else self._decay
+        torch._foreach_lerp_(self._average, self._live, 1.0 - decay)
         if self._mode == "lookahead":
             torch._foreach_copy_(self._live, self._average)
 

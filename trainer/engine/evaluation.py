@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from registry.contracts import Metric
 from trainer.data.batches import Batch
-from trainer.engine.meters import Meter
+from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.precision import Precision
 from trainer.engine.step import Loss
 
@@ -81,7 +81,7 @@ def evaluate(
             with precision.autocast():
                 logits = averaged_logits(model, batch.images, tta)
             logits = logits.float()
-            meter.add(loss(logits, batch.targets), logits, batch.targets)
+            meter.add([BatchResult(loss(logits, batch.targets), logits, batch.targets)])
             if keep:
                 kept.append((logits.cpu(), batch.targets.cpu(), batch.indices.cpu()))
         values = meter.read()

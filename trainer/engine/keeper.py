@@ -39,6 +39,7 @@ class CheckpointKeeper:
         keep: earlier epochs' checkpoints that stay.
         log: takes one line.
         whole_epoch_in_last: epoch whose end last.pt holds already, in a resumed run; None where it holds none.
+        before: called before the state is copied: what must be on the disk by then because a resume begins after it.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class CheckpointKeeper:
         keep: int,
         log: Callable[[str], None],
         whole_epoch_in_last: int | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._facts = folder, facts
         self._every, self._epochs, self._minutes, self._steps, self._keep = every, epochs, minutes, steps, keep
-        self._log = log
+        self._log, self._before = log, before
         self._saved_at = time.monotonic()
         self._writer: threading.Thread | None = None
         self._job: Callable[[], None] = lambda: None  # of the writer
@@ -123,6 +125,7 @@ class CheckpointKeeper:
     # --------------------------------------------------------------------------------------------------------- writing
     def _save_last(self, loop: Loop) -> None:
         self.wait()
+        self._before()
         state = {**checkpoint.snapshot(loop.state()), **self._facts}
         self._saved_at = time.monotonic()
         whole_epoch = loop.progress.epoch if loop.progress.batch == 0 else None

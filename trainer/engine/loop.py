@@ -29,11 +29,11 @@ from trainer.engine import rng
 from trainer.engine.averaging import Averaging
 from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.interrupts import Interrupted, Interrupts
-from trainer.engine.meters import Meter
+from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.precision import Precision
 from trainer.engine.progress import Progress
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Loss, MicroResult, Mixer, Penalty, Step
+from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
 
 MOST_SKIPS_IN_A_ROW = 10
 MOST_RESTORES = 3
@@ -61,6 +61,9 @@ class EpochRecorder(Recorder, Protocol):
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Record the row of a finished epoch."""
+
+    def flush(self) -> None:
+        """Bring everything to the disk, before a checkpoint that has it behind it."""
 
     def pulse(self, progress: Progress, meter: Meter) -> None:
         """Show where training stands; called after every step, so it must decide by the clock whether to act."""
@@ -181,21 +184,19 @@ class Loop:
         while group := list(islice(batches, accumulate)):
             progress.lr = parts.schedule.lr
             mix = None if parts.mixer is None else parts.mixer(epoch, progress.step)
-            pairs = [(batch.images, batch.targets) for batch in group]
-            results = parts.step(pairs, sum(targets.shape[0] for _, targets in pairs), mix)
+            results = parts.step(group, mix)
             progress.step += 1
             progress.batch += len(group)
             self._step_finished(results)
 
-    def _step_finished(self, results: Sequence[MicroResult]) -> None:
+    def _step_finished(self, results: Sequence[BatchResult]) -> None:
         parts, progress = self.parts, self.progress
         due = progress.step % self.limits.log_every == 0
         if (due or parts.guard.immediate) and parts.guard.tripped():
             self._not_finite()
         else:
             progress.skipped_in_a_row = 0
-            for result in results:
-                self.meter.add(result.loss, result.logits, result.targets)
+            self.meter.add(results)
             if parts.averaging is not None:
                 parts.averaging.step_finished()
         parts.schedule.step_finished()

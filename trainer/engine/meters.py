@@ -1,18 +1,35 @@
 """Running numbers of an epoch, kept on the device and read only at the log interval.
 
-A step only appends references; sums are formed when the interval is folded, so a step costs a few list appends and the
-host never waits for the device in between.
+A step only appends references; losses are summed when the interval is folded and metrics when enough has gathered, so a
+step costs a list append and the host never waits for the device in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from registry.contracts import Metric
+
+MOST_PENDING = 4 << 20  # logits kept before the metrics take them in
+
+
+class BatchResult(NamedTuple):
+    """What one batch gave, all on the device and detached; a tuple because one is made at every step.
+
+    Attributes:
+        loss: mean plain loss, scalar.
+        logits: (N, C).
+        targets: class indices (N,), before any mixing.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    targets: Tensor
 
 
 class Meter:
@@ -30,72 +47,76 @@ class Meter:
         """Start a new epoch."""
         for metric in self._metrics.values():
             metric.reset()
-        self._loss_sum: Tensor | None = None
+        self._loss_sum = 0.0
         self._count = 0
-        self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
-        self._logits: list[Tensor] = []
-        self._targets: list[Tensor] = []
+        self._pending: list[BatchResult] = []  # that the metrics have not seen
+        self._summed = 0  # of those, whose losses are in the sum
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Take in a batch: its mean loss (scalar), logits (N, C) and class indices (N,), all detached."""
-        self._losses.append(loss)
-        self._sizes.append(targets.shape[0])
-        self._logits.append(logits)
-        self._targets.append(targets)
+    def add(self, results: Iterable[BatchResult]) -> None:
+        """Take in batches."""
+        self._pending += results
 
     @property
     def last_loss(self) -> Tensor | None:
-        """Loss of the last batch taken in, on the device; None when nothing is pending."""
-        return self._losses[-1] if self._losses else None
+        """Loss of the last batch taken in, on the device; None when the metrics have seen it already."""
+        return self._pending[-1].loss if self._pending else None
 
     def fold(self) -> dict[str, float]:
-        """Sum up what is pending and return the interval's {"loss": mean}, {} if nothing is. Waits for the device."""
-        if not self._losses:
+        """Return {"loss": mean} of what came since the last fold, {} if nothing did. Waits for the device."""
+        fresh = self._pending[self._summed :]
+        if not fresh:
             return {}
-        losses = torch.stack(self._losses).double()
-        weighted = (losses * torch.tensor(self._sizes, dtype=torch.float64, device=losses.device)).sum()
-        count = sum(self._sizes)
-        self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
-        self._count += count
-        if self._metrics:
-            logits, targets = torch.cat(self._logits), torch.cat(self._targets)
+        sizes = [result.targets.shape[0] for result in fresh]
+        weighted = sum(map(operator.mul, torch.stack([result.loss for result in fresh]).tolist(), sizes))
+        self._loss_sum += weighted
+        self._count += sum(sizes)
+        self._summed = len(self._pending)
+        if self._summed * self._pending[0].logits.numel() >= MOST_PENDING:
+            self._update_metrics()
+        return {"loss": weighted / sum(sizes)}
+
+    def _update_metrics(self) -> None:
+        """Let the metrics take in what is pending, all of it folded."""
+        if self._pending:
+            logits = torch.cat([result.logits for result in self._pending])
+            targets = torch.cat([result.targets for result in self._pending])
             for metric in self._metrics.values():
                 metric.update(logits, targets)
-        self._losses, self._sizes, self._logits, self._targets = [], [], [], []
-        return {"loss": float(weighted) / count}
+        self._pending, self._summed = [], 0
 
     def read(self) -> dict[str, float]:
         """Return {"loss": ..., "<metric key>": ...} over the epoch so far. Waits for the device."""
         self.fold()
-        if self._loss_sum is None:
+        if not self._count:
             return {}
-        values = {"loss": float(self._loss_sum) / self._count}
+        self._update_metrics()
+        values = {"loss": self._loss_sum / self._count}
         for key, metric in self._metrics.items():
             values[key] = float(metric.compute())
         return values
 
     def state(self) -> dict[str, Any]:
-        """Return everything, the pending interval unfolded: folding it early would change the order of the sums."""
-        pending: Sequence[Tensor] = self._losses
+        """Return everything, what is pending as it is: taking it in early would change the order of the sums."""
+        losses, logits, targets = zip(*self._pending, strict=True) if self._pending else ((), (), ())
         return {
             "loss_sum": self._loss_sum,
             "count": self._count,
-            "sizes": list(self._sizes),
-            "losses": torch.stack(list(pending)) if pending else None,
-            "logits": torch.cat(self._logits) if pending else None,
-            "targets": torch.cat(self._targets) if pending else None,
+            "summed": self._summed,
+            "sizes": [each.shape[0] for each in targets],
+            "losses": torch.stack(losses) if losses else None,
+            "logits": torch.cat(logits) if losses else None,
+            "targets": torch.cat(targets) if losses else None,
             "metrics": {key: metric.state() for key, metric in self._metrics.items()},
         }
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Continue from `state`."""
-        self._loss_sum = None if state["loss_sum"] is None else state["loss_sum"].to(device)
-        self._count = state["count"]
-        self._sizes = list(state["sizes"])
-        if self._sizes:
-            self._losses = list(state["losses"].to(device).unbind())
-            self._logits = list(state["logits"].to(device).split(self._sizes))
-            self._targets = list(state["targets"].to(device).split(self._sizes))
+        self._loss_sum = state["loss_sum"]
+        self._count, self._summed = state["count"], state["summed"]
+        sizes, columns = state["sizes"], [state[name] for name in ("losses", "logits", "targets")]
+        if sizes:
+            losses, logits, targets = (column.to(device) for column in columns)
+            parts = (losses.unbind(), logits.split(sizes), targets.split(sizes))
+            self._pending = list(map(BatchResult, *parts))
         for key, metric in self._metrics.items():
             metric.load(state["metrics"][key])

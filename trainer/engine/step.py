@@ -6,15 +6,16 @@ The training loop and the LR finder share it. Knows nothing of epochs, schedules
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from registry.contracts import Regularizer
+from trainer.data.batches import Batch
+from trainer.engine.meters import BatchResult
 from trainer.engine.precision import Precision
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -34,20 +35,6 @@ class Penalty:
     name: str
     regularizer: Regularizer
     parameters: Sequence[nn.Parameter]
-
-
-class MicroResult(NamedTuple):
-    """What one micro-batch gave, all on the device; a tuple because one is made at every step.
-
-    Attributes:
-        loss: mean plain loss, scalar.
-        logits: (N, C), detached.
-        targets: class indices (N,), before any mixing.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    targets: Tensor
 
 
 class Step:
@@ -80,20 +67,18 @@ class Step:
             [p for group in optimizer.param_groups for p in group["params"]] if clip_norm is not None else []
         )
 
-    def __call__(
-        self, group: Iterable[tuple[Tensor, Tensor]], samples: int, mix: Mixer | None = None
-    ) -> list[MicroResult]:
-        """Take one step over the micro-batches of `group`, `samples` images in all; a bad loss changes no weight."""
+    def __call__(self, group: Sequence[Batch], mix: Mixer | None = None) -> list[BatchResult]:
+        """Take one step over the micro-batches of `group`; a bad loss changes no weight."""
+        samples = sum(batch.targets.shape[0] for batch in group) if len(group) > 1 else None
         results = []
-        for images, targets in group:
+        for images, targets, _ in group:
             inputs, mixed = (images, targets) if mix is None else mix(images, targets)
             with self._precision.autocast():
                 logits = self._model(inputs)
             loss = self._loss(logits.float(), mixed)
-            share = targets.shape[0] / samples
-            self._precision.backward(loss if share == 1.0 else loss * share)
-            results.append(MicroResult(loss.detach(), logits.detach(), targets))
-        if self._guard.admits([result.loss for result in results], self.optimizer):
+            self._precision.backward(loss if samples is None else loss * (targets.shape[0] / samples))
+            results.append(BatchResult(loss.detach(), logits.detach(), targets))
+        if self._guard.admits(results, self.optimizer):
             self._update()
         self.optimizer.zero_grad(set_to_none=True)
         return results
@@ -128,14 +113,16 @@ class Guard:
         self._bad_on_host = False
         self._flag = None if self._at_once else torch.zeros((), device=self._device)
 
-    def admits(self, losses: Sequence[Tensor], optimizer: Optimizer) -> bool:
+    def admits(self, results: Sequence[BatchResult], optimizer: Optimizer) -> bool:
         """Note the losses of a step and return whether its update may run."""
         if self._at_once:
-            self._bad_on_host = not all(math.isfinite(float(loss)) for loss in losses)
+            for result in results:
+                if not math.isfinite(result.loss.item()):
+                    self._bad_on_host = True
             return not self._bad_on_host
         assert self._flag is not None
-        for loss in losses:
-            self._flag = torch.maximum(self._flag, (~torch.isfinite(loss)).float())
+        for result in results:
+            self._flag = torch.maximum(self._flag, (~torch.isfinite(result.loss)).float())
         if optimizer.defaults.get("fused"):
             optimizer.found_inf = self._flag  # type: ignore[attr-defined]
         return True

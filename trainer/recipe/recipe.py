@@ -150,7 +150,7 @@ class Ema:
     """Averaged weights, used wherever the model is evaluated.
 
     Attributes:
-        decay: share of the average kept at an update.
+        decay: share of the average kept at an update; the first updates of an `ema` keep less, (1 + n) / (10 + n).
         every: optimizer steps between updates.
         mode: `ema` keeps an average aside; `lookahead` (arXiv 1907.08610) also moves the weights back to it.
     """

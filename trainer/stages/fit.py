@@ -73,6 +73,7 @@ def fit(
         keep=section.checkpoint.keep,
         log=log,
         whole_epoch_in_last=None if state is None or state["progress"]["batch"] else state["progress"]["epoch"],
+        before=recorder.flush,
     )
     loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
     if state is not None:

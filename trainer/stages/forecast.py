@@ -21,11 +21,11 @@ def seconds_per_step(experiment: Experiment) -> float:
         times = []
         for index in range(PROBE_STEPS):
             started = time.perf_counter()
-            pairs = [(batch.images, batch.targets) for batch in islice(batches, accumulate)]
-            if not pairs:
+            group = list(islice(batches, accumulate))
+            if not group:
                 break
             mix = None if experiment.mixer is None else experiment.mixer(0, index)
-            results = step(pairs, sum(targets.shape[0] for _, targets in pairs), mix)
+            results = step(group, mix)
             float(results[-1].loss)  # waits for the device
             times.append(time.perf_counter() - started)
     return min(times[1:] or times)

@@ -25,7 +25,7 @@ from trainer.engine import rng
 from trainer.engine.checkpoint import digest, snapshot
 from trainer.engine.evaluation import evaluate
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.step import MicroResult
+from trainer.engine.meters import BatchResult
 from trainer.experiment import Experiment
 from trainer.recipe.recipe import LRFinder
 from trainer.stages import lr_picks
@@ -113,9 +113,8 @@ def _sweep(
         interrupts.check()
         for group, scale in zip(step.optimizer.param_groups, scales, strict=True):
             group["lr"] = float(lr) * scale
-        pairs = [(batch.images, batch.targets) for batch in next(groups)]
         mix = None if experiment.mixer is None else experiment.mixer(0, index)
-        results = step(pairs, sum(targets.shape[0] for _, targets in pairs), mix)
+        results = step(next(groups), mix)
         loss = _mean_loss(results) if measure is None else measure()
         # A training loss is taken before its own update: it tells of the rate one step before.
         belongs = planned[index - 1] if measure is None and index else lr
@@ -133,7 +132,7 @@ def _sweep(
     return lrs, losses, "end"
 
 
-def _mean_loss(results: list[MicroResult]) -> float:
+def _mean_loss(results: list[BatchResult]) -> float:
     counts = [result.targets.shape[0] for result in results]
     return sum(float(r.loss) * n for r, n in zip(results, counts, strict=True)) / sum(counts)
 
