@@ -29,7 +29,15 @@ setup(
         "numpy>=1.26",
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "hypothesis>=6", "captum>=0.7", "jsonschema>=4.20"],
+        "test": [
+            "pytest>=8",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "hypothesis>=6",
+            "captum>=0.7",
+            "jsonschema>=4.20",
+            "axe-core-python>=0.1",
+        ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
         "torchmetrics": ["torchmetrics>=1.4"],
         "timm": ["timm>=1.0"],

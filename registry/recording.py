@@ -80,7 +80,7 @@ class Sink:
         """Take Markdown text."""
 
     def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
-        """Take numbers whose distribution is of interest, at an epoch."""
+        """Take numbers whose distribution is of interest, at an epoch; "gradients/..." at an optimizer step."""
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Take the best weights' answers, float (N, C), to images of the classes `targets`, int64 (N,)."""

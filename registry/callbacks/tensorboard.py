@@ -18,11 +18,14 @@ from registry.markers import Bounds
 from registry.recording import Curve, RunInfo, Sink
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
     from torch.utils.tensorboard import SummaryWriter
 
 
 NOTHING = -1  # keeps no event: curve, pictures and numbers of the whole run are written anew by every process
 MOST_PR_CURVES = 20  # classes that get one
+GRADIENTS = "gradients/"  # begins the tags of what belongs to a step, not to an epoch
 
 
 class TensorBoard(Sink, Callback):
@@ -30,7 +33,8 @@ class TensorBoard(Sink, Callback):
 
     Args:
         images: write the pictures of the report (galleries, GradCAM) too.
-        histograms: write the distribution of every weight after every epoch; costs disk and a copy off the device.
+        histograms: write the distribution of every weight after every epoch, and of every gradient of the epoch's
+            first batch (under fp16, as the scaler has scaled it); costs disk and copies off the device.
         pr_curves: write a precision-recall curve of every class at the end, of the first 20 where there are more.
         flush_seconds: seconds after which what was recorded reaches the disk.
     """
@@ -93,6 +97,13 @@ class TensorBoard(Sink, Callback):
         """Write Markdown."""
         self._writers["."].add_text(tag, text)
 
+    def epoch_started(self, view: View) -> None:
+        """Have the gradients of the first batch taken: they are gone when the step is done."""
+        if self._histograms:
+            for name, parameter in view.model.named_parameters():
+                if parameter.requires_grad:
+                    record_gradient_once(parameter, f"{GRADIENTS}{name}", view)
+
     def epoch_finished(self, view: View) -> None:
         """Send the weights' distributions through the recorder, so that a full disk stops this sink and no training."""
         if self._histograms:
@@ -104,7 +115,7 @@ class TensorBoard(Sink, Callback):
         """Write a distribution; numbers that are not finite have no place in it."""
         finite = values[np.isfinite(values)]
         if self._histograms and finite.size:
-            self._writers["train"].add_histogram(tag, finite, step)
+            self._writers["steps" if tag.startswith(GRADIENTS) else "train"].add_histogram(tag, finite, step)
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Write the curve of each class against all others."""
@@ -134,6 +145,17 @@ class TensorBoard(Sink, Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+
+def record_gradient_once(parameter: Parameter, tag: str, view: View) -> None:
+    """Record the next gradient of a parameter, at the step that will use it."""
+
+    def record(owner: Tensor) -> None:
+        hook.remove()
+        if owner.grad is not None:
+            view.recorder.histogram(tag, owner.grad.detach().float().cpu().numpy(), step=view.step + 1)
+
+    hook = parameter.register_post_accumulate_grad_hook(record)
 
 
 def keep_until(folder: Path, limit: int) -> None:

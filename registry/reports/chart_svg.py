@@ -29,6 +29,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
 _LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
+_SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, in two columns
 
 
 def color(role: Role) -> str:
@@ -41,6 +42,10 @@ def line_chart_svg(chart: LineChart) -> str:
     across, up = scales(chart)
     marks = rows_of_marks(chart.marks, across, _LETTER / (WIDTH - _LEFT - _RIGHT))
     rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
+    named = [line for line in chart.lines if not line.faint]
+    named = named if len(named) > 1 else []  # a line alone needs no name
+    above = [] if all(len(line.label) <= _SHORT for line in named) else named
+    rows += -(-len(above) // 2)
     frame = _Frame(across, up, _TOP + _ROW * rows)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
@@ -49,7 +54,7 @@ def line_chart_svg(chart: LineChart) -> str:
         *(_mark(mark, row, left, frame) for mark, row, left in marks),
         *(_line(line, frame) for line in chart.lines),
         *(_dot(mark, frame) for mark in chart.marks),
-        *_end_labels(chart.lines, frame),
+        *(_legend(above) if above else _end_labels(named, frame)),
         "</svg>",
     ]
     return "".join(parts)
@@ -125,11 +130,21 @@ def _dot(mark: Mark, frame: _Frame) -> str:
     return f'<circle cx="{frame.x(mark.x):.1f}" cy="{frame.y(mark.y):.1f}" r="4.5" fill="{color(mark.role)}"/>'
 
 
+def _legend(lines: Sequence[Line]) -> list[str]:
+    """Name the lines above the plot, in two columns."""
+    parts = []
+    for number, line in enumerate(lines):
+        x, y = _LEFT + number % 2 * (WIDTH - _LEFT) / 2, _TOP + number // 2 * _ROW
+        kind = "line dashed" if line.dashed else "line"
+        parts.append(f'<path class="{kind}" d="M{x:.1f} {y - 4:.1f}h22" stroke="{color(line.role)}"/>')
+        parts.append(text(x + 30, y, line.label, kind="name", fill=color(line.role)))
+    return parts
+
+
 def _end_labels(lines: Sequence[Line], frame: _Frame) -> list[str]:
-    """Name each line at its end, pushed apart where ends are close; a line alone needs no name."""
-    named = [line for line in lines if not line.faint]
+    """Name each line at its end, pushed apart where ends are close."""
     ends = []
-    for line in named if len(named) > 1 else ():
+    for line in lines:
         pieces = visible_pieces(line, frame.across, frame.up)
         if pieces:
             x, y = frame.at(*pieces[-1][-1])

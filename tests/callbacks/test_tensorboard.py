@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.pr_curve import metadata as pr_curve
 
 from registry.callbacks.tensorboard import MOST_PR_CURVES, TensorBoard
+from registry.models.small import SmallCNN
 from registry.recording import RunInfo
 from trainer.cli import main
 from trainer.recorder import Recorder
@@ -83,6 +84,15 @@ def test_every_weight_has_a_distribution_per_epoch(run):
         events = board.Histograms(tag)
         assert [event.step for event in events] == [1, 2]
         assert all(event.histogram_value.num > 0 for event in events)
+
+
+def test_every_gradient_of_an_epochs_first_batch_has_a_distribution(run):
+    names = {f"gradients/{name}" for name, _ in SmallCNN(10, width=8).named_parameters()}
+    board = read(run / "tensorboard" / "steps")
+    assert set(board.Tags()["histograms"]) == names
+    steps_per_epoch = 4
+    for name in names:
+        assert [event.step for event in board.Histograms(name)] == [1, 1 + steps_per_epoch]
 
 
 def test_every_class_has_a_precision_recall_curve(run):

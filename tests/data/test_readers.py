@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from registry.datasets.folder import ImageFolder
 from registry.errors import DataError
 from trainer.data.batches import Batches
 from trainer.data.opening import open_store
+from trainer.data.pipeline import Pipeline
 from trainer.data.readers import Readers
 from trainer.data.splits import Part
 from trainer.data.store import LazyStore
@@ -98,17 +100,20 @@ def test_workers_ignore_signals_and_end_with_their_parent(started):
 class Shapes:
     """A pipeline that shows what it was given."""
 
-    def apply(self, images, *, epoch, indices):
+    ahead = ()
+
+    def apply(self, images, *, epoch, indices, begun=False):
         assert isinstance(images, list)
+        assert not begun
         values = torch.tensor([float(image[0, 0, 0]) for image in images])
         return (values * 1000 + indices + epoch)[:, None, None, None].expand(-1, 3, 2, 2)
 
 
-def lazy_batches(store, workers, seed=1):
+def lazy_batches(store, workers, seed=1, pipeline=None):
     part = Part("train", store, torch.arange(len(store)), "train")
     return Batches(
         part,
-        Shapes(),
+        pipeline or Shapes(),
         batch_size=5,
         seed=seed,
         shuffle=True,
@@ -138,6 +143,40 @@ def test_the_number_of_workers_changes_nothing(lazy):
             assert torch.equal(first.targets, second.targets)
             assert torch.equal(first.indices, second.indices)
         fresh._readers.close()
+
+
+def test_workers_apply_what_is_done_image_by_image_and_an_image_meets_the_same_chance(lazy):
+    """Cutting to one size is the costly part of such data; on the training's thread a GPU would wait for it."""
+    stages = [A.RandomResizedCrop((8, 8), scale=(0.2, 1.0)), A.HorizontalFlip(p=0.5)]
+    pipeline = Pipeline(stages, [A.Normalize()], seed=5)
+    assert [single.name for single in pipeline.ahead] == ["RandomResizedCrop"]
+    fresh = LazyStore(lazy.source, 3)
+    here = list(lazy_batches(lazy, 0, pipeline=pipeline).epoch(3))
+    for _ in range(2):  # two parts share the workers: the second may want other transforms
+        for first, second in zip(here, lazy_batches(fresh, 2, pipeline=pipeline).epoch(3), strict=True):
+            assert torch.equal(first.images, second.images)
+        plain = lazy_batches(fresh, 2).epoch(3)
+        assert torch.equal(next(plain).images, next(lazy_batches(lazy, 0).epoch(3)).images)
+    fresh._readers.close()
+
+
+def test_what_cannot_travel_stays_in_the_training_process(lazy):
+    def corner(image, **_):
+        return image[:4, :4].copy()
+
+    pipeline = Pipeline([A.Lambda(image=corner)], [A.Normalize()], seed=5)
+    assert pipeline.ahead == []
+    fresh = LazyStore(lazy.source, 3)
+    assert next(lazy_batches(fresh, 1, pipeline=pipeline).epoch(1)).images.shape == (5, 3, 4, 4)
+    fresh._readers.close()
+
+
+def test_a_transform_that_fails_in_a_worker_is_named(lazy):
+    pipeline = Pipeline([A.RandomCrop(9, 9)], [], seed=5)
+    fresh = LazyStore(lazy.source, 3)
+    with pytest.raises(DataError, match=r"RandomCrop cannot transform an image of shape \(4, "):
+        list(lazy_batches(fresh, 1, pipeline=pipeline).epoch(1))
+    fresh._readers.close()
 
 
 def test_an_epoch_read_ahead_starts_anywhere(lazy):

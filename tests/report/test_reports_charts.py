@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from registry.reports.chart import Axis, Line, LineChart, Mark, Scale, rows_of_marks, scale, scales, visible_pieces
 from registry.reports.chart_png import line_chart_png
-from registry.reports.chart_svg import line_chart_svg
+from registry.reports.chart_svg import WIDTH, line_chart_svg
 from registry.reports.diagram_svg import matrix_svg, reliability_svg, share_text
 from registry.reports.scores import Reliability
 
@@ -106,6 +106,17 @@ def test_the_svg_is_well_formed_named_and_carries_every_value_for_its_tooltip():
     assert len(data["x"]) == len(data["rows"]) == 3
     words = [node.text for node in root.iter() if node.text]
     assert {"train", "val", "best: epoch 3", "loss", "epoch"} <= set(words)
+
+
+def test_names_too_long_for_the_margin_stand_above_the_plot_each_inside_the_picture():
+    names = ["a_recipe_with_a_name_of_its_own/20260101-1200", "another_recipe/20260101-120500", "third"]
+    root = tree(line_chart_svg(chart([Line(name, [1, 2], [1.0, n], "val") for n, name in enumerate(names, start=2)])))
+    placed = {node.text: node for node in root.iter() if node.text in names}
+    plot = min(float(n.attrib["d"].split()[1].split("H")[0]) for n in root.iter() if n.attrib.get("class") == "grid")
+    assert set(placed) == set(names)
+    for name, node in placed.items():
+        assert float(node.attrib["x"]) + 7.5 * len(name) <= WIDTH
+        assert float(node.attrib["y"]) < plot
 
 
 def test_text_in_an_svg_is_escaped():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import DataError
+from trainer.data.singly import Singly
 from trainer.data.splits import Part
 from trainer.data.store import LazyStore, Store
 
@@ -30,10 +31,19 @@ REPEAT = 1 << 32  # added to an image's key per repetition within an epoch; beyo
 class Pipeline(Protocol):
     """What turns stored images into the model's input."""
 
-    def apply(self, images: Tensor | list[NDArray[np.uint8]], *, epoch: int, indices: Tensor) -> Tensor:
+    @property
+    def ahead(self) -> Sequence[Singly]:
+        """The first transforms, as far as the processes that read images may apply them."""
+
+    def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
+        """Return the keys of each image, one per transform of `ahead`."""
+
+    def apply(
+        self, images: Tensor | list[NDArray[np.uint8]], *, epoch: int, indices: Tensor, begun: bool = False
+    ) -> Tensor:
         """Return float (n, C, H, W), channels last, from uint8 (n, H, W, C) or a list of (H, W, C).
 
-        Draws are keyed by epoch and index.
+        Draws are keyed by epoch and index. `begun`: the transforms of `ahead` were applied already.
         """
 
 
@@ -157,9 +167,12 @@ class Batches:
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Take batches as the store's workers deliver them."""
         asked = order.split(self.batch_size)[start:]
-        pixels = store.batches(asked, self._workers)
-        for indices, some, images in zip(asked, keys.split(self.batch_size)[start:], pixels, strict=True):
-            inputs = self._pipeline.apply(images, epoch=epoch, indices=some)
+        parts = keys.split(self.batch_size)[start:]
+        ahead = self._pipeline.ahead if self._workers else ()
+        chances = (self._pipeline.keys(epoch=epoch, indices=some) for some in parts) if ahead else None
+        pixels = store.batches(asked, self._workers, ahead, chances)
+        for indices, some, images in zip(asked, parts, pixels, strict=True):
+            inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
             yield Batch(inputs, store.targets[indices].to(self._device), indices.to(self._device))
 
 

@@ -7,8 +7,6 @@ nothing of recipes, stores or batches; transforms come as objects, made by train
 
 from __future__ import annotations
 
-import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -21,6 +19,7 @@ from registry.errors import DataError, RecipeError
 from registry.transforms.batched import batched, batched_pair, why_not
 from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
+from trainer.data.singly import Singly
 
 Backend = Literal["auto", "batched", "albumentations"]
 Images: TypeAlias = "Tensor | list[np.ndarray]"  # (N, H, W, C) of one size, or (H, W, C) each
@@ -52,26 +51,11 @@ class Stage:
         """Transform images (H, W, C) that may differ in size, each with a generator keyed anew."""
         if self.batched is not None and not self.upstream:
             return _singly(self.batched, images, draws.at(self.position))
-        generator, chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
-        for transform in self.upstream:
-            transform.set_random_state(generator, chance)
-        done = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it says of one image, it says of every one
-            for image, key in zip(images, draws.at(self.position).seeds(0), strict=True):
-                _rekey(generator, key)
-                chance.seed(key)
-                done.append(self._transformed(image))
-        return done
+        return Singly(self.name, self.upstream)(images, self.keys(draws))
 
-    def _transformed(self, image: np.ndarray) -> np.ndarray:
-        done = image
-        try:
-            for transform in self.upstream:
-                done = transform(image=done)["image"]
-        except Exception as error:  # each of its transforms raises as it likes
-            raise DataError(f"{self.name} cannot transform an image of shape {image.shape}: {error}") from error
-        return done if done.ndim == 3 else done[..., None]
+    def keys(self, draws: Draws) -> list[int]:
+        """Return each image's key of what upstream draws for it."""
+        return draws.at(self.position).seeds(0)
 
     def gives_one_size(self) -> bool:
         """Tell whether images of any size have one size after it."""
@@ -87,6 +71,10 @@ class Pipeline:
         seed: of the run; part of every draw's key.
         backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what there is.
         device: where the model's input is wanted.
+
+    Attributes:
+        ahead: the first transforms, where they run on images of several sizes one by one anyway: another process may
+            apply them, with `keys`, and tell `apply` so.
 
     Raises:
         RecipeError: a transform does what the engine does, stands in the wrong list, or has no batched version.
@@ -106,14 +94,21 @@ class Pipeline:
         self._augment = _plan(stages, 0, backend)
         self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
         _check(self._augment, self._all, backend)
+        self.ahead: Sequence[Singly] = _ahead(self._augment)
 
-    def apply(self, images: Images, *, epoch: int, indices: Tensor) -> Tensor:
+    def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
+        """Return what `ahead` needs to know of each image: a key per transform."""
+        draws = Draws(self._seed, epoch, indices.cpu())
+        return list(zip(*(stage.keys(draws) for stage in self._augment[: len(self.ahead)]), strict=True))
+
+    def apply(self, images: Images, *, epoch: int, indices: Tensor, begun: bool = False) -> Tensor:
         """Return the model's input.
 
         Args:
             images: uint8 (N, H, W, C), or a list of such images that may differ in size; left as they are.
             epoch: part of the draws' key.
             indices: of each image in its split, int64 (N,); part of the draws' key.
+            begun: `ahead` was applied already.
 
         Returns:
             float32 (N, C, H, W) on the pipeline's device, channels_last.
@@ -121,7 +116,7 @@ class Pipeline:
         Raises:
             DataError: an image does not suit a transform, or the sizes still differ at the end.
         """
-        done = self._run(images, self._all, epoch, indices)
+        done = self._run(images, self._all, epoch, indices, first=len(self.ahead) if begun else 0)
         pixels = done.to(torch.float32)
         if done.dtype == torch.uint8:
             pixels.mul_(1 / 255)
@@ -153,21 +148,29 @@ class Pipeline:
             lines.append("no transform makes float: grey levels 0..255 are scaled to 0..1")
         return lines
 
-    def _run(self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor) -> Tensor:
-        """Run stages in order: on the CPU until the last that Albumentations runs, then on the device."""
+    def _run(self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor, first: int = 0) -> Tensor:
+        """Run stages from `first` on: on the CPU until the last that Albumentations runs, then on the device."""
         alone = _until_one_size(stages) if isinstance(images, list) else 0
         on_cpu = max([alone, *(number for number, stage in enumerate(stages, start=1) if stage.batched is None)])
         images = images if isinstance(images, list) else self._taken(images, bool(on_cpu))
         draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else indices.to(self._device))
         for number, stage in enumerate(stages):
+            if number < first:
+                continue
             if number == on_cpu > 0:
-                images = _together(images).to(self._device)
+                images = self._sent(_together(images))
                 draws = Draws(self._seed, epoch, indices.to(self._device))
             if number < alone or stage.batched is None:
                 images = stage.one_by_one(_apart(images), draws)
             else:
                 images = stage.batched(_together(images), draws.at(stage.position))
-        return _together(images).to(self._device)
+        return self._sent(_together(images))
+
+    def _sent(self, images: Tensor) -> Tensor:
+        """Return images on the device; the copy to a GPU waits for nothing."""
+        if self._device.type == "cuda" and images.device.type == "cpu":
+            return images.pin_memory().to(self._device, non_blocking=True)
+        return images.to(self._device)
 
     def _taken(self, images: Tensor, on_cpu: bool) -> Tensor:
         """Return images where they are worked on first, as a copy where that is done in place."""
@@ -249,17 +252,22 @@ def _until_one_size(stages: Sequence[Stage]) -> int:
     return len(stages)
 
 
+def _ahead(augment: Sequence[Stage]) -> list[Singly]:
+    """Return the first transforms as far as images of several sizes pass them one by one, by upstream."""
+    found: list[Singly] = []
+    for number, stage in enumerate(augment):
+        single = Singly(stage.name, stage.upstream)
+        if not stage.upstream or not (number < _until_one_size(augment) or stage.batched is None):
+            break
+        if not single.travels():
+            break
+        found.append(single)
+    return found
+
+
 def _singly(transform: Batched, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
     done = []
     for row, image in enumerate(images):
         one = torch.from_numpy(image.copy())[None]
         done.append(transform(one, draws.subset(torch.tensor([row])))[0].numpy())
     return done
-
-
-def _rekey(generator: np.random.Generator, key: int) -> None:
-    """Make a Philox generator start anew from a key, at a tenth of the cost of making one."""
-    state = dict(generator.bit_generator.state)
-    state["state"] = {"counter": np.zeros(4, np.uint64), "key": np.array([key, 0], np.uint64)}
-    state["buffer_pos"], state["has_uint32"], state["uinteger"] = 4, 0, 0
-    generator.bit_generator.state = state

@@ -1,12 +1,13 @@
 """Worker processes that read images ahead of the training, for data that do not lie in memory.
 
     parent                                    worker (one thread, signals ignored, ends with its parent)
-    (index, index, ...)          -- pipe ->   decodes each
+    pickled transforms           -- pipe ->   keeps them, once an epoch
+    ((index, keys), ...)         -- pipe ->   decodes each and transforms it
     shapes, pixels               <- pipe --   or says which image failed and why
 
 Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A worker that
-dies or stands still is an error that names the image it was at. Owns processes and pipes. Knows nothing of order or
-augmentation; does not import torch, so that a worker starts in a fraction of a second.
+dies or stands still is an error that names the image it was at. Owns processes and pipes. Does not choose order or
+transforms; does not import torch, so that a worker starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 
 from registry.contracts import ImageSource
 from registry.errors import DataError
+from trainer.data.singly import Singly
 
 AHEAD = 2  # batches under way per worker
 PATIENCE = 120.0  # seconds a worker may spend on one image
@@ -107,18 +109,32 @@ class Readers:
         self._under_way: deque[_Worker] = deque()
         self.close = weakref.finalize(self, _close, tuple(self._workers))
 
-    def batches(self, asked: Iterable[Sequence[int]]) -> Iterator[Pixels]:
+    def batches(
+        self,
+        asked: Iterable[Sequence[int]],
+        transforms: Sequence[Singly] = (),
+        keys: Iterable[Sequence[tuple[int, ...]]] | None = None,
+    ) -> Iterator[Pixels]:
         """Yield the images of each batch asked for, in that order.
 
         Leaving off in the middle is allowed: the next call throws away what is under way.
 
+        Args:
+            asked: indices, batch by batch.
+            transforms: applied to each image, in order; must travel.
+            keys: for each batch, the keys of each image, one per transform; None where there is no transform.
+
         Raises:
-            DataError: an image is unreadable, or a worker died or stands still; named by image.
+            DataError: an image is unreadable or suits no transform, or a worker died or stands still; named by image.
         """
         while self._under_way:
             with contextlib.suppress(DataError):
                 self._answer(self._under_way.popleft())
-        waiting = iter(asked)
+        content = pickle.dumps(list(transforms))
+        for worker in self._workers:
+            with contextlib.suppress(OSError):  # it died; said when its answer is missed
+                worker.pipe.send(content)
+        waiting = _with_keys(asked, keys)
         for _ in range(AHEAD):
             for worker in self._workers:
                 self._ask(worker, waiting)
@@ -128,11 +144,11 @@ class Readers:
             self._ask(worker, waiting)
             yield pixels
 
-    def _ask(self, worker: _Worker, waiting: Iterator[Sequence[int]]) -> None:
-        indices = next(waiting, None)
-        if indices is not None:
+    def _ask(self, worker: _Worker, waiting: Iterator[list[tuple[int, tuple[int, ...]]]]) -> None:
+        images = next(waiting, None)
+        if images is not None:
             with contextlib.suppress(OSError):  # it died; said when its answer is missed
-                worker.pipe.send([int(index) for index in indices])
+                worker.pipe.send(images)
             self._under_way.append(worker)
 
     def _answer(self, worker: _Worker) -> Pixels:
@@ -161,6 +177,18 @@ class Readers:
         return f" at image {index}, {self._source.describe(index)}" if index >= 0 else ""
 
 
+def _with_keys(
+    asked: Iterable[Sequence[int]], keys: Iterable[Sequence[tuple[int, ...]]] | None
+) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+    """Yield each batch as (index, keys) per image."""
+    if keys is None:
+        for indices in asked:
+            yield [(int(index), ()) for index in indices]
+    else:
+        for indices, chances in zip(asked, keys, strict=True):
+            yield [(int(index), each) for index, each in zip(indices, chances, strict=True)]
+
+
 def _receive(pipe: Connection) -> Pixels:
     shapes = pipe.recv()
     if isinstance(shapes, DataError):
@@ -171,6 +199,14 @@ def _receive(pipe: Connection) -> Pixels:
     flat = np.frombuffer(buffer, np.uint8)
     ends = np.cumsum(sizes)
     return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
+
+
+def _transformed(image: NDArray[np.uint8], transforms: Sequence[Singly], keys: Sequence[int]) -> NDArray[np.uint8]:
+    for transform, key in zip(transforms, keys, strict=True):
+        (image,) = transform([image], [key])
+        if image.dtype != np.uint8:
+            raise DataError(f"{transform.name} makes {image.dtype}, but augment and eval keep uint8")
+    return image
 
 
 def _close(workers: Sequence[_Worker]) -> None:
@@ -193,13 +229,18 @@ def _work(pipe: Connection, content: bytes, at: Any) -> None:
 
     cv2.setNumThreads(0)
     source: ImageSource = pickle.loads(content)  # from the parent itself
+    transforms: list[Singly] = []
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             pixels: Pixels = []
+            message = pipe.recv()
+            if isinstance(message, bytes):
+                transforms = pickle.loads(message)
+                continue
             try:
-                for index in pipe.recv():
+                for index, keys in message:
                     at.value = index
-                    pixels.append(read(source, index))
+                    pixels.append(_transformed(read(source, index), transforms, keys))
             except DataError as error:
                 pipe.send(error)
                 continue

@@ -16,6 +16,7 @@ from torch import Tensor
 from registry.contracts import ImageSource
 from trainer.data.cache import Packed
 from trainer.data.readers import Pixels, Readers, read
+from trainer.data.singly import Singly
 
 
 class _Labels:
@@ -121,14 +122,27 @@ class LazyStore(_Labels):
         """
         return self._here(indices.tolist())
 
-    def batches(self, asked: Iterable[Tensor], workers: int) -> Iterator[Pixels]:
-        """Yield the images of each batch of indices (n,), in order, read ahead by `workers` processes (0: here)."""
+    def batches(
+        self,
+        asked: Iterable[Tensor],
+        workers: int,
+        transforms: Sequence[Singly] = (),
+        keys: Iterable[Sequence[tuple[int, ...]]] | None = None,
+    ) -> Iterator[Pixels]:
+        """Yield the images of each batch of indices (n,), in order, read ahead by processes.
+
+        Args:
+            asked: the batches.
+            workers: processes; with 0 the images are read here, and none of `transforms` is applied.
+            transforms: what the processes apply to each image.
+            keys: for each batch, the keys of each image, one per transform.
+        """
         lists = (indices.tolist() for indices in asked)
         if workers == 0:
             return map(self._here, lists)
         if self._readers is None:  # kept over epochs: starting them costs more than an epoch's first batches
             self._readers = Readers(self.source, workers)
-        return self._readers.batches(lists)
+        return self._readers.batches(lists, transforms, keys)
 
     def _here(self, indices: Iterable[int]) -> Pixels:
         return [read(self.source, index) for index in indices]

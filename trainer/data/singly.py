@@ -1,0 +1,76 @@
+"""One of Albumentations' transforms, image by image, each image's chance from a key.
+
+Runs alike in the training process and in the processes that read ahead of it (readers.py), so what an image becomes
+does not depend on where. Does not import torch, for the latter's sake.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from registry.errors import DataError
+
+
+@dataclass(frozen=True)
+class Singly:
+    """A transform, or two that have a batched version only together.
+
+    Attributes:
+        name: for messages.
+        transforms: Albumentations instances, run one after the other.
+    """
+
+    name: str
+    transforms: Sequence[Any]
+
+    def __call__(self, images: Iterable[np.ndarray], keys: Iterable[int]) -> list[np.ndarray]:
+        """Return each image (H, W, C) transformed, with the chance that its key gives; sizes may differ.
+
+        Raises:
+            DataError: an image does not suit the transform.
+        """
+        generator, chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
+        for transform in self.transforms:
+            transform.set_random_state(generator, chance)
+        done = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of one image, it says of every one
+            for image, key in zip(images, keys, strict=True):
+                _rekey(generator, key)
+                chance.seed(key)
+                done.append(self._transformed(image))
+        return done
+
+    def travels(self) -> bool:
+        """Whether another process can be given it: upstream's own code is there, a plug-in's or a lambda is not."""
+        if not all(type(each).__module__.startswith("albumentations.") for each in self.transforms):
+            return False
+        try:
+            pickle.dumps(self)
+        except Exception:  # whatever an argument raises
+            return False
+        return True
+
+    def _transformed(self, image: np.ndarray) -> np.ndarray:
+        done = image
+        try:
+            for transform in self.transforms:
+                done = transform(image=done)["image"]
+        except Exception as error:  # each of its transforms raises as it likes
+            raise DataError(f"{self.name} cannot transform an image of shape {image.shape}: {error}") from error
+        return done if done.ndim == 3 else done[..., None]
+
+
+def _rekey(generator: np.random.Generator, key: int) -> None:
+    """Make a Philox generator start anew from a key, at a tenth of the cost of making one."""
+    state = dict(generator.bit_generator.state)
+    state["state"] = {"counter": np.zeros(4, np.uint64), "key": np.array([key, 0], np.uint64)}
+    state["buffer_pos"], state["has_uint32"], state["uinteger"] = 4, 0, 0
+    generator.bit_generator.state = state
