@@ -92,6 +92,32 @@ def test_the_page_opens_with_the_answer(written):
     assert "| Best accuracy | **83.24 %** epoch 5 of 6, chosen on val |" in markdown
 
 
+def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
+    lines = [
+        {"text": "best val/accuracy: >= 0.8", "value": 0.8324, "ok": True},
+        {"text": "final val/loss: <= 0.1", "value": 0.6, "ok": False},
+        {"text": "final val/none: >= 1", "value": None, "ok": False},
+    ]
+    for why in ("", "train.epochs is overridden"):
+        evidence = replace(made_evidence(tmp_path), summary={"expect": {"not_judged": why, "lines": lines}})
+        _, page, markdown, _ = write(evidence)
+        assert page.text.index("Expectations", 300) < page.text.index("Settings, defaults included")
+        first, second = ("not judged",) * 2 if why else ("reached", "**missed**")
+        assert f"| best val/accuracy | &gt;= 0.8 | 0.8324 | {first} |" in markdown
+        assert f"| final val/loss | &lt;= 0.1 | 0.6 | {second} |" in markdown
+        assert "| final val/none | &gt;= 1 | not measured |" in markdown
+        assert ("the recipe did not run as written: train.epochs is overridden" in page.text) == bool(why)
+
+
+@pytest.mark.parametrize(
+    "summary", [{"best": {"val/tta/accuracy": 0.9435}}, {"best": {}, "test": {"best": {"tta/accuracy": 0.9435}}}]
+)
+def test_the_figure_with_test_time_augmentation_stands_beside_the_one_without(tmp_path, summary):
+    _, page, _, _ = write(replace(made_evidence(tmp_path), summary=summary))
+    assert "Accuracy with TTA 94.35 % test-time augmentation, best weights" in page.text
+    assert "83.24 %" in page.text
+
+
 def test_the_page_has_every_section_in_order(written):
     _, page, markdown, _ = written
     headings = [

@@ -96,7 +96,22 @@ def _quality(evidence: Evidence) -> list[Tile]:
         tiles.append(
             Tile(f"Final {word}", said(key, last[key]), f"after epoch {last['epoch']:g}, on {evidence.selected_on}")
         )
+    augmented = _test_time_augmented(evidence, word)
+    if augmented is not None:
+        tiles.append(
+            Tile(f"{word.capitalize()} with TTA", said(key, augmented), "test-time augmentation, best weights")
+        )
     return tiles
+
+
+def _test_time_augmented(evidence: Evidence, metric: str) -> float | None:
+    """Return `metric` of the best weights with test-time augmentation; None where the recipe asks for none."""
+    tested = evidence.summary.get("test")
+    if tested is not None:
+        value = tested["best"].get(f"tta/{metric}")
+    else:
+        value = (evidence.summary.get("best") or {}).get(f"val/tta/{metric}")
+    return value if isinstance(value, float) else None
 
 
 def _held_out(evidence: Evidence, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The sections every page has, whatever the recipe's `report:` names: recipe, model, epochs, environment.
+"""The sections that no recipe's `report:` names: expectations, recipe, model, epochs, environment.
 
 Knows the evidence; parts and rendering are elsewhere.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from registry.contracts import Block, Code, Evidence, Paragraph, Section, Table
 from trainer.report.model_summary import model_section
 
-__all__ = ["environment_section", "epochs_section", "model_section", "recipe_section"]
+__all__ = ["environment_section", "epochs_section", "expectations_section", "model_section", "recipe_section"]
 
 _PERCENT = ("accuracy", "error")
 _SAID_ELSEWHERE = ("version", "name", "description")
@@ -26,6 +26,23 @@ def recipe_section(evidence: Evidence) -> Section:
     blocks: list[Block] = [Table(caption, ("setting", "value"), rows)] if rows else []
     blocks.append(Code(evidence.recipe, "yaml"))
     return Section("Recipe", tuple(blocks), "recipe")
+
+
+def expectations_section(evidence: Evidence) -> Section:
+    """Return what the recipe expected of the run, and whether it came so."""
+    expect = evidence.summary["expect"]
+    verdict = {True: "reached", False: "**missed**"}
+    rows = []
+    for line in expect["lines"]:
+        key, _, band = line["text"].partition(": ")
+        value = "not measured" if line["value"] is None else f"{line['value']:.4g}"
+        rows.append((key, band, value, "not judged" if expect["not_judged"] else verdict[bool(line["ok"])]))
+    blocks: list[Block] = [
+        Table("What the recipe expects of a run", ("number", "expected", "measured", "verdict"), tuple(rows))
+    ]
+    if expect["not_judged"]:
+        blocks.append(Paragraph(f"Not judged, because the recipe did not run as written: {expect['not_judged']}."))
+    return Section("Expectations", tuple(blocks), "expectations")
 
 
 def epochs_section(evidence: Evidence) -> Section:

@@ -20,14 +20,20 @@ from registry.reports.calibration import Calibration
 from registry.reports.classes import PerClass
 from registry.reports.curves import LRFinderCurve
 from trainer.report.answer import answer_of, is_look
-from trainer.report.frame import environment_section, epochs_section, model_section, recipe_section
+from trainer.report.frame import (
+    environment_section,
+    epochs_section,
+    expectations_section,
+    model_section,
+    recipe_section,
+)
 from trainer.report.html import html
 from trainer.report.markdown import markdown
 
 # Sections by key as the page has them; those of plug-ins stand before the environment, in the recipe's order.
 _ORDER = (
-    "recipe", "model", "lr_finder", "curves", "epochs", "per_class", "confusion", "calibration", "misclassified",
-    "gradcam", "augmentation",
+    "expectations", "recipe", "model", "lr_finder", "curves", "epochs", "per_class", "confusion", "calibration",
+    "misclassified", "gradcam", "augmentation",
 )  # fmt: skip
 
 
@@ -85,6 +91,8 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
         always.append(AugmentationSheet())
     named = {type(part) for part in parts}
     found += [(type(part).__name__, part.render) for part in always if type(part) not in named]
+    if evidence.summary.get("expect"):
+        found.append((expectations_section.__name__, expectations_section))
     frame = (recipe_section, model_section, epochs_section, environment_section)
     return found + [(function.__name__, function) for function in frame]
 
