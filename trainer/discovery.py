@@ -6,6 +6,7 @@ heavy is imported. Checks and builds nothing.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -22,6 +23,7 @@ from trainer.schema import schema as schema
 from trainer.snippets import snippet
 
 WIDTH = 110
+OTHERWISE = {"warmup": ("LinearLR", "SequentialLR", "OneCycleLR")}  # what upstream's own words do not call so
 
 
 # --------------------------------------------------------------------------------------------------------------- list
@@ -122,7 +124,40 @@ def describe_text(name: str, *, components: Catalogue | None = None) -> str:
     for text in (_rule_text(name), _section_text(name), _slot_about(name, components)):
         if text:
             return text
-    raise RecipeError(f"there is nothing called {name!r}", _meant(name, _everything(components)))
+    everything = _everything(components)
+    if not nearest(name, everything) and (mentions := _mentions(name, components)):
+        return mentions
+    raise RecipeError(f"there is nothing called {name!r}", _meant(name, everything))
+
+
+def _mentions(word: str, components: Catalogue) -> str:
+    """Say which keys and components speak of what is no name, "ema" or "weight decay"; "" where none does."""
+    inner = [f"{section}.{word.lower()}" for section in recipe_type()["fields"]]
+    if found := [text for key in inner if (text := _section_text(key))]:
+        return "\n\n".join(found)
+    wanted, rows = _spellings(word)[0], []
+    for slot in SLOTS:
+        for name in components.names(slot):
+            entry = components.entry(slot, name)
+            taken = [parameter for parameter in entry.parameters if parameter.role != "engine"]
+            named = [parameter.name for parameter in taken if _speaks(parameter.name, wanted)]
+            if named:
+                rows.append((f"  {slot}.{name}", f"takes {', '.join(named)}"))
+            elif name in OTHERWISE.get(word.lower(), ()) or any(
+                _speaks(text, wanted) for text in (entry.doc, *(parameter.doc for parameter in taken))
+            ):
+                rows.append((f"  {slot}.{name}", entry.doc))
+    return "\n".join([f"nothing is called {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+
+
+def _speaks(text: str, wanted: str) -> bool:
+    return any(f" {wanted} " in f" {spelling} " for spelling in _spellings(text))
+
+
+def _spellings(text: str) -> list[str]:
+    """Return the words of a text, once with compounds taken apart and once with them in one word."""
+    lower = text.lower()
+    return [" ".join(re.findall("[a-z0-9]+", re.sub("[-_]", mark, lower))) for mark in (" ", "")]
 
 
 def _colon(components: Catalogue, name: str) -> list[Entry]:

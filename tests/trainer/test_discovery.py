@@ -227,3 +227,23 @@ def test_discovery_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("weight decay", "optimizer.AdamW "),
+        ("weight-decay", "takes weight_decay"),
+        ("label smoothing", "loss.CrossEntropyLoss"),
+        ("warmup", "scheduler.LinearLR"),
+        ("EMA", "train.ema - mapping"),
+    ],
+)
+def test_describe_takes_a_persons_word_for_what_has_another_name(word, told):
+    assert told in describe_text(word)
+
+
+def test_describe_prefers_a_likely_misspelling_to_a_search():
+    with pytest.raises(RecipeError, match="there is nothing called 'stepp'") as raised:
+        describe_text("stepp")
+    assert "did you mean 'StepLR'?" in str(raised.value.hint)
