@@ -89,7 +89,9 @@ class CSV(Sink):
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+        temporary = self._path.with_name(f"tmp-{self._path.name}")  # a table cut short would lose rows at a resume
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, delimiter=self._delimiter)
             writer.writeheader()
             writer.writerows(self._rows)
+        temporary.replace(self._path)
