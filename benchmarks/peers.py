@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -45,6 +45,19 @@ def _ignite(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[[], int]
     return run
 
 
+class _Loader:
+    """Prepared batches in a shape that Lightning does not take for several loaders."""
+
+    def __init__(self, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return iter(self._pairs)
+
+
 def _lightning(pairs: list[tuple[torch.Tensor, torch.Tensor]], *, logs: bool) -> Callable[[], int]:
     import lightning as L
 
@@ -77,7 +90,7 @@ def _lightning(pairs: list[tuple[torch.Tensor, torch.Tensor]], *, logs: bool) ->
                 trainer = L.Trainer(**options, enable_checkpointing=False, logger=False)
             else:
                 trainer = L.Trainer(**options, barebones=True)
-            trainer.fit(Module(), pairs)
+            trainer.fit(Module(), _Loader(pairs))
         return len(pairs)
 
     return run

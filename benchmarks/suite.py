@@ -10,6 +10,10 @@ from benchmarks.harness import Benchmark, Ratio, Variant
 
 THREADS = {"step": 2, "loader": 2, "cold": 2, "gradcam": 2, "checkpoint": 2}
 
+# glibc gives the top of the heap back to the kernel or not by what happens to lie there: 150 to 1,400 page faults a
+# step, different for each variant and each process, would decide a ratio near 1.
+ENVIRONMENT = {"small": {"MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_MMAP_THRESHOLD_": "1073741824"}}
+
 
 def threads_of(name: str) -> int:
     """Threads a benchmark's process starts with."""

@@ -7,6 +7,9 @@ two lines share a chart), `steps/` the readings at the log interval, the folder 
 from __future__ import annotations
 
 import math
+import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +21,7 @@ from registry.markers import Bounds
 from registry.recording import Curve, RunInfo, Sink
 
 if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
     from torch import Tensor
     from torch.nn import Parameter
     from torch.utils.tensorboard import SummaryWriter
@@ -51,6 +55,7 @@ class TensorBoard(Sink, Callback):
         self._pr_curves = pr_curves
         self._flush_seconds = flush_seconds
         self._writers: dict[str, SummaryWriter] = {}
+        self._steps: EventFile | None = None
 
     def open(self, run: RunInfo) -> None:
         """Open the writers; in a resumed run keep each point up to the checkpoint, exactly once."""
@@ -61,25 +66,27 @@ class TensorBoard(Sink, Callback):
         limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": NOTHING}
         for name, limit in limits.items():
             keep_until(folder / name, limit)
-            self._writers[name] = SummaryWriter(str(folder / name), flush_secs=self._flush_seconds)
+            if name == "steps":
+                self._steps = EventFile(folder / name, self._flush_seconds)
+            else:
+                self._writers[name] = SummaryWriter(str(folder / name), flush_secs=self._flush_seconds)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Write "train/loss" as `loss` of the train line, "val/loss" as `loss` of the val line."""
+        lines: dict[str, dict[str, float]] = {"train": {}, "val": {}}
         for key, value in row.items():
             line, _, tag = key.partition("/")
-            if line in ("train", "val") and tag:
-                self._writers[line].add_scalar(tag, value, epoch)
-            elif key not in ("epoch",):
-                self._writers["train"].add_scalar(key, value, epoch)
+            if line in lines and tag:
+                lines[line][tag] = value
+            elif key != "epoch":
+                lines["train"][key] = value
+        for line, values in lines.items():
+            self._writers[line]._get_file_writer().add_summary(summary_of(values), epoch)
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Write the readings of a log interval as one event: the step waits for it."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        readings = [
-            Summary.Value(tag=f"step/{key.rpartition('/')[2]}", simple_value=value) for key, value in values.items()
-        ]
-        self._writers["steps"]._get_file_writer().add_summary(Summary(value=readings), step)
+        assert self._steps is not None
+        self._steps.add(summary_of({f"step/{key.rpartition('/')[2]}": value for key, value in values.items()}), step)
 
     def curve(self, tag: str, curve: Curve) -> None:
         """Write a curve point by point; its abscissa is written beside it, because TensorBoard counts in steps."""
@@ -114,8 +121,15 @@ class TensorBoard(Sink, Callback):
     def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
         """Write a distribution; numbers that are not finite have no place in it."""
         finite = values[np.isfinite(values)]
-        if self._histograms and finite.size:
-            self._writers["steps" if tag.startswith(GRADIENTS) else "train"].add_histogram(tag, finite, step)
+        if not self._histograms or not finite.size:
+            return
+        if tag.startswith(GRADIENTS):
+            from torch.utils.tensorboard.summary import histogram
+
+            assert self._steps is not None
+            self._steps.add(histogram(tag, finite, "auto"), step)
+        else:
+            self._writers["train"].add_histogram(tag, finite, step, bins="auto")
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Write the curve of each class against all others."""
@@ -137,14 +151,64 @@ class TensorBoard(Sink, Callback):
 
     def flush(self) -> None:
         """Bring every event to the disk."""
-        for writer in self._writers.values():
+        for writer in self._all():
             writer.flush()
 
     def close(self) -> None:
         """Flush and close."""
-        for writer in self._writers.values():
+        for writer in self._all():
             writer.close()
-        self._writers = {}
+        self._writers, self._steps = {}, None
+
+    def _all(self) -> list[SummaryWriter | EventFile]:
+        return [*self._writers.values(), *([] if self._steps is None else [self._steps])]
+
+
+def summary_of(values: Mapping[str, float]) -> Summary:
+    """Return scalars by tag as one summary: written together they cost little more than one of them."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+class EventFile:
+    """An event file written at once, by TensorBoard's own record writer.
+
+    A step waits for its readings, and torch's SummaryWriter hands each to a thread of its own: switching to it and back
+    takes longer than the writing.
+
+    Args:
+        folder: where the file goes; made.
+        flush_seconds: what is written reaches the disk at the next event after so long.
+    """
+
+    def __init__(self, folder: Path, flush_seconds: float) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.0"
+        self._event, self._flush_seconds = Event, flush_seconds
+        self._file = (folder / name).open("wb")
+        self._writer = RecordWriter(self._file)
+        self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        self.flush()
+
+    def add(self, summary: Summary, step: int) -> None:
+        """Write a summary of an optimizer step."""
+        now = time.time()
+        self._writer.write(self._event(wall_time=now, step=step, summary=summary).SerializeToString())
+        if now - self._flushed > self._flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        self._file.flush()
+        self._flushed = time.time()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()
 
 
 def record_gradient_once(parameter: Parameter, tag: str, view: View) -> None:

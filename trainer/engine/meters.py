@@ -67,7 +67,7 @@ class Meter:
         if not fresh:
             return {}
         sizes = [result.targets.shape[0] for result in fresh]
-        weighted = sum(map(operator.mul, torch.stack([result.loss for result in fresh]).tolist(), sizes))
+        weighted = sum(map(operator.mul, _numbers([result.loss for result in fresh]), sizes))
         self._loss_sum += weighted
         self._count += sum(sizes)
         self._summed = len(self._pending)
@@ -120,3 +120,10 @@ class Meter:
             self._pending = list(map(BatchResult, *parts))
         for key, metric in self._metrics.items():
             metric.load(state["metrics"][key])
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    """Return the values: on a device by one reading, on the CPU one by one, which costs less there than gathering."""
+    if scalars[0].device.type == "cpu":
+        return [scalar.item() for scalar in scalars]
+    return list(torch.stack(scalars).tolist())
