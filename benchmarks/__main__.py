@@ -61,7 +61,7 @@ def _in_a_process(name: str) -> list[dict[str, Any]]:
             **ENVIRONMENT.get(name, {}),
         }
         command = [sys.executable, "-m", "benchmarks", name, "--alone", "--json", str(file)]
-        code = subprocess.run(command, env={**os.environ, **limits}, check=False).returncode
+        code = subprocess.run(command, env=environment, check=False).returncode
         if code:
             print(f"{name}: failed with exit code {code}", file=sys.stderr)
             return []
