@@ -124,6 +124,8 @@ def _settings(runs: Sequence[Run]) -> Section:
 
 
 def _curves(runs: Sequence[Run], folder: Path) -> Section:
+    recipes = [run.name.partition("/")[0] for run in runs]
+    labels = recipes if len(set(recipes)) == len(runs) else [run.name for run in runs]
     figures = []
     for key, percent in CURVES.items():
         lines = []
@@ -132,7 +134,7 @@ def _curves(runs: Sequence[Run], folder: Path) -> Section:
             if points:
                 xs, ys = zip(*points, strict=True)
                 role, dashed = ROLES[number % len(ROLES)], number >= len(ROLES)
-                lines.append(Line(run.name, xs, ys, role, dashed=dashed))
+                lines.append(Line(labels[number], xs, ys, role, dashed=dashed))
         if not lines:
             continue
         chart = LineChart(

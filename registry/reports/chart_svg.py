@@ -29,7 +29,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
 _LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
-_SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, in two columns
+_SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, a row each
 
 
 def color(role: Role) -> str:
@@ -45,7 +45,7 @@ def line_chart_svg(chart: LineChart) -> str:
     named = [line for line in chart.lines if not line.faint]
     named = named if len(named) > 1 else []  # a line alone needs no name
     above = [] if all(len(line.label) <= _SHORT for line in named) else named
-    rows += -(-len(above) // 2)
+    rows += len(above)
     frame = _Frame(across, up, _TOP + _ROW * rows)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
@@ -131,12 +131,12 @@ def _dot(mark: Mark, frame: _Frame) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> list[str]:
-    """Name the lines above the plot, in two columns."""
+    """Name the lines above the plot."""
     parts = []
     for number, line in enumerate(lines):
-        x, y = _LEFT + number % 2 * (WIDTH - _LEFT) / 2, _TOP + number // 2 * _ROW
+        x, y = _LEFT, _TOP + 4 + number * _ROW
         kind = "line dashed" if line.dashed else "line"
-        parts.append(f'<path class="{kind}" d="M{x:.1f} {y - 4:.1f}h22" stroke="{color(line.role)}"/>')
+        parts.append(f'<path class="{kind}" d="M{x} {y - 4}h22" stroke="{color(line.role)}"/>')
         parts.append(text(x + 30, y, line.label, kind="name", fill=color(line.role)))
     return parts
 

@@ -114,7 +114,7 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
 )
 def test_the_figure_with_test_time_augmentation_stands_beside_the_one_without(tmp_path, summary):
     _, page, _, _ = write(replace(made_evidence(tmp_path), summary=summary))
-    assert "Accuracy with TTA 94.35 % test-time augmentation, best weights" in page.text
+    assert "Accuracy with TTA 94.35 % test-time augmentation, best weights, on" in page.text
     assert "83.24 %" in page.text
 
 

@@ -114,8 +114,9 @@ def test_names_too_long_for_the_margin_stand_above_the_plot_each_inside_the_pict
     placed = {node.text: node for node in root.iter() if node.text in names}
     plot = min(float(n.attrib["d"].split()[1].split("H")[0]) for n in root.iter() if n.attrib.get("class") == "grid")
     assert set(placed) == set(names)
+    assert len({node.attrib["y"] for node in placed.values()}) == len(names), "one row each"
     for name, node in placed.items():
-        assert float(node.attrib["x"]) + 7.5 * len(name) <= WIDTH
+        assert float(node.attrib["x"]) + 9 * len(name) <= WIDTH
         assert float(node.attrib["y"]) < plot
 
 

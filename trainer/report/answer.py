@@ -99,7 +99,11 @@ def _quality(evidence: Evidence) -> list[Tile]:
     augmented = _test_time_augmented(evidence, word)
     if augmented is not None:
         tiles.append(
-            Tile(f"{word.capitalize()} with TTA", said(key, augmented), "test-time augmentation, best weights")
+            Tile(
+                f"{word.capitalize()} with TTA",
+                said(key, augmented),
+                f"test-time augmentation, best weights, on {evidence.split}",
+            )
         )
     return tiles
 
