@@ -75,7 +75,7 @@ def probed(chromium: str, page: str, folder: Path, *, width: int, dark: bool) ->
         timeout=120,
         check=True,
     )
-    found = re.search("PROBED(.*?)END", ended.stdout)
+    found = re.search("PROBED([A-Za-z0-9+/=]+)END", ended.stdout)
     assert found is not None, ended.stderr[-2000:]
     return json.loads(base64.b64decode(found[1])), [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
 

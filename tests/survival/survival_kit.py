@@ -4,10 +4,11 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,40 @@ optimizer: {type: SGD, lr: 0.02, momentum: 0.9}
 train: {epochs: 2, precision: fp32, log_every: 2}
 callbacks: []
 report: []
+"""
+
+
+STOPS = """
+import os, signal
+from registry.contracts import Callback
+from registry.recording import Sink
+from registry.plugins import component
+
+@component("callback")
+class StopsAt(Sink):
+    '''Asks for an interruption, as Ctrl-C does, at a reading of a log interval.
+
+    Args:
+        at: optimizer step.
+    '''
+    def __init__(self, at: int = 3) -> None:
+        self.at = at
+    def step(self, step, values):
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+@component("callback")
+class StopsAfter(Callback):
+    '''Asks for an interruption after an epoch, before its state is saved.
+
+    Args:
+        epoch: which.
+    '''
+    def __init__(self, epoch: int = 1) -> None:
+        self.epoch = epoch
+    def epoch_finished(self, view):
+        if view.epoch == self.epoch:
+            os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
@@ -76,6 +111,43 @@ def only_run(name: str = "tiny") -> Path:
 
 def summary_of(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def moved(name: str) -> Path:
+    """Move the one run aside, so that another may follow, and return where it is."""
+    Path("aside").mkdir(exist_ok=True)
+    return Path(shutil.move(only_run(), Path("aside", name)))
+
+
+def stopped(capsys, text: str = TINY, at: int = 6, *overrides: str) -> Path:
+    """Return a run that was interrupted at a step."""
+    text = text.replace("callbacks: [", f"callbacks: [{{type: StopsAt, at: {at}}}, ").replace(", ]", "]")
+    if "plugins:" not in text:
+        text += "plugins: [./faults.py]\n"
+    text = text.replace("log_every: 2", "log_every: 1")
+    ended = command(capsys, recipe(text, "stops.yaml"), *overrides)
+    assert ended.code == 130, ended.said
+    return only_run()
+
+
+def same(first: Path, second: Path) -> None:
+    """Assert that two runs left the same."""
+    assert state_digests(first) == state_digests(second) | {
+        key: value for key, value in state_digests(first).items() if key.endswith((" recipe", " callbacks"))
+    }
+    assert metric_lines(first) == metric_lines(second)
+    assert pictures(first).keys() == pictures(second).keys()
+    assert [name for name, data in pictures(first).items() if pictures(second)[name] != data] == []
 
 
 # --------------------------------------------------------------------------------------------------- in other processes

@@ -1,7 +1,6 @@
 """What looks on leaves no trace: the trained state is the same with and without it, whatever the number of workers."""
 
 import io
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from survival_kit import TINY, command, metric_lines, only_run, pictures, points, recipe, state_digests
+from survival_kit import TINY, command, metric_lines, only_run, pictures, points, recipe, state_digests, working_in
 
 from trainer.cli import main
 from trainer.data.readers import Readers
@@ -39,13 +38,9 @@ def trained(capsys, text: str, *overrides: str) -> Path:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> dict[str, str]:
     """What a run learns that nobody looks at."""
-    folder, before = tmp_path_factory.mktemp("plain"), Path.cwd()
-    os.chdir(folder)
-    try:
+    with working_in(tmp_path_factory.mktemp("plain")):
         assert main([recipe(AUGMENTED)]) == 0
         return learnt(only_run())
-    finally:
-        os.chdir(before)
 
 
 def learnt(run: Path) -> dict[str, str]:
