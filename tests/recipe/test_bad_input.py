@@ -37,10 +37,13 @@ def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded_at_once(path: str) -> Loaded:
-    """Load, and hold the promise: within seconds on a busy machine, under 100 MiB, no exception."""
-    begun = time.process_time()
-    loaded = load_recipe(path)
-    assert time.process_time() - begun < 5
+    """Load, and hold the promise: under a second, under 100 MiB, no exception."""
+    seconds = []
+    while not seconds or (min(seconds) >= 1 and len(seconds) < 3):  # a neighbour may slow one attempt, not the promise
+        begun = time.process_time()
+        loaded = load_recipe(path)
+        seconds.append(time.process_time() - begun)
+    assert min(seconds) < 1
     tracemalloc.start()
     load_recipe(path)
     _, peak = tracemalloc.get_traced_memory()
