@@ -60,7 +60,10 @@ class ImageSource(Protocol):
         """Return all images as one uint8 array (N, H, W, C) where the source holds them so; None otherwise."""
 
     def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return (name, bytes, mtime in ns) per file, the key of the packed cache; None where `packed` serves."""
+        """Return (name, bytes, stamp) per file, the key of the packed cache; None where `packed` serves.
+
+        A file's stamp is another number once its content may be another (`registry.datasets.source.stamp`).
+        """
 
 
 # ------------------------------------------------------------------------------------------- regularizers and metrics

@@ -1,6 +1,7 @@
 """What a run was trained on and with, in a few short values: a resume that would go on with something else must notice.
 
-Independent of where the images lie: their labels, their order, which of them are used and how many bytes they have.
+Independent of where the images lie. Compared are which of them are used, their labels and their pixels; where a
+dataset's images were not all looked at, the bytes of their files instead.
 """
 
 from __future__ import annotations
@@ -9,15 +10,47 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from registry.errors import DataError
 from trainer.data.splits import LoadedData, Part
 
+Print = dict[str, str]  # of a part: "used" -> "3f2a...", "pixels" -> ..., "bytes" -> ..., as far as they are known
 
-def fingerprint(data: LoadedData) -> dict[str, str]:
-    """Return a digest per part: "train" -> "3f2a..."."""
+_HINT = "bring the images back as they were, or start a new run with train.start_from pointing at this one"
+
+
+def fingerprint(data: LoadedData) -> dict[str, Print]:
+    """Return digests by part: "train" -> {"used": "3f2a...", ...}."""
     parts = {"train": data.train, "val": data.val, "test": data.test}
-    return {name: _digest(part) for name, part in parts.items() if part is not None}
+    return {name: print_of(part) for name, part in parts.items() if part is not None}
+
+
+def print_of(part: Part) -> Print:
+    """Return the digests of a part: of places and labels, of pixels, and of the sizes of files."""
+    known = {"used": _digest(part.indices.numpy(), part.targets.numpy())}
+    pixels, listing = part.store.digests, part.store.source.listing()
+    if pixels is not None:
+        known["pixels"] = _digest(pixels[part.indices.numpy()])
+    if listing is not None:
+        known["bytes"] = _digest(np.array([size for _, size, _ in listing], dtype=np.int64)[part.indices.numpy()])
+    return known
+
+
+def same(before: object, now: Print) -> bool:
+    """Whether a stored print is of the same images, as far as both tell: by pixels, else by the sizes of their files."""
+    if not isinstance(before, Mapping):
+        return False
+    told = next((what for what in ("pixels", "bytes") if what in before and what in now), "used")
+    return before["used"] == now["used"] and before[told] == now[told]
+
+
+def learnt(part: Part) -> Tensor | None:
+    """Return the digests of a part's images, int64 (n,) ascending; None where nobody has looked at them."""
+    digests = part.store.digests
+    return None if digests is None else torch.from_numpy(np.sort(digests[part.indices.numpy()]))
 
 
 def hold_against(
@@ -25,14 +58,16 @@ def hold_against(
 ) -> None:
     """Compare what a resumed run has with what its checkpoint was made with.
 
+    Nothing learns from test images: others are said and measured.
+
     Args:
         stored: the checkpoint; what it does not tell is not compared.
         data: as they are now.
         packages: versions as they are now.
-        log: takes a line for each version that has changed.
+        log: takes a line for what has changed and may.
 
     Raises:
-        DataError: the data are others.
+        DataError: the classes, or the images that are learnt from or choose the best epoch, are others.
     """
     names = stored.get("class_names")
     if isinstance(names, list) and names != list(data.class_names):
@@ -40,9 +75,12 @@ def hold_against(
             f"the data have the classes {_few(data.class_names)}; the run was trained on {_few(names)}", _HINT
         )
     before, now = stored.get("data"), fingerprint(data)
-    if isinstance(before, Mapping) and dict(before) != now:
-        other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-        raise DataError(f"the {' and '.join(other)} images are not those that the run was trained on", _HINT)
+    if isinstance(before, Mapping):
+        other = [name for name in ("train", "val") if not same(before.get(name), now[name])]
+        if other:
+            raise DataError(f"the {' and '.join(other)} images are not those that the run was trained on", _HINT)
+        if "test" in {*before, *now} and not same(before.get("test"), now.get("test", {})):
+            log("warning: the test images are not those that the run began with; it is measured on those there are now")
     versions = stored.get("versions")
     if not isinstance(versions, Mapping):
         return
@@ -54,18 +92,12 @@ def hold_against(
             )
 
 
-_HINT = "bring the images back as they were, or start a new run with train.start_from pointing at this one"
-
-
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def _digest(part: Part) -> str:
+def _digest(*arrays: NDArray[np.int64]) -> str:
     hasher = hashlib.blake2b(digest_size=16)
-    hasher.update(np.ascontiguousarray(part.indices.numpy()).data)
-    hasher.update(np.ascontiguousarray(part.targets.numpy()).data)
-    listing = part.store.source.listing()
-    if listing is not None:
-        hasher.update(np.array([size for _, size, _ in listing], dtype=np.int64).data)
+    for array in arrays:
+        hasher.update(np.ascontiguousarray(array).data)
     return hasher.hexdigest()

@@ -23,7 +23,7 @@ from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import best_weights, read_latest
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
-from trainer.fingerprint import fingerprint, hold_against
+from trainer.fingerprint import fingerprint, hold_against, learnt
 from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.problems import render
@@ -287,6 +287,7 @@ class _Run:
             "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             "class_names": list(experiment.data.class_names),
             "data": fingerprint(experiment.data),
+            "learnt": learnt(experiment.data.train),
             "facts": experiment.facts.known(also=(self._state or {}).get("facts", ())),
             "input_shape": list(experiment.input_shape),
             "stored_size": None if experiment.data.image_size is None else list(experiment.data.image_size),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from registry.contracts import DataFacts
 from registry.datasets.decoding import is_image, read_image
-from registry.datasets.source import MissingSplit
+from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -84,7 +84,7 @@ class ImageFolder:
         return
 
     def listing(self) -> Sequence[tuple[str, int, int]]:
-        """Return (path below the split's folder, bytes, mtime in ns) per image."""
+        """Return (path below the split's folder, bytes, stamp) per image."""
         return self._files
 
 
@@ -124,7 +124,7 @@ def _subfolders(folder: str, missing: str) -> list[str]:
 
 
 def _images(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
-    """Yield (path below the split, bytes, mtime in ns) per image below a class folder; `name` is its path so far."""
+    """Yield (path below the split, bytes, stamp) per image below a class folder; `name` is its path so far."""
     left = [(folder, name, frozenset[str]())]
     while left:
         folder, name, above = left.pop()
@@ -136,7 +136,7 @@ def _images(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
                         continue
                     if is_image(entry.name):
                         facts = entry.stat()
-                        yield below, facts.st_size, facts.st_mtime_ns
+                        yield below, facts.st_size, stamp(facts)
                     elif entry.is_dir():
                         here = os.path.realpath(folder)
                         if entry.is_symlink() and os.path.realpath(entry.path) in above | {here}:

@@ -1,10 +1,12 @@
-"""What the sources of this folder share: a split held as one array, and the error for a split that does not exist.
+"""What the sources of this folder share: a split held as one array, an error for what is not there, stamps of files.
 
 Owns no dataset. Knows nothing of caches, batches or which images are held out (trainer/data).
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +17,15 @@ from registry.errors import DataError
 
 class MissingSplit(DataError):
     """The data are fine but hold no such split; the engine may then choose another."""
+
+
+def stamp(facts: os.stat_result) -> int:
+    """Return a number that changes whenever the content of a file may have: 64 bits of both its times and its inode.
+
+    The time of modification can be set to any value, and copying tools do set it; the time of change is the system's.
+    """
+    told = b"%d/%d/%d" % (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big")
 
 
 class PackedSource:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.datasets.decoding import read_image
+from registry.datasets.source import stamp
 from registry.errors import DataError
 
 LABELS = ("targets", "labels", "_labels", "y")  # where upstream keeps one label per image
@@ -70,14 +71,14 @@ class TorchvisionSource:
         return np.ascontiguousarray(images)
 
     def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return (path, bytes, mtime in ns) per file, or None where upstream knows no files."""
+        """Return (path, bytes, stamp) per file, or None where upstream knows no files."""
         if self._files is None:
             return None
         try:
             facts = [os.stat(path) for path in self._files]  # noqa: PTH116  called for every image
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-        return [(path, fact.st_size, fact.st_mtime_ns) for path, fact in zip(self._files, facts, strict=True)]
+        return [(path, fact.st_size, stamp(fact)) for path, fact in zip(self._files, facts, strict=True)]
 
 
 def _files(dataset: Any) -> list[str] | None:

@@ -117,6 +117,30 @@ def test_any_change_of_the_files_makes_a_new_cache_and_removes_the_old(root, tou
     assert "decoded" in log[0]
 
 
+def test_a_picture_replaced_by_one_of_the_same_size_and_time_is_not_taken_from_the_cache(root):
+    path = root / "train/cat/03.bmp"
+    Image.new("RGB", (6, 4), (1, 2, 3)).save(path)
+    opened(root)
+    facts = path.stat()
+    Image.new("RGB", (6, 4), (7, 8, 9)).save(path)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert opened(root)[0].images[3, 0, 0].tolist() == [7, 8, 9]
+
+
+def test_equal_pixels_have_one_digest_in_any_file_and_from_the_cache(root, monkeypatch):
+    first, other = root / "train/cat/03.png", root / "train/dog/39.bmp"
+    Image.open(first).save(other)
+    decoded = opened(root)[0]
+    refuse_to_decode(monkeypatch)
+    again = opened(root)[0]
+    assert again.digests.tolist() == decoded.digests.tolist()
+    assert len(set(decoded.digests.tolist())) == 40
+    assert decoded.digests[3] == decoded.digests[39] != 0
+    packed = open_store(PackedSource("made", decoded.images.numpy(), decoded.targets.numpy(), decoded.class_names))
+    assert packed.digests.tolist() == decoded.digests.tolist()
+
+
 def test_another_folder_with_the_same_listing_has_a_cache_of_its_own(root, tmp_path):
     opened(root)
     shutil.copytree(root, tmp_path / "other", copy_function=shutil.copy2)
@@ -140,9 +164,14 @@ def damage_pixels(content):
     return content
 
 
+def damage_digests(content):
+    content[-3] ^= 1
+    return content
+
+
 def other_version(content):
     text, _ = bytes(content[: cache.HEADER]).rstrip(b"\0").rsplit(b"\n", 1)
-    text = text.replace(b'"version": 1', b'"version": 9')
+    text = text.replace(b'"version": %d' % cache.VERSION, b'"version": 99')
     head = b"%s\n%d" % (text, __import__("zlib").crc32(text))
     return bytearray(head.ljust(cache.HEADER, b"\0") + content[cache.HEADER :])
 
@@ -158,9 +187,21 @@ def other_version(content):
         (lambda content: bytes(len(content)), "its header is damaged"),
         (damage_header, "its header is damaged"),
         (damage_pixels, "its content is damaged"),
+        (damage_digests, "its content is damaged"),
         (other_version, "it belongs to another version or to other files"),
     ],
-    ids=["cut", "half a header", "a hundred bytes", "empty", "longer", "zeros", "header", "pixels", "version"],
+    ids=[
+        "cut",
+        "half a header",
+        "a hundred bytes",
+        "empty",
+        "longer",
+        "zeros",
+        "header",
+        "pixels",
+        "digests",
+        "version",
+    ],
 )
 def test_a_cache_that_is_not_whole_is_built_anew_with_one_line(root, damage, reason, monkeypatch):
     opened(root)
@@ -217,7 +258,7 @@ def test_a_large_cache_is_checked_by_sample(root, monkeypatch):
     opened(root)
     (path,) = cache_files()
     content = bytearray(path.read_bytes())
-    content[-8 - 4 * 45] ^= 1  # a byte of the last pixels
+    content[cache.HEADER + 4 * 6 * 3 * 40 - 8] ^= 1  # a byte of the last pixels
     path.write_bytes(content)
     made, _ = opened(root)
     assert_right(made)
@@ -324,6 +365,7 @@ def test_images_of_several_sizes_are_read_during_training(root):
     assert isinstance(made, LazyStore)
     assert made.image_size is None
     assert log[0].startswith("images are read during training by worker processes: they differ in size")
+    assert made.digests is None
     images = made.gather(torch.tensor([1, 40]))
     assert [image.shape for image in images] == [(4, 6, 3), (9, 9, 3)]
     assert cache_files() == []

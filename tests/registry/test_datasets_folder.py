@@ -13,7 +13,7 @@ from PIL import Image
 
 from registry.datasets.decoding import decode, read_image
 from registry.datasets.folder import ImageFolder
-from registry.datasets.source import MissingSplit
+from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
 
 
@@ -65,11 +65,22 @@ def test_a_flat_root_is_the_training_split(put):
             opened(root, split)
 
 
-def test_the_listing_has_size_and_time_of_every_file(put):
+def test_the_listing_has_size_and_stamp_of_every_file(put):
     root = put("train/cat/a.png")
-    os.utime(f"{root}/train/cat/a.png", ns=(5, 1_234_567_890_123_456_789))
-    size = Path(root, "train/cat/a.png").stat().st_size
-    assert opened(root).listing() == [("cat/a.png", size, 1_234_567_890_123_456_789)]
+    facts = Path(root, "train/cat/a.png").stat()
+    assert opened(root).listing() == [("cat/a.png", facts.st_size, stamp(facts))]
+
+
+def test_a_file_of_the_same_size_and_time_has_another_stamp(put):
+    root = put("train/cat/a.png")
+    path = Path(root, "train/cat/a.png")
+    (before,), facts = opened(root).listing(), path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    (after,) = opened(root).listing()
+    assert path.stat().st_mtime_ns == facts.st_mtime_ns
+    assert after[:2] == before[:2]
+    assert after[2] != before[2]
 
 
 def test_hidden_folders_hidden_files_and_other_files_do_not_count(put, tmp_path):

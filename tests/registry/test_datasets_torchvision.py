@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision import datasets as upstream
 
 from registry.datasets import torchvision
-from registry.datasets.source import MissingSplit
+from registry.datasets.source import MissingSplit, stamp
 from registry.datasets.torchvision import open_torchvision
 from registry.datasets.torchvision_table import TABLE
 from registry.errors import DataError
@@ -258,9 +258,9 @@ def test_every_split_has_upstreams_images_and_labels(name, made):
 def test_files_that_upstream_knows_are_listed_for_the_cache(name, made):
     arguments, _ = made(name)
     source = open_torchvision(name, "train", False, **arguments)
-    for (path, size, time), index in zip(source.listing(), range(len(source.targets)), strict=True):
+    for (path, size, stamped), index in zip(source.listing(), range(len(source.targets)), strict=True):
         assert path == source.describe(index)
-        assert (size, time) == (Path(path).stat().st_size, Path(path).stat().st_mtime_ns)
+        assert (size, stamped) == (Path(path).stat().st_size, stamp(Path(path).stat()))
 
 
 @pytest.mark.parametrize(

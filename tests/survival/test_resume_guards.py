@@ -133,10 +133,10 @@ def pictures_folder() -> Path:
     import cv2
 
     generator = np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 3)):
+    for split, count in (("train", 8), ("val", 3), ("test", 3)):
         for name in ("cat", "dog"):
             for index in range(count):
-                path = Path("pets", split, name, f"{index}.png")
+                path = Path("pets", split, name, f"{index}.bmp")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), generator.integers(0, 255, (16, 16, 3), dtype=np.uint8))
     return Path("pets")
@@ -144,6 +144,8 @@ def pictures_folder() -> Path:
 
 PETS = TINY.replace("{type: Shapes, train_size: 32, val_size: 16, test_size: 16}", "{type: ImageFolder, root: pets}")
 PETS = PETS.replace("batch_size: 8", "batch_size: 4")
+RESIZE = "[{type: Resize, height: 16, width: 16}]"
+SIZED = PETS.replace("batch_size: 4", f"batch_size: 4, augment: {RESIZE}, eval: {RESIZE}, workers: 0")
 
 
 def test_the_same_images_in_another_place_are_the_same_data(capsys, pictures_folder):
@@ -153,19 +155,64 @@ def test_the_same_images_in_another_place_are_the_same_data(capsys, pictures_fol
     assert command(capsys, "resume", str(run), "callbacks=[]", "data.dataset.root=elsewhere").code == 0
 
 
-def test_other_images_are_noticed(capsys, pictures_folder):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_replaced_by_others_of_the_same_size_and_time_are_noticed(capsys, pictures_folder, split):
     run = stopped(capsys, PETS)
-    shutil.copy(pictures_folder / "train/cat/0.png", pictures_folder / "train/cat/new.png")
+    path = pictures_folder / split / "dog/1.bmp"
+    before, facts = path.read_bytes(), path.stat()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))  # one pixel, one bit
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    ended = command(capsys, "resume", str(run), "callbacks=[]")
+    assert ended.code == 3
+    assert f"the {split} images are not those that the run was trained on" in ended.err
+    path.write_bytes(before)
+    assert command(capsys, "resume", str(run), "callbacks=[]").code == 0
+
+
+def test_images_of_several_sizes_are_compared_too(capsys, pictures_folder):
+    import cv2
+
+    cv2.imwrite(str(pictures_folder / "train/dog/9.bmp"), np.zeros((20, 20, 3), np.uint8))
+    run = stopped(capsys, SIZED)
+    cv2.imwrite(str(pictures_folder / "train/dog/9.bmp"), np.zeros((20, 22, 3), np.uint8))
     ended = command(capsys, "resume", str(run), "callbacks=[]")
     assert ended.code == 3
     assert "the train images are not those that the run was trained on" in ended.err
-    (pictures_folder / "train/cat/new.png").unlink()
+
+
+def test_files_that_hold_the_same_pixels_are_the_same_data(capsys, pictures_folder):
+    import cv2
+
+    run = stopped(capsys, PETS)
+    for path in list(pictures_folder.rglob("*.bmp")):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)))
+        path.unlink()
+    assert command(capsys, "resume", str(run), "callbacks=[]").code == 0
+
+
+def test_other_test_images_are_said_and_measured(capsys, pictures_folder):
+    run = stopped(capsys, PETS)
+    for path in (pictures_folder / "test").rglob("0.bmp"):
+        path.unlink()
+    ended = command(capsys, "resume", str(run), "callbacks=[]")
+    assert ended.code == 0
+    assert "warning: the test images are not those that the run began with" in ended.out
+    assert "data 16 training, 6 validation, 4 test images" in ended.out
+
+
+def test_other_images_are_noticed(capsys, pictures_folder):
+    run = stopped(capsys, PETS)
+    shutil.copy(pictures_folder / "train/cat/0.bmp", pictures_folder / "train/cat/new.bmp")
+    ended = command(capsys, "resume", str(run), "callbacks=[]")
+    assert ended.code == 3
+    assert "the train images are not those that the run was trained on" in ended.err
+    (pictures_folder / "train/cat/new.bmp").unlink()
     assert command(capsys, "resume", str(run), "callbacks=[]").code == 0
 
 
 def test_other_classes_are_noticed_by_name(capsys, pictures_folder):
     run = stopped(capsys, PETS)
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         (pictures_folder / split / "cat").rename(pictures_folder / split / "elk")
     ended = command(capsys, "resume", str(run), "callbacks=[]")
     assert ended.code == 3

@@ -2,9 +2,10 @@
 
     header    4096 bytes: version, key, shape and the unreadable images' indices as JSON, a CRC-32 of that, zeros
     pixels    uint8 (N, H, W, C)
-    checks    a CRC-32 per mebibyte of the pixels
+    checks    a CRC-32 per mebibyte of the pixels, and one of the digests
+    digests   int64 (N,), of each image's pixels (content.py)
 
-A file is taken only if its key is that of the files as they are now (path, names, sizes, times), its length fits, the
+A file is taken only if its key is that of the files as they are now (path, names, sizes, stamps), its length fits, the
 header is whole and the pixels agree with their checks. Up to `CHECKED_WHOLE` all are compared (about 0.1 s); beyond,
 evenly spread mebibytes, since reading everything would cost more than the cache saves, and what really happens (a cut,
 a hole, a full disk, another program's file) shows in the length or in a sample. Otherwise it is built anew. It is
@@ -28,7 +29,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+from trainer.data.content import Digests
+
+VERSION = 2
 HEADER = 4096  # bytes; pixels begin on a page
 BLOCK = 1 << 20  # bytes per check
 CHECKED_WHOLE = 512 << 20  # bytes of pixels up to which every block is compared
@@ -42,10 +45,12 @@ class Packed:
     Attributes:
         images: uint8 (N, H, W, C); zeros where an image is unreadable.
         bad: indices of unreadable images, ascending.
+        digests: of each image's pixels, int64 (N,), 0 where it is unreadable; None where nobody has looked at them.
     """
 
     images: NDArray[np.uint8]
     bad: Sequence[int]
+    digests: Digests | None = None
 
 
 def cache_file(folder: Path, where: str, listing: Sequence[tuple[str, int, int]]) -> Path:
@@ -54,7 +59,7 @@ def cache_file(folder: Path, where: str, listing: Sequence[tuple[str, int, int]]
     Args:
         folder: of the caches.
         where: a path that tells equal listings of different folders apart.
-        listing: (name, bytes, mtime in ns) per image.
+        listing: (name, bytes, stamp) per image.
     """
     content = hashlib.blake2b(repr((VERSION, where, listing)).encode("utf-8", "surrogateescape"), digest_size=16)
     place = hashlib.blake2b(where.encode("utf-8", "surrogateescape"), digest_size=6)
@@ -87,16 +92,19 @@ def read_cache(path: Path, count: int) -> Packed | None:
             raise ValueError(f"it holds {shape[0]} images, {count} belong there")
         size = int(np.prod(shape, dtype=np.int64))
         blocks = -(-size // BLOCK)
-        if os.fstat(file.fileno()).st_size != HEADER + size + 4 * blocks:
+        if os.fstat(file.fileno()).st_size != HEADER + size + 4 * (blocks + 1) + 8 * count:
             raise ValueError("its length is wrong")
         mapped = mmap.mmap(file.fileno(), HEADER + size, access=mmap.ACCESS_COPY)
         file.seek(HEADER + size)
-        checks = np.frombuffer(file.read(4 * blocks), dtype="<u4")
+        checks = np.frombuffer(file.read(4 * (blocks + 1)), dtype="<u4")
+        digests = file.read(8 * count)
     pixels = np.frombuffer(mapped, np.uint8, size, HEADER)
     for block in _blocks_to_check(size, blocks):
         if zlib.crc32(pixels[block * BLOCK : (block + 1) * BLOCK].data) != checks[block]:
             raise ValueError("its content is damaged")
-    return Packed(pixels.reshape(shape), header["bad"])
+    if zlib.crc32(digests) != checks[blocks]:
+        raise ValueError("its content is damaged")
+    return Packed(pixels.reshape(shape), header["bad"], np.frombuffer(digests, dtype="<i8"))
 
 
 def _header(content: bytes, key: str) -> dict[str, list]:  # type: ignore[type-arg]  # JSON; shape and bad are checked by use
@@ -124,14 +132,17 @@ def write_cache(path: Path, packed: Packed) -> None:
 
     Args:
         path: from `cache_file`.
-        packed: what it will hold.
+        packed: what it will hold, with digests.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
         ValueError: more images are unreadable than the header holds.
     """
     pixels = np.ascontiguousarray(packed.images).reshape(-1)
+    assert packed.digests is not None
+    digests = packed.digests.astype("<i8").tobytes()
     checks = [zlib.crc32(pixels[start : start + BLOCK].data) for start in range(0, len(pixels), BLOCK)]
+    checks.append(zlib.crc32(digests))
     head = {
         "version": VERSION,
         "key": path.stem,
@@ -150,6 +161,7 @@ def write_cache(path: Path, packed: Packed) -> None:
             file.write(header.ljust(HEADER, b"\0"))
             file.write(pixels.data)
             file.write(np.array(checks, dtype="<u4").tobytes())
+            file.write(digests)
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the name with other content
         part.replace(path)

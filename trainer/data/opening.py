@@ -19,6 +19,7 @@ from registry import cache
 from registry.contracts import ImageSource
 from registry.errors import DataError
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
+from trainer.data.content import UNREADABLE, digest_of
 from trainer.data.readers import read
 from trainer.data.store import AnyStore, LazyStore, Store
 
@@ -97,9 +98,10 @@ class _Opening:
             nothing = np.empty((self._count, 0, 0, channels), dtype=np.uint8)
             checked = self._decoded(None)
             assert checked is not None, "without a shape to keep to there is nothing to stop at"
-            checked = Packed(nothing, checked.bad)
+            checked = Packed(nothing, checked.bad, checked.digests)
             self._keep("checked", checked, f"looked for unreadable ones among {self._count} images once")
-        return LazyStore(self._source, channels, self._without_bad(checked).bad)
+        checked = self._without_bad(checked)
+        return LazyStore(self._source, channels, checked.bad, checked.digests)
 
     def _common_shape(self) -> tuple[tuple[int, int, int], str]:
         """Return the shape of a sample of the images, and why they cannot all be held ("" where they can)."""
@@ -123,6 +125,7 @@ class _Opening:
     def _decoded(self, shape: tuple[int, int, int] | None) -> Packed | None:
         """Decode every image in threads and keep it; None as soon as one has another shape. Without one, keep none."""
         images = np.empty((self._count, *(shape or (0, 0, 0))), dtype=np.uint8)
+        digests = np.full(self._count, UNREADABLE, dtype=np.int64)
 
         def decode(start: int) -> list[int] | None:
             bad = []
@@ -133,11 +136,11 @@ class _Opening:
                     images[index] = 0
                     bad.append(index)
                     continue
-                if shape is None:
-                    continue
-                if image.shape != shape:
+                if shape is not None and image.shape != shape:
                     return None
-                images[index] = image
+                digests[index] = digest_of(image)
+                if shape is not None:
+                    images[index] = image
             return bad
 
         all_bad: list[int] = []
@@ -149,11 +152,13 @@ class _Opening:
                 all_bad += bad
         finally:
             pool.shutdown(cancel_futures=True)
-        return Packed(images, all_bad)
+        return Packed(images, all_bad, digests)
 
     def _without_bad(self, packed: Packed) -> Packed:
         """Look again at the images that were unreadable; fail, or say which are left out."""
         bad = []
+        assert packed.digests is not None
+        digests = packed.digests.copy()
         for index in packed.bad:
             try:
                 image = read(self._source, index)
@@ -164,13 +169,14 @@ class _Opening:
                 if len(bad) <= NAMED:
                     self._log(f"left out: {error.message}")
                 continue
-            if packed.images.size:  # mended since
+            digests[index] = digest_of(image)  # mended since
+            if packed.images.size:
                 packed.images[index] = image
         if len(bad) > NAMED:
             self._log(f"left out: {len(bad)} unreadable images in all")
         if len(bad) > TOO_MANY_BAD * self._count:
             raise self._too_many(len(bad), self._count, self._source.describe(bad[-1]))
-        return Packed(packed.images, bad)
+        return Packed(packed.images, bad, digests)
 
     def _too_many(self, bad: int, count: int, example: str) -> DataError:
         return DataError(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from registry.contracts import ImageSource
 from trainer.data.cache import Packed
+from trainer.data.content import Digests, digests_of
 from trainer.data.readers import Pixels, Readers, read
 from trainer.data.singly import Singly
 
@@ -58,11 +59,19 @@ class Store(_Labels):
 
     def __init__(self, source: ImageSource, packed: Packed) -> None:
         super().__init__(source)
+        self._digests = packed.digests
         self.images: Tensor = torch.from_numpy(packed.images)
         self.image_size: tuple[int, int] | None = (self.images.shape[1], self.images.shape[2])
         self.channels: int = self.images.shape[3]
         self.bad: Sequence[int] = tuple(packed.bad)
         self._resident: dict[torch.device, Tensor | None] = {}
+
+    @property
+    def digests(self) -> Digests:
+        """Digests of the images' pixels, int64 (N,)."""
+        if self._digests is None:
+            self._digests = digests_of(self.images.numpy())
+        return self._digests
 
     def gather(self, indices: Tensor) -> Tensor:
         """Take images out.
@@ -92,6 +101,7 @@ class LazyStore(_Labels):
         source: where images come from.
         channels: 3 for RGB, 1 for grey.
         bad: indices of images known to be unreadable.
+        digests: of the images' pixels, int64 (N,); None where nobody has looked at them.
 
     Attributes:
         targets: class indices, int64 (N,).
@@ -99,10 +109,14 @@ class LazyStore(_Labels):
         image_size: None.
         channels: 3 for RGB, 1 for grey.
         bad: indices of images known to be unreadable, which no part may hold.
+        digests: of the images' pixels, int64 (N,); None where nobody has looked at them.
     """
 
-    def __init__(self, source: ImageSource, channels: int, bad: Sequence[int] = ()) -> None:
+    def __init__(
+        self, source: ImageSource, channels: int, bad: Sequence[int] = (), digests: Digests | None = None
+    ) -> None:
         super().__init__(source)
+        self.digests = digests
         self.image_size: tuple[int, int] | None = None
         self.channels = channels
         self.bad: Sequence[int] = tuple(bad)
