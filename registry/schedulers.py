@@ -19,7 +19,6 @@ SCHEDULERS.adopt(
         "SequentialLR": Change(
             facts={"phases": {"of": "schedulers", "ends": "milestones", "lengths": ["T_max", "total_steps"]}}
         ),
-        "ReduceLROnPlateau": Change(renamed={"verbose": "callbacks: [LearningRates]"}),
     },
-    every=Change(renamed={"verbose": "nothing: the learning rate is in every log line"}),
+    every=Change(renamed={"verbose": "the log, which has the learning rate in every line"}),
 )

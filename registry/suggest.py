@@ -23,23 +23,30 @@ def distance(left: str, right: str) -> int:
 def nearest(word: str, choices: Iterable[str], limit: int = 2) -> list[str]:
     """Return at most `limit` of `choices` that `word` may have been meant to be, the likeliest first.
 
-    Two slips are forgiven, one in words of up to four letters; case, `-` and `_` count as no slip. A second suggestion
-    is made only where it is as near as the first. Words of six letters or more are also found in what they start.
+    One slip is forgiven, two in words of seven letters and more and behind four right ones; in words of up to four
+    letters none that puts one letter in another's place, which makes a word of its own (test, best). Case, `-` and `_`
+    count as no slip. A second suggestion is made only where it is as near as the first. Words of six letters or more
+    are also found in what they start.
     """
-    allowed = 1 if len(word) <= 4 else 2
     plain = _plain(word)
     ranked = []
     for choice in dict.fromkeys(choices):
         other = _plain(choice)
+        allowed = 2 if min(len(plain), len(other)) >= 7 or plain[:4] == other[:4] else 1
         if abs(len(plain) - len(other)) <= allowed:
             slips = distance(plain, other)
-            if slips <= allowed and slips < len(plain):
+            if slips <= allowed and slips < len(plain) and not _another_word(plain, other):
                 ranked.append((slips, distance(word, choice), choice))
     if not ranked and len(plain) >= 6:
         begun = (choice for choice in choices if _plain(choice).startswith(plain) or plain.startswith(_plain(choice)))
         ranked = [(0, abs(len(choice) - len(word)), choice) for choice in begun if len(choice) >= 5]
     ranked.sort()
     return [choice for slips, _, choice in ranked if slips == ranked[0][0]][:limit]
+
+
+def _another_word(plain: str, other: str) -> bool:
+    """Say whether two short words of one length differ in a letter, not in the order of their letters."""
+    return len(plain) == len(other) <= 4 and sorted(plain) != sorted(other)
 
 
 def _plain(word: str) -> str:

@@ -1,6 +1,7 @@
 """The shape of the code: arrows, file sizes, what the light commands may load."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,27 @@ def imports(path: Path, *, lazy: bool) -> set[str]:
 
     visit(ast.parse(path.read_text(encoding="utf-8")).body)
     return {name for name in found if name in MODULES}
+
+
+def packages_of(path: Path) -> set[str]:
+    """The packages of other people that a file imports, as pip knows them."""
+    known_otherwise = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+        found.update(name.partition(".")[0] for name in names)
+    foreign = found - set(sys.stdlib_module_names) - {"registry", "trainer"}
+    return {known_otherwise.get(name, name).replace("_", "-") for name in foreign}
+
+
+def test_what_is_imported_is_declared():
+    call = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body[-1].value
+    declared = {item.arg: item.value for item in call.keywords}
+    needed = {re.match(r"[\w-]+", text)[0] for text in ast.literal_eval(declared["install_requires"])}
+    extras = set(ast.literal_eval(declared["extras_require"]))
+    imported = set().union(*(packages_of(path) for path in FILES))
+    assert imported - needed - extras == set()
 
 
 def test_registry_never_imports_trainer():

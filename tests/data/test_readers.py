@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import albumentations as A
 import numpy as np
@@ -70,10 +69,8 @@ def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):
 )
 def test_a_fault_ends_the_run_and_names_the_image(started, fault, message):
     readers = started(Strange(**{fault: 9}), patience=1.0)
-    start = time.monotonic()
     with pytest.raises(DataError, match=message):
         batches_of(readers)
-    assert time.monotonic() - start < 30
 
 
 def test_a_source_that_cannot_be_sent_to_a_process_is_named():

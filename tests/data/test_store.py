@@ -364,7 +364,7 @@ def test_images_of_several_sizes_are_read_during_training(root):
     made, log = opened(root)
     assert isinstance(made, LazyStore)
     assert made.image_size is None
-    assert log[0].startswith("images are read during training by worker processes: they differ in size")
+    assert log[0].startswith("images stay on the disk and are read during training: they differ in size")
     assert made.digests is None
     images = made.gather(torch.tensor([1, 40]))
     assert [image.shape for image in images] == [(4, 6, 3), (9, 9, 3)]
@@ -376,7 +376,7 @@ def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
     Image.new("RGB", (9, 9)).save(root / "train/cat/17b.png")
     made, log = opened(root)
     assert isinstance(made, LazyStore)
-    assert log == ["images are read during training by worker processes: they differ in size"]
+    assert log == ["images stay on the disk and are read during training: they differ in size"]
 
 
 def test_images_beyond_half_of_memory_are_read_during_training(root, monkeypatch):

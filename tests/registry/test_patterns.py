@@ -1,6 +1,7 @@
 """The pattern grammar, as a table of what fits and what does not."""
 
 import contextlib
+import sys
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,38 @@ def test_a_pattern_fits_the_names_it_should_and_no_others(pattern, name, fits):
 
 def test_wrapper_prefixes_are_stripped_in_any_order():
     assert plain_name("_orig_mod.module.layer1.0") == "layer1.0"
+
+
+def test_adjacent_stars_are_the_wider_of_them():
+    assert matches("a" + "*" * 51 + "z", "a.b.z")
+    assert not matches("a*z", "a.b.z")
+
+
+@pytest.mark.parametrize("pattern", ["**a" * 25 + "b", "*?" * 400 + "b", "**.*" * 200 + "b"])
+def test_the_work_for_a_pattern_of_many_stars_grows_with_its_length_alone(pattern):
+    calls = 0
+
+    def count(_frame, event, _argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    profiler = sys.getprofile()
+    matches(pattern, "")  # taken apart
+    sys.setprofile(count)
+    try:
+        fits = matches(pattern, "a.a" * 20)
+    finally:
+        sys.setprofile(profiler)
+    assert not fits
+    assert calls < 20 * len(pattern) * 60  # letters of the name
+
+
+def test_a_pattern_of_more_than_a_thousand_characters_is_refused():
+    assert matches("a" * 1000, "a" * 1000)
+    with pytest.raises(
+        ValueError, match=r"'aaaaaaaaaaaaaaaaaaaa\.\.\.' is no pattern: it has more than 1,000 characters"
+    ):
+        matches("a" * 1001, "a")
 
 
 @given(st.text(alphabet="ab.[]^-\\!*?1", max_size=8), st.text(max_size=8))

@@ -84,7 +84,7 @@ class _Opening:
             shape, reason = self._common_shape()
             packed = None if reason else self._decoded(shape)
             if packed is None:
-                self._log(f"images are read during training by worker processes: {reason or 'they differ in size'}")
+                self._log(f"images stay on the disk and are read during training: {reason or 'they differ in size'}")
                 return self._lazy(shape[2])
             self._keep("", packed, f"decoded {self._count} images once")
         return Store(self._source, self._without_bad(packed))

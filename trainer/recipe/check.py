@@ -17,7 +17,7 @@ from trainer.recipe.habits import KEYS
 from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.recipe import Reference, Spec
-from trainer.recipe.references import FACTS, is_reference, literal, type_of
+from trainer.recipe.references import FACTS, NO_ARITHMETIC, calculates, is_reference, literal, type_of
 from trainer.recipe.scalars import resolve
 from trainer.recipe.scalars import spelling as quotable
 from trainer.recipe.sections import homes_of, node_of, section_class
@@ -271,14 +271,24 @@ def _repair(found: Mismatch, node: Node) -> str:
     if "true or false" in found.expected and text.lower() in _YES:
         return f"write {_YES[text.lower()]}"
     if "number" in found.expected or "integer" in found.expected:
+        if calculates(text):
+            return NO_ARITHMETIC
         bare = text.replace("_", "")
-        for spelling in (bare, bare.lstrip("0") or "0"):
+        for spelling in (bare, bare.lstrip("0") or "0", *_without_comma(text)):
             if spelling != text and isinstance(resolve(spelling), (int, float)):
                 return f"write {spelling}"
     elif found.expected.startswith("list"):
         return f"write [{quotable(text)}]"
     near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
     return did_you_mean(near)
+
+
+def _without_comma(text: str) -> tuple[str, ...]:
+    """Return what a number with one comma may have meant, the likelier first; () where it is none."""
+    whole, comma, rest = text.partition(",")
+    if not comma or not rest.isascii() or not rest.isdigit():
+        return ()
+    return (whole + rest,) if len(rest) == 3 and whole != "0" else (f"{whole}.{rest}",)
 
 
 def _of_no_text(found: Mismatch, node: Node) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from registry.catalog import Catalogue
+from registry.patterns import matches
 from registry.suggest import nearest
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
@@ -22,6 +23,7 @@ from trainer.recipe.references import LR_FOUND, needs_what_comes_later
 from trainer.recipe.science import WARNINGS
 
 PLATEAU = "ReduceLROnPlateau"
+MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
@@ -214,12 +216,25 @@ def _group_rates(draft: Draft) -> None:
 
 
 def _pattern_kinds(draft: Draft) -> None:
-    """Refuse kinds that do not exist; whether a pattern means anything only the model can tell."""
+    """Refuse what is no pattern and kinds that do not exist; whether one means anything only the model can tell."""
     for path, patterns in _patterns(draft):
+        if len(patterns) > MOST_PATTERNS:
+            text = f"{path}: {len(patterns):,} patterns, and {MOST_PATTERNS:,} are the most"
+            draft.report("R057", path, text, "'**' stands for many names")
+            continue
         for index, pattern in enumerate(patterns):
-            if isinstance(pattern, str) and pattern.startswith("@") and pattern not in KINDS:
+            if not isinstance(pattern, str):
+                continue
+            if pattern.startswith("@") and pattern not in KINDS:
                 hint = did_you_mean(nearest(pattern, KINDS), f"kinds are {', '.join(KINDS)}")
                 draft.report("R057", f"{path}.{index}", f"{path}: there is no kind '{pattern}'", hint)
+                continue
+            try:
+                matches(pattern, "")
+            except ValueError as error:
+                draft.report(
+                    "R057", f"{path}.{index}", f"{path}: {error}", "as in 'layer1.**', 'layer[1-3]', '**.bias'"
+                )
 
 
 def _patterns(draft: Draft) -> list[tuple[str, Sequence[object]]]:

@@ -40,6 +40,8 @@ FACTS: Mapping[str, Type] = {
 LR_FOUND = "lr_finder.lr"
 
 _REFERENCE = re.compile(r"\$[A-Za-z_][\w-]*(\.[\w-]+)*")
+_CALCULATION = re.compile(r"\$[A-Za-z_][\w.-]*\s*[-+*/%^(,]|[-+*/%^(]\s*\$[A-Za-z_]|\d\s*([*/^]|\s[-+]\s)\s*[\d(]")
+NO_ARITHMETIC = "there is no arithmetic, and a reference is a whole value: write the number"
 _MAX_CHAIN = 32
 _LONGEST, _MOST = 100, 1_000  # letters and number of the paths that suggestions are looked for among
 
@@ -49,6 +51,11 @@ T = TypeVar("T")
 def is_reference(node: Node) -> bool:
     """Say whether a value is a reference: text that begins with one dollar sign."""
     return isinstance(node, Scalar) and isinstance(node.value, str) and node.value[:1] == "$" != node.value[1:2]
+
+
+def calculates(text: str) -> bool:
+    """Say whether a text calculates: "$lr_finder.lr * 2", "-$train.epochs", "1/255"."""
+    return _CALCULATION.search(text) is not None
 
 
 def literal(value: object) -> object:
@@ -160,6 +167,7 @@ class _Resolution:
             return node
         if not _REFERENCE.fullmatch(text):
             hint = "references have no braces: $name" if "{" in text else "a text that begins with $ is written $$"
+            hint = NO_ARITHMETIC if calculates(text) else hint
             self.problems.report("R030", node.origin, f"'{text}' is no reference", hint=hint, path=path)
             return node
         if name in trail or path == name or path.startswith(name + "."):

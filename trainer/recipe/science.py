@@ -101,7 +101,7 @@ def _random_evaluation(draft: Draft) -> None:
     """Warn where a list of transforms makes the validation images random."""
     for index, spec in enumerate(draft.recipe.data.eval):
         if _is_random(draft, spec):
-            text = f"{spec.type} in data.eval changes images at random, so no two evaluations agree"
+            text = f"{spec.type} in data.eval changes images at random, so what is measured is a mixture"
             draft.report(
                 "W010", f"data.eval.{index}", text, "move it to data.augment, or set p: 1 where it is not random"
             )

@@ -6,7 +6,8 @@ keys; and its bounds, so that no text, however made, costs more than a moment. K
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -21,6 +22,7 @@ MAX_NODES = 100_000  # after aliases are expanded, over all files of a recipe
 _Loader = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
 _TAG = "tag:yaml.org,2002:"
 _QUOTES = ("'", '"', "|", ">")
+_DIGITS = re.compile(r"[0-9]+([eE][-+]?[0-9]+)?")
 
 
 def compose(text: str, file: str, problems: Collector) -> Node | None:
@@ -82,7 +84,7 @@ class _Composer:
         self.line, self.column, self.inline = line, column, text  # place of an override's value
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Node, int, int]] = {}  # node, its expanded size, its height
-        self.total = problems.sources.nodes
+        self.total = self.before = problems.sources.nodes
         self.root: Node | None = None
         self.documents = 0
         self.failed = False
@@ -90,16 +92,38 @@ class _Composer:
     def run(self, text: str) -> Node | None:
         before = len(self.problems.found)
         try:
-            for event in yaml.parse(text, Loader=_Loader):
-                self._take(event)
+            self._events(text)
         except yaml.YAMLError as error:
-            self._syntax(error, text)
+            if not self._stops_before(error, text):
+                self._syntax(error, text)
             self.root = None
         except _Stop:
             self.root = None
         self.failed = len(self.problems.found) > before
         self.problems.sources.nodes = self.total
         return self.root
+
+    def _events(self, text: str) -> None:
+        for event in yaml.parse(text, Loader=_Loader):
+            self._take(event)
+
+    def _stops_before(self, error: yaml.YAMLError, text: str) -> bool:
+        """Say whether a bound or rule of ours, now reported, was crossed before the place where the scanner gave up.
+
+        The scanner reads up to 1,024 characters ahead of the events, and has bounds of its own. What stands before its
+        place is composed again, so that the answer is ours and the same with every release of PyYAML.
+        """
+        if not isinstance(error, yaml.scanner.ScannerError) or error.problem_mark is None:
+            return False
+        again = _Composer(self.file, self.problems, self.line, self.column, self.inline)
+        again.total = self.before
+        try:
+            again._events(text[: error.problem_mark.index])
+        except yaml.YAMLError:
+            return False
+        except _Stop:
+            return True
+        return False
 
     def _place(self, mark: yaml.Mark) -> Origin:
         if self.inline is None:
@@ -177,7 +201,9 @@ class _Composer:
     def _key(self, around: _Open, node: Node, event: yaml.Event) -> None:
         place = self._place(event.start_mark)
         around.skip = True
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        if self._is_rest_of_number(around, event):
+            self._number_with_comma(around, event)
+        elif not isinstance(node, Scalar) or not isinstance(node.value, str):
             what = shown(plain(node)) if isinstance(node, Scalar) else "a mapping or list"
             hint = "references have no braces: $name" if isinstance(node, MapNode) else "put it in quotes"
             self.problems.report("R007", place, f"a key must be text, got {what}", hint=hint)
@@ -187,6 +213,27 @@ class _Composer:
             self.problems.report("R005", place, f"key '{node.value}' is given twice (first at {where})")
         else:
             around.key, around.key_origin, around.skip = node.value, place, False
+
+    def _is_rest_of_number(self, around: _Open, event: yaml.Event) -> bool:
+        """Say whether a key is what a comma has cut off the number before it: `{lr: 0,1}`, `{epochs: 1,000}`."""
+        if not around.entries or not isinstance(event, yaml.ScalarEvent) or not _DIGITS.fullmatch(event.value):
+            return False
+        before = next(reversed(around.entries.values())).node
+        if not isinstance(before, Scalar) or before.quoted or not isinstance(before.value, int):
+            return False
+        place = self._place(event.start_mark)
+        after_comma = before.origin.column + len(before.text) + 1
+        return (place.line, place.column) == (before.origin.line, after_comma)
+
+    def _number_with_comma(self, around: _Open, event: yaml.ScalarEvent) -> None:
+        key, entry = next(reversed(around.entries.items()))
+        assert isinstance(entry.node, Scalar)
+        whole, rest = entry.node.text, event.value
+        hint = f"write {key}: {whole}.{rest}" + (f" or {key}: {whole}{rest}" if len(rest) == 3 else "")
+        text = f"a comma ends a value: '{key}: {whole},{rest}' is not one number"
+        self.problems.report("R007", entry.node.origin, text, hint=hint)
+        meant = resolve(whole + rest if len(rest) == 3 else f"{whole}.{rest}")  # later checks look at what was meant
+        around.entries[key] = Entry(entry.key, replace(entry.node, value=meant))
 
     def _merged(self, done: _Open) -> dict[str, Entry]:
         """Return the entries of a mapping with its merge keys applied: what is written here wins."""
@@ -258,11 +305,11 @@ def _explain(said: str, context: str, line: str, column: int) -> tuple[str, str]
     if line[:column].strip(" ") == "" and at.startswith("\t"):
         return "a tab cannot indent", "use spaces"
     if "${" in line:
-        return f"this is not YAML: {said}", "references have no braces: $name"
+        return "'${...}' is no reference", "references have no braces: $name"
     if at.startswith(("%", "@", "`")):
         return f"a value cannot begin with '{at[0]}'", "put it in quotes"
     if "escape" in said:
-        return f"this is not YAML: {said}", "use single quotes, or double the backslash"
+        return "a backslash in double quotes begins an escape, and this is none", "use single quotes, or double it"
     if "mapping values are not allowed" in said:
         return "a ':' where no key can stand", "check the indentation, or put text with ': ' in quotes"
     if "flow" in context:
