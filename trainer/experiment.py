@@ -27,10 +27,11 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.splits import LoadedData, Part, open_data
 from trainer.engine import precision as precisions
 from trainer.engine import rng
+from trainer.engine.criterion import Loss
 from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
+from trainer.engine.step import Guard, Mixer, Penalty, Step
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts, declared_facts
 from trainer.recipe import patterns

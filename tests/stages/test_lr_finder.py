@@ -94,3 +94,24 @@ def test_a_change_that_escapes_is_noticed(experiment_of):
             change_and_escape()
     finally:
         rng.restore = kept
+
+
+def test_a_weighted_sweep_measures_by_the_weights_and_skips_steps_in_which_nothing_counts(experiment_of):
+    """Batches of two images under weights that count three classes of ten: some steps measure nothing."""
+    weights = [0, 0, 0, 0, 0, 0, 0, 1, 1, 50]
+    experiment = experiment_of(
+        EVERYTHING,
+        [
+            f"loss={{type: CrossEntropyLoss, weight: {weights}}}",
+            "data.batch_size=1",
+            "train.mix=null",
+            "regularizers=[]",
+        ],
+    )
+    seen = []
+    section = LRFinder(start=1e-6, end=1e-4, steps=20)
+    finding = find_lr(experiment, section, progress=lambda step, steps, lr, loss: seen.append(step))
+    assert finding.stopped == "end"
+    assert 0 < len(seen) < 20
+    assert len(finding.losses) == len([step for step in seen if step > 1])
+    assert all(0 < loss < 5 for loss in finding.losses)

@@ -30,6 +30,7 @@ CUT = 5  # in the middle of the second epoch, between two readings
 TIMES = ("seconds", "epoch_seconds")  # wall times, which no comparison includes
 SAME = {  # what has the same value at both moments
     "precision": "fp32 has no state",
+    "meter.weights": "without class weights a batch counts with its size; with them: tests/engine/test_criterion.py",
     "rng.python": "nothing in a training draws from it",
     "rng.numpy": "nothing in a training draws from it",
     "rng.cuda": "there is none here, or nothing drew from it",

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from registry.contracts import Metric
 from trainer.data.batches import Batch
+from trainer.engine.criterion import Criterion, Loss
 from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.precision import Precision
-from trainer.engine.step import Loss
 
 TTA = Literal["none", "flip", "flip_translate"]
 
@@ -24,7 +24,7 @@ class Evaluation:
     """Result over a whole part.
 
     Attributes:
-        loss: mean plain loss per sample.
+        loss: plain loss of the whole part, whatever the batches; NaN where no image counts in it.
         metrics: value by key.
         logits: float32 (N, C) on the CPU; None unless asked for.
         targets: int64 (N,) on the CPU; None unless asked for.
@@ -73,7 +73,7 @@ def evaluate(
         keep: keep logits, targets and indices.
         between: called before each batch; may raise to stop.
     """
-    meter = Meter(metrics)
+    meter, criterion = Meter(metrics), Criterion(loss)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluation_mode(model), torch.inference_mode():
         for batch in batches:
@@ -81,7 +81,8 @@ def evaluate(
             with precision.autocast():
                 logits = averaged_logits(model, batch.images, tta)
             logits = logits.float()
-            meter.add([BatchResult(loss(logits, batch.targets), logits, batch.targets)])
+            part = criterion(logits, batch.targets)
+            meter.add([BatchResult(part, logits, batch.targets, criterion.weight(batch.targets))])
             if keep:
                 kept.append((logits.cpu(), batch.targets.cpu(), batch.indices.cpu()))
         values = meter.read()

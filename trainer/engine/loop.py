@@ -27,13 +27,14 @@ from registry.recording import Recorder
 from trainer.data.batches import Batches
 from trainer.engine import rng
 from trainer.engine.averaging import Averaging
+from trainer.engine.criterion import Loss
 from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.precision import Precision
 from trainer.engine.progress import Progress
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Loss, Mixer, Penalty, Step
+from trainer.engine.step import Guard, Mixer, Penalty, Step
 
 MOST_SKIPS_IN_A_ROW = 10
 MOST_RESTORES = 3

@@ -7,13 +7,14 @@ step costs a list append and the host never waits for the device in between.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from registry.contracts import Metric
+from trainer.engine.criterion import Weight
 
 MOST_PENDING = 4 << 20  # logits kept before the metrics take them in
 
@@ -22,18 +23,27 @@ class BatchResult(NamedTuple):
     """What one batch gave, all on the device and detached; a tuple because one is made at every step.
 
     Attributes:
-        loss: mean plain loss, scalar.
+        loss: plain loss, a scalar: the mean where `weight` is an int, else the sum that `weight` divides.
         logits: (N, C).
         targets: class indices (N,), before any mixing.
+        weight: what the batch counts in a mean over several: its images, or a scalar such as their class weights' sum.
     """
 
     loss: Tensor
     logits: Tensor
     targets: Tensor
+    weight: Weight
+
+    @property
+    def mean(self) -> Tensor:
+        """Loss of the batch by itself, a scalar; NaN where nothing in it counts."""
+        return self.loss / self.weight if isinstance(self.weight, Tensor) else self.loss
 
 
 class Meter:
-    """Mean loss and metrics over the samples of an epoch, and over the current log interval.
+    """Mean loss and metrics over an epoch, and the mean loss over the current log interval.
+
+    The mean over batches is what the loss would say of all their images at once.
 
     Args:
         metrics: by key, "accuracy" -> Metric; reset by `reset`.
@@ -48,7 +58,7 @@ class Meter:
         for metric in self._metrics.values():
             metric.reset()
         self._loss_sum = 0.0
-        self._count = 0
+        self._count: float | None = None  # images in the sum, or the sum of their weights; None before the first
         self._pending: list[BatchResult] = []  # that the metrics have not seen
         self._summed = 0  # of those, whose losses are in the sum
 
@@ -59,21 +69,20 @@ class Meter:
     @property
     def last_loss(self) -> Tensor | None:
         """Loss of the last batch taken in, on the device; None when the metrics have seen it already."""
-        return self._pending[-1].loss if self._pending else None
+        return self._pending[-1].mean if self._pending else None
 
     def fold(self) -> dict[str, float]:
-        """Return {"loss": mean} of what came since the last fold, {} if nothing did. Waits for the device."""
+        """Return {"loss": mean} of what came since the last fold, {} if nothing counts in it. Waits for the device."""
         fresh = self._pending[self._summed :]
         if not fresh:
             return {}
-        sizes = [result.targets.shape[0] for result in fresh]
-        weighted = sum(map(operator.mul, _numbers([result.loss for result in fresh]), sizes))
-        self._loss_sum += weighted
-        self._count += sum(sizes)
+        loss_sum, weight = _sums(fresh)
+        self._loss_sum += loss_sum
+        self._count = weight + (self._count or 0.0)
         self._summed = len(self._pending)
         if self._summed * self._pending[0].logits.numel() >= MOST_PENDING:
             self._update_metrics()
-        return {"loss": weighted / sum(sizes)}
+        return {"loss": loss_sum / weight} if weight else {}
 
     def _update_metrics(self) -> None:
         """Let the metrics take in what is pending, all of it folded."""
@@ -85,19 +94,22 @@ class Meter:
         self._pending, self._summed = [], 0
 
     def read(self) -> dict[str, float]:
-        """Return {"loss": ..., "<metric key>": ...} over the epoch so far. Waits for the device."""
+        """Return {"loss": ..., "<metric key>": ...} over the epoch so far; {} without a batch. Waits for the device.
+
+        The loss is NaN where no image counts in it.
+        """
         self.fold()
-        if not self._count:
+        if self._count is None:
             return {}
         self._update_metrics()
-        values = {"loss": self._loss_sum / self._count}
+        values = {"loss": self._loss_sum / self._count if self._count else float("nan")}
         for key, metric in self._metrics.items():
             values[key] = float(metric.compute())
         return values
 
     def state(self) -> dict[str, Any]:
         """Return everything, what is pending as it is: taking it in early would change the order of the sums."""
-        losses, logits, targets = zip(*self._pending, strict=True) if self._pending else ((), (), ())
+        losses, logits, targets, weights = zip(*self._pending, strict=True) if self._pending else ((), (), (), ())
         return {
             "loss_sum": self._loss_sum,
             "count": self._count,
@@ -106,6 +118,7 @@ class Meter:
             "losses": torch.stack(losses) if losses else None,
             "logits": torch.cat(logits) if losses else None,
             "targets": torch.cat(targets) if losses else None,
+            "weights": torch.stack(weights) if weights and isinstance(weights[0], Tensor) else None,  # None: the sizes
             "metrics": {key: metric.state() for key, metric in self._metrics.items()},
         }
 
@@ -116,10 +129,31 @@ class Meter:
         sizes, columns = state["sizes"], [state[name] for name in ("losses", "logits", "targets")]
         if sizes:
             losses, logits, targets = (column.to(device) for column in columns)
-            parts = (losses.unbind(), logits.split(sizes), targets.split(sizes))
+            weights = sizes if state.get("weights") is None else state["weights"].to(device).unbind()
+            parts = (losses.unbind(), logits.split(sizes), targets.split(sizes), weights)
             self._pending = list(map(BatchResult, *parts))
         for key, metric in self._metrics.items():
             metric.load(state["metrics"][key])
+
+
+def mean_loss(results: Sequence[BatchResult]) -> float | None:
+    """Return the mean loss over batches, None where no image counts in it. Waits for the device."""
+    loss_sum, weight = _sums(results)
+    return loss_sum / weight if weight else None
+
+
+def _sums(results: Sequence[BatchResult]) -> tuple[float, float]:
+    """Return the sum of the losses and what their mean divides it by, by one reading.
+
+    A loss has sums in all batches of an epoch or in none.
+    """
+    losses = [result.loss for result in results]
+    divisors = [result.weight for result in results if isinstance(result.weight, Tensor)]
+    numbers = _numbers([*losses, *divisors])
+    if divisors:
+        return sum(numbers[: len(losses)]), sum(numbers[len(losses) :])
+    images = [int(result.weight) for result in results]
+    return sum(map(operator.mul, numbers, images)), sum(images)
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:

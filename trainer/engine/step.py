@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 
 from registry.contracts import Regularizer
 from trainer.data.batches import Batch
+from trainer.engine.criterion import Criterion, Loss, part_of_step
 from trainer.engine.meters import BatchResult
 from trainer.engine.precision import Precision
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -42,7 +42,8 @@ class Step:
 
     Args:
         model: in training mode.
-        loss: plain loss of logits (N, C) and targets, a mean over the batch.
+        loss: plain loss of logits (N, C) and targets, a mean over the batch; several micro-batches count with what
+            their means divide by, so that a step is the same however it is cut.
         optimizer: over the model's trained parameters.
         precision: number format.
         penalties: added to the gradients once per step.
@@ -61,7 +62,7 @@ class Step:
         guard: Guard,
     ) -> None:
         self.optimizer = optimizer
-        self._model, self._loss, self._precision = model, loss, precision
+        self._model, self._criterion, self._precision = model, Criterion(loss), precision
         self._penalties, self._clip_norm, self._guard = penalties, clip_norm, guard
         self._clipped = (
             [p for group in optimizer.param_groups for p in group["params"]] if clip_norm is not None else []
@@ -69,15 +70,16 @@ class Step:
 
     def __call__(self, group: Sequence[Batch], mix: Mixer | None = None) -> list[BatchResult]:
         """Take one step over the micro-batches of `group`; a bad loss changes no weight."""
-        samples = sum(batch.targets.shape[0] for batch in group) if len(group) > 1 else None
+        given = [(batch.images, batch.targets) if mix is None else mix(batch.images, batch.targets) for batch in group]
+        weights = [self._criterion.weight(targets) for _, targets in given]
+        whole = sum(weights[1:], start=weights[0])
         results = []
-        for images, targets, _ in group:
-            inputs, mixed = (images, targets) if mix is None else mix(images, targets)
+        for batch, (inputs, mixed), weight in zip(group, given, weights, strict=True):
             with self._precision.autocast():
                 logits = self._model(inputs)
-            loss = self._loss(logits.float(), mixed)
-            self._precision.backward(loss if samples is None else loss * (targets.shape[0] / samples))
-            results.append(BatchResult(loss.detach(), logits.detach(), targets))
+            loss = self._criterion(logits.float(), mixed)
+            self._precision.backward(part_of_step(loss, weight, whole))
+            results.append(BatchResult(loss.detach(), logits.detach(), batch.targets, weight))
         if self._guard.admits(results, self.optimizer):
             self._update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -25,7 +25,7 @@ from trainer.engine import rng
 from trainer.engine.checkpoint import digest, snapshot
 from trainer.engine.evaluation import evaluate
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.meters import BatchResult
+from trainer.engine.meters import mean_loss
 from trainer.experiment import Experiment
 from trainer.recipe.recipe import LRFinder
 from trainer.stages import lr_picks
@@ -115,7 +115,9 @@ def _sweep(
             group["lr"] = float(lr) * scale
         mix = None if experiment.mixer is None else experiment.mixer(0, index)
         results = step(next(groups), mix)
-        loss = _mean_loss(results) if measure is None else measure()
+        loss = mean_loss(results) if measure is None else measure()
+        if loss is None:  # class weights of 0 throughout: nothing was measured, nothing moved
+            continue
         # A training loss is taken before its own update: it tells of the rate one step before.
         belongs = planned[index - 1] if measure is None and index else lr
         if not math.isfinite(loss):
@@ -130,11 +132,6 @@ def _sweep(
         if index >= FEWEST_POINTS and mean / weight > section.diverge * best:
             return lrs, losses, "diverged"
     return lrs, losses, "end"
-
-
-def _mean_loss(results: list[BatchResult]) -> float:
-    counts = [result.targets.shape[0] for result in results]
-    return sum(float(r.loss) * n for r, n in zip(results, counts, strict=True)) / sum(counts)
 
 
 def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:
