@@ -135,6 +135,7 @@ class Experiment:
         model: nn.Module = self.make(
             self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
         )
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepare = getattr(model, "prepare", None)
         if callable(prepare):
             prepare(self._sample_for_prepare())
@@ -143,7 +144,7 @@ class Experiment:
             self.log(load_weights(model, Path(train.start_from)))
         for name in patterns.select(train.freeze, model):
             model.get_parameter(name).requires_grad_(False)
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model
 
     def _sample_for_prepare(self) -> torch.Tensor:
         part = self.data.train
@@ -326,10 +327,10 @@ class Experiment:
         if spec is None:
             return None
         mix = self.make(spec, num_classes=len(self.data.class_names))
-        seed, device = self.recipe.seed, self.device
+        seed = self.recipe.seed
 
         def for_step(epoch: int, step: int) -> Mixer:
-            generator = torch.Generator(device).manual_seed(rng.derived_seed("mix", seed, epoch, step))
+            generator = torch.Generator().manual_seed(rng.derived_seed("mix", seed, epoch, step))
             return lambda images, targets: mix(images, targets, generator)
 
         return for_step

@@ -10,7 +10,7 @@ tests hold them to it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from registry.transforms.draws import Draws
 
 Parameters = TypeVar("Parameters")
 Limits = tuple[float, float]  # smallest and largest value
+Fill: TypeAlias = "float | tuple[float, ...]"  # a grey level, or one per channel
 
 
 class UnsupportedError(Exception):
@@ -83,8 +84,8 @@ class Sometimes(ABC, Generic[Parameters]):
         """Return all N images transformed, in new memory; `parameters` are of all N. Waits for nothing."""
 
 
-def per_channel(fill: float | tuple[float, ...], channels: int) -> tuple[int, ...]:
-    """Return upstream's `fill` as one grey level per channel.
+def _per_channel(fill: Fill, channels: int) -> tuple[float, ...]:
+    """Return upstream's `fill` as one number per channel.
 
     Raises:
         DataError: if it has another number of channels than the images.
@@ -93,4 +94,21 @@ def per_channel(fill: float | tuple[float, ...], channels: int) -> tuple[int, ..
     if len(values) != channels:
         found = f"fill has {len(values)} values, the images have {channels} channels"
         raise DataError(found, "give one value, or one per channel")
-    return tuple(int(value) for value in values)
+    return values
+
+
+def border_levels(fill: Fill, channels: int) -> tuple[int, ...]:
+    """Return `fill` as the grey levels that OpenCV makes of it beyond a border: rounded half to even, 0..255."""
+    return tuple(round(min(max(value, 0), 255)) for value in _per_channel(fill, channels))
+
+
+def assigned_levels(fill: Fill, channels: int) -> tuple[int, ...]:
+    """Return `fill` as the grey levels that NumPy makes of it in an assignment to uint8: cut off.
+
+    Raises:
+        DataError: a value lies outside 0..255.
+    """
+    levels = tuple(int(value) for value in _per_channel(fill, channels))
+    if not all(0 <= level <= 255 for level in levels):
+        raise DataError(f"fill {fill} is no grey level", "give 0..255")
+    return levels

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from registry.transforms.contract import Sometimes, per_channel
+from registry.errors import DataError
+from registry.transforms.contract import Fill, Limits, Sometimes, assigned_levels
 from registry.transforms.draws import Draws
 
 _COUNT, _FIRST_HOLE, _PER_HOLE = 1, 2, 5  # draw numbers: height, width, y, x and the colours' key of each hole
@@ -38,9 +39,9 @@ class CoarseDropout(Sometimes[Holes]):
     def __init__(
         self,
         count: tuple[int, int],
-        heights: tuple[float, float],
-        widths: tuple[float, float],
-        fill: float | tuple[float, ...],
+        heights: Limits,
+        widths: Limits,
+        fill: Fill,
         p: float,
     ) -> None:
         super().__init__(p)
@@ -49,6 +50,22 @@ class CoarseDropout(Sometimes[Holes]):
         self._widths = widths
         self._fill = fill
         self._in_pixels = heights[1] >= 1
+
+    @override
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """Fill holes of some of the images; as `Batched` has it.
+
+        Raises:
+            DataError: even the smallest hole, or a share of more than the whole, does not fit into the images.
+        """
+        for side, limits, size in zip(
+            ("hole_height_range", "hole_width_range"), (self._heights, self._widths), images.shape[1:3], strict=True
+        ):
+            if limits[0 if self._in_pixels else 1] > (size if self._in_pixels else 1):
+                low, high = (f"{limit:g}" for limit in limits)
+                found = f"CoarseDropout: {side} [{low}, {high}] does not fit into images of {size} px on that side"
+                raise DataError(found, "make the holes smaller than the images, in pixels or both sides as shares of 1")
+        return super().__call__(images, draws)
 
     @override
     def draw(self, draws: Draws, height: int, width: int) -> Holes:
@@ -67,7 +84,7 @@ class CoarseDropout(Sometimes[Holes]):
     def on_cpu(self, images: np.ndarray, rows: np.ndarray, parameters: Holes) -> None:
         """Fill the holes of images[rows] in place."""
         n, height, width, channels = images.shape
-        fill = np.array(per_channel(self._fill, channels), dtype=np.uint8)
+        fill = np.array(assigned_levels(self._fill, channels), dtype=np.uint8)
         line = np.tile(fill, width)
         lines = images.reshape(n, height, width * channels)
         left, right = parameters.left * channels, parameters.right * channels
@@ -86,8 +103,8 @@ class CoarseDropout(Sometimes[Holes]):
         inside_y = (y >= parameters.top[..., None]) & (y < parameters.bottom[..., None])  # (holes, N, H)
         inside_x = (x >= parameters.left[..., None]) & (x < parameters.right[..., None])  # (holes, N, W)
         inside = (inside_y[..., None] & inside_x[..., None, :]).any(0)  # (N, H, W)
-        fill = [torch.where(inside, value, images[..., c]) for c, value in enumerate(per_channel(self._fill, channels))]
-        return torch.stack(fill, dim=-1)
+        levels = enumerate(assigned_levels(self._fill, channels))
+        return torch.stack([torch.where(inside, level, images[..., c]) for c, level in levels], dim=-1)
 
     def _sides(self, chances: Tensor, limits: tuple[float, float], size: int) -> Tensor:
         low, high = limits

@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch import Tensor
 
-from registry.transforms.contract import UnsupportedError, per_channel
+from registry.transforms.contract import Fill, UnsupportedError, border_levels
 from registry.transforms.draws import Draws
 from registry.transforms.windows import windows
 
@@ -44,7 +44,7 @@ class Frame:
     """
 
     border: int
-    fill: float | tuple[float, ...]
+    fill: Fill
 
     def __post_init__(self) -> None:
         if self.border != cv2.BORDER_CONSTANT and self.border not in _BEYOND:
@@ -58,7 +58,7 @@ class Frame:
         tall, wide = height + margins.top + margins.bottom, width + margins.left + margins.right
         if self.border == cv2.BORDER_CONSTANT:
             padded = images.new_empty((n, tall, wide, channels))
-            for channel, value in enumerate(per_channel(self.fill, channels)):
+            for channel, value in enumerate(border_levels(self.fill, channels)):
                 padded[..., channel] = value
             padded[:, margins.top : margins.top + height, margins.left : margins.left + width] = images
             return padded

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from registry.transforms import elementary
-from registry.transforms.contract import UnsupportedError, per_channel
+from registry.transforms.contract import Fill, UnsupportedError, border_levels
 
 INTERPOLATIONS = {cv2.INTER_NEAREST: "nearest", cv2.INTER_LINEAR: "bilinear"}
 # How grid_sample says what OpenCV says, and whether it counts from the outermost pixels' centres.
 BORDERS = {
-    cv2.BORDER_CONSTANT: ("zeros", True),
+    cv2.BORDER_CONSTANT: ("zeros", False),  # from the outermost centres, a side of one pixel would have no beyond
     cv2.BORDER_REPLICATE: ("border", True),
     cv2.BORDER_REFLECT: ("reflection", False),
     cv2.BORDER_REFLECT_101: ("reflection", True),
@@ -40,7 +40,7 @@ class Sampling:
 
     interpolation: int
     border: int
-    fill: float | tuple[float, ...]
+    fill: Fill
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -57,7 +57,7 @@ class Sampling:
             matrices: float64 (n, 2, 3), from a place in the image to its new place.
         """
         height, width, channels = images.shape[1:]
-        fill = per_channel(self.fill, channels)
+        fill = border_levels(self.fill, channels)
         moved = np.empty((len(rows), height, width, channels), dtype=np.uint8)
         for row, matrix, target in zip(rows, matrices, moved, strict=True):
             cv2.warpAffine(
@@ -82,7 +82,7 @@ class Sampling:
         padding, centred = BORDERS[self.border]
         grid = _source_grid(matrices, height, width, centred)
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)  # (N, C, H, W), channels_last
-        fill = torch.cat([pixels.new_full((1,), value) for value in per_channel(self.fill, channels)])[:, None, None]
+        fill = torch.cat([pixels.new_full((1,), value) for value in border_levels(self.fill, channels)])[:, None, None]
         moved = functional.grid_sample(
             pixels - fill,  # beyond the border grid_sample reads zeros
             grid,

@@ -19,6 +19,7 @@ class Recorder:
 
     def __init__(self):
         self.calls = []
+        self.begins_on = CPU
 
     def apply(self, images, *, epoch, indices):
         self.calls.append((len(images), epoch, indices.clone()))

@@ -20,6 +20,7 @@ from registry.errors import DataError
 from trainer.data.singly import Singly
 from trainer.data.splits import Part
 from trainer.data.store import LazyStore, Store
+from trainer.data.transfer import sent
 
 CPU_CHUNK = 512  # images augmented at a time on the CPU: more fall out of the cache, fewer pay Python's overhead
 CPU_CHUNK_VALUES = 8 << 20  # pixel values in such a chunk at most, before or after augmentation
@@ -34,6 +35,10 @@ class Pipeline(Protocol):
     @property
     def ahead(self) -> Sequence[Singly]:
         """The first transforms, as far as the processes that read images may apply them."""
+
+    @property
+    def begins_on(self) -> torch.device:
+        """Where it wants images of one size, and their keys."""
 
     def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
         """Return the keys of each image, one per transform of `ahead`."""
@@ -142,17 +147,18 @@ class Batches:
 
     def _in_chunks(self, store: Store, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Gather and augment several batches at a time; the first chunk is one, so that the model can start."""
-        targets, indices = store.targets[order], order
-        if self._device.type != "cpu":  # once per epoch; nothing below waits for the device
-            indices, keys, targets = (each.to(self._device, non_blocking=True) for each in (order, keys, targets))
-        resident = store.resident(self._device)
+        # Once per epoch, where they are wanted; nothing below waits for the device.
+        indices, targets = (sent(each, self._device) for each in (order, store.targets[order]))
+        where = self._pipeline.begins_on
+        keys, places = sent(keys, where), order if where.type == "cpu" else indices
+        resident = store.resident(where)
         position, size = start * self.batch_size, self.batch_size
         while position < len(order):
             some = slice(position, position + size)
             if resident is not None:
-                images = resident.index_select(0, indices[some])
+                images = resident.index_select(0, places[some])
             else:
-                images = store.gather(order[some]).pin_memory().to(self._device, non_blocking=True)
+                images = sent(store.gather(order[some]), where)
             inputs = self._pipeline.apply(images, epoch=epoch, indices=keys[some])
             parts = (each.split(self.batch_size) for each in (inputs, targets[some], indices[some]))
             yield from map(Batch, *parts)
@@ -166,14 +172,16 @@ class Batches:
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Take batches as the store's workers deliver them."""
-        asked = order.split(self.batch_size)[start:]
-        parts = keys.split(self.batch_size)[start:]
+        targets, indices = (sent(each, self._device) for each in (store.targets[order], order))  # once per epoch
+        asked, parts, answers, places = (
+            each.split(self.batch_size)[start:] for each in (order, keys, targets, indices)
+        )
         ahead = self._pipeline.ahead if self._workers else ()
         chances = (self._pipeline.keys(epoch=epoch, indices=some) for some in parts) if ahead else None
         pixels = store.batches(asked, self._workers, ahead, chances)
-        for indices, some, images in zip(asked, parts, pixels, strict=True):
+        for some, images, *known in zip(parts, pixels, answers, places, strict=True):
             inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
-            yield Batch(inputs, store.targets[indices].to(self._device), indices.to(self._device))
+            yield Batch(inputs, *known)
 
 
 def _keys(order: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from registry.transforms.batched import batched, batched_pair, why_not
 from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
 from trainer.data.singly import Singly
+from trainer.data.transfer import sent
 
 Backend = Literal["auto", "batched", "albumentations"]
 Images: TypeAlias = "Tensor | list[np.ndarray]"  # (N, H, W, C) of one size, or (H, W, C) each
@@ -75,6 +76,7 @@ class Pipeline:
     Attributes:
         ahead: the first transforms, where they run on images of several sizes one by one anyway: another process may
             apply them, with `keys`, and tell `apply` so.
+        begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
 
     Raises:
         RecipeError: a transform does what the engine does, stands in the wrong list, or has no batched version.
@@ -95,6 +97,7 @@ class Pipeline:
         self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
         _check(self._augment, self._all, backend)
         self.ahead: Sequence[Singly] = _ahead(self._augment)
+        self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
 
     def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
         """Return what `ahead` needs to know of each image: a key per transform."""
@@ -107,7 +110,7 @@ class Pipeline:
         Args:
             images: uint8 (N, H, W, C), or a list of such images that may differ in size; left as they are.
             epoch: part of the draws' key.
-            indices: of each image in its split, int64 (N,); part of the draws' key.
+            indices: of each image in its split, int64 (N,), best where `begins_on` says; part of the draws' key.
             begun: `ahead` was applied already.
 
         Returns:
@@ -153,24 +156,18 @@ class Pipeline:
         alone = _until_one_size(stages) if isinstance(images, list) else 0
         on_cpu = max([alone, *(number for number, stage in enumerate(stages, start=1) if stage.batched is None)])
         images = images if isinstance(images, list) else self._taken(images, bool(on_cpu))
-        draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else indices.to(self._device))
+        draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else sent(indices, self._device))
         for number, stage in enumerate(stages):
             if number < first:
                 continue
             if number == on_cpu > 0:
-                images = self._sent(_together(images))
-                draws = Draws(self._seed, epoch, indices.to(self._device))
+                images = sent(_together(images), self._device)
+                draws = Draws(self._seed, epoch, sent(indices, self._device))
             if number < alone or stage.batched is None:
                 images = stage.one_by_one(_apart(images), draws)
             else:
                 images = stage.batched(_together(images), draws.at(stage.position))
-        return self._sent(_together(images))
-
-    def _sent(self, images: Tensor) -> Tensor:
-        """Return images on the device; the copy to a GPU waits for nothing."""
-        if self._device.type == "cuda" and images.device.type == "cpu":
-            return images.pin_memory().to(self._device, non_blocking=True)
-        return images.to(self._device)
+        return sent(_together(images), self._device)
 
     def _taken(self, images: Tensor, on_cpu: bool) -> Tensor:
         """Return images where they are worked on first, as a copy where that is done in place."""

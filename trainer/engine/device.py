@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import cv2
@@ -10,17 +11,21 @@ import torch
 
 from registry.errors import RecipeError
 
+_CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")  # the two settings with which cuBLAS repeats itself to the last bit
+_MPS = "train.device: mps has no float64, which the keyed draws of augmentation are made in"
+
 
 def choose_device(requested: str) -> torch.device:
-    """Return the device.
+    """Return the device; `auto` takes a CUDA GPU where there is one, else the CPU.
 
     Raises:
-        RecipeError: it is not there.
+        RecipeError: it is not there, or lacks what training needs.
     """
     if requested == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if requested.partition(":")[0] == "mps":
+        raise RecipeError(_MPS, "use auto or cpu")
     try:
         device = torch.device(requested)
         torch.empty(0, device=device)
@@ -31,8 +36,13 @@ def choose_device(requested: str) -> torch.device:
 
 
 def tune_backends(device: torch.device, *, deterministic: bool) -> None:
-    """Let the hardware do its best: TF32 and cuDNN's search on a GPU, or only deterministic algorithms."""
+    """Let the hardware do its best: TF32 and cuDNN's search on a GPU, or only deterministic algorithms.
+
+    To be called before the first product of matrices: cuBLAS takes its workspace then, and keeps it.
+    """
     torch.use_deterministic_algorithms(deterministic)
+    if deterministic and os.environ.get(_CUBLAS_WORKSPACE) not in _DETERMINISTIC_WORKSPACES:
+        os.environ[_CUBLAS_WORKSPACE] = _DETERMINISTIC_WORKSPACES[0]
     cv2.setNumThreads(0)  # its threads cost more than they save on small images, and fight with torch's
     if device.type == "cpu":
         keep_freed_memory()

@@ -89,8 +89,9 @@ class FP16(Precision):
         return dict(self._scaler.state_dict())
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore the scaler."""
-        self._scaler.load_state_dict(dict(state))
+        """Restore the scaler; one that starts anew where the state is another format's, which has none."""
+        if state:
+            self._scaler.load_state_dict(dict(state))
 
 
 def cpu_has_native_bf16() -> bool:

@@ -24,7 +24,7 @@ from trainer.recipe.science import WARNINGS
 
 PLATEAU = "ReduceLROnPlateau"
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
 
@@ -199,8 +199,11 @@ def _validation_split(draft: Draft) -> None:
 
 def _device(draft: Draft) -> None:
     device = draft.recipe.train.device
-    if not _DEVICE.fullmatch(device):
-        hint = "one of auto, cpu, cuda, cuda:0, mps"
+    if device.partition(":")[0] == "mps":
+        text = "train.device: mps has no float64, which the keyed draws of augmentation are made in"
+        draft.report("R056", "train.device", text, "use auto or cpu")
+    elif not _DEVICE.fullmatch(device):
+        hint = "one of auto, cpu, cuda, cuda:0"
         draft.report("R056", "train.device", f"train.device: there is no device '{device}'", hint)
 
 

@@ -196,7 +196,7 @@ class Train:
 
     Attributes:
         epochs: passes over the training images.
-        device: `auto` takes a GPU where there is one; or "cpu", "cuda", "cuda:1", "mps".
+        device: `auto` takes a CUDA GPU where there is one; or "cpu", "cuda", "cuda:1".
         precision: `auto` takes bf16 where the hardware has it, else fp16 on a GPU, else fp32.
         accumulate: micro-batches per optimizer step.
         clip_norm: largest total gradient norm, penalties included.
