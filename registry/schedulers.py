@@ -17,8 +17,16 @@ SCHEDULERS.adopt(
         "MultiplicativeLR": Change(refused="it takes a function, which a recipe cannot write; take ExponentialLR"),
         "OneCycleLR": Change(facts={"alternatives": [["total_steps"], ["epochs", "steps_per_epoch"]]}),
         "SequentialLR": Change(
-            facts={"phases": {"of": "schedulers", "ends": "milestones", "lengths": ["T_max", "total_steps"]}}
+            facts={
+                "phases": {
+                    "of": "schedulers",
+                    "ends": "milestones",
+                    "lengths": ["T_max", "total_steps", "total_iters"],
+                }
+            }
         ),
+        # Upstream's 5 would leave a rate of 0 from the sixth epoch on; LinearLR's and ConstantLR's 5 are a warm-up.
+        "PolynomialLR": Change(supplied={"total_iters": "the run's length in the unit of step.each"}),
     },
     every=Change(renamed={"verbose": "the log, which has the learning rate in every line"}),
 )

@@ -72,7 +72,8 @@ def _parameters(found: Found, rules: SlotRules, slots: Slots) -> list[Record]:
 def _assign_role(parameter: Record, rules: SlotRules, change: Change) -> None:
     name = parameter["name"]
     parameter["role"], parameter["reason"] = "user", ""
-    for role, reasons in (("supplied", rules.supplied), ("engine", {**rules.engine, **change.engine})):
+    supplied, engine = {**rules.supplied, **change.supplied}, {**rules.engine, **change.engine}
+    for role, reasons in (("supplied", supplied), ("engine", engine)):
         if name in reasons:
             parameter["role"], parameter["reason"] = role, reasons[name]
 

@@ -110,7 +110,7 @@ _RULES = (
             "optimizer": "the recipe's optimizer",
             "last_epoch": "a resumed run restores the scheduler's own state",
         },
-        knobs={"step": "StepOn"},
+        knobs={"step": "StepOn", "warmup": "Warmup"},
     ),
     SlotRules(
         name="metric",

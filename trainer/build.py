@@ -11,13 +11,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 from registry.adoption import resolve
 from registry.catalog import Catalogue, Entry, Parameter, catalogue
 from registry.errors import RecipeError, UserError
 from registry.grammar import Type, mismatch
+from trainer.recipe.lengths import phase_lengths
 from trainer.recipe.recipe import Reference, Spec
 
 Bind = Callable[[Reference], object]
@@ -111,11 +111,6 @@ class _Builder:
         if isinstance(value, Mapping):
             return {key: self._bound(item, supplied) for key, item in value.items()}
         return value
-
-
-def phase_lengths(total: Any, ends: Any) -> list[int]:
-    """Return how long each phase lasts, at least 1: the first ends at `ends[0]`, the last at `total`."""
-    return [max(1, end - start) for start, end in pairwise([0, *ends, total])]
 
 
 def filled(entry: Entry, arguments: Mapping[str, object], supplied: Mapping[str, object]) -> dict[str, object]:

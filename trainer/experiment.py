@@ -34,13 +34,13 @@ from trainer.engine.schedule import Schedule
 from trainer.engine.step import Guard, Mixer, Penalty, Step
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts, declared_facts
+from trainer.groups import Bind, ParameterGroups, make_schedule
 from trainer.recipe import patterns
-from trainer.recipe.lengths import each
-from trainer.recipe.recipe import Recipe, Reference, Spec, StepOn
+from trainer.recipe.recipe import Recipe, Reference, Spec
+from trainer.recipe.references import LR_FOUND
 
 FAST_BATCHES = 2  # of each part, under --fast
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
-SCALED_BY_GROUP = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that take one value per group upstream
 
 Which = Literal["train", "val", "test"]
 
@@ -101,7 +101,7 @@ class Experiment:
         facts.define("data.class_names", lambda: list(data.class_names))
         facts.define("data.mean", lambda: list(data.mean))
         facts.define("data.std", lambda: list(data.std))
-        facts.define("data.image_size", lambda: self.input_shape[1])
+        facts.define("data.image_size", lambda: list(self.input_shape[1:]))
         facts.define("data.train_size", lambda: len(data.train.indices))
         facts.define("run.epochs", lambda: self.recipe.train.epochs)
         facts.define("run.steps_per_epoch", lambda: self.steps_per_epoch)
@@ -117,7 +117,7 @@ class Experiment:
         self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
         self.report = [self.make(spec) for spec in recipe.report]
 
-    def make(self, spec: Spec, **supplied: object) -> Any:
+    def make(self, spec: Spec, /, **supplied: object) -> Any:
         """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
         return build(spec, supplied=supplied, bind=self._bind, catalogue=self.catalogue)
 
@@ -234,74 +234,51 @@ class Experiment:
         supplied = {"num_classes": len(self.data.class_names), "task": "multiclass"}
         return {snake_case(spec.name): self.make(spec, **supplied) for spec in self.recipe.train.metrics}
 
-    def optimizer(self, lr: float | None = None) -> Optimizer:
-        """Return a fresh optimizer over the trained parameters; `lr` replaces the recipe's.
+    @cached_property
+    def groups(self) -> ParameterGroups:
+        """Which learnt parameters go into which group."""
+        return ParameterGroups.of(self.recipe.optimizer, self.model)
+
+    def optimizer(self, found: float | None = None) -> Optimizer:
+        """Return a fresh optimizer over the trained parameters.
+
+        Args:
+            found: the learning rate to take for the one that the LR finder looks for; None for the recipe's own.
 
         Raises:
             RecipeError: upstream refuses the arguments, or nothing is left to train.
         """
         spec = self.recipe.optimizer
-        if lr is not None:
-            spec = replace(spec, arguments={**spec.arguments, "lr": lr})
-        base = spec.arguments["lr"]
-        rate = float(self._bind(base) if isinstance(base, Reference) else base)  # type: ignore[arg-type]
-        groups = self._parameter_groups(rate)
-        if not any(group["params"] for group in groups):
+        groups = self.groups if found is None else self.groups.swept()
+        bind: Bind = self._bind if found is None else self._bind_found(found)
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not parameters:
             raise RecipeError(f"{spec.origin}: no parameter is left to train", "loosen train.freeze")
-        supplied: dict[str, object] = {"params": groups}
+        supplied: dict[str, object] = {"params": groups.arguments(parameters, bind)}
         if self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments):
             supplied["fused"] = True
+        spec = replace(spec, arguments={**spec.arguments, "lr": groups.base_rate(bind)})
         optimizer: Optimizer = self.make(spec, **supplied)
         return optimizer
 
-    def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        left = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        groups = []
-        for group in self.recipe.optimizer.knobs.get("groups", ()):
-            taken = [name for name in patterns.select(group.match, self.model) if name in left]
-            parameters = [left.pop(name) for name in taken]
-            if parameters:
-                groups.append({"params": parameters, "lr": rate * group.lr_scale, **group.arguments})
-        return [{"params": list(left.values())}, *groups] if left else groups
+    def swept_rates(self, lr: float) -> list[float]:
+        """Return each group's learning rate where a sweep has come to `lr`: those that are not found stay."""
+        return self.groups.swept().rates(self._bind_found(lr))
+
+    def _bind_found(self, lr: float) -> Bind:
+        return lambda reference: lr if reference.path == LR_FOUND else self._bind(reference)
 
     def schedule(self, optimizer: Optimizer) -> Schedule:
         """Return a fresh schedule on `optimizer`."""
-        spec = self.recipe.scheduler
-        if spec is None:
-            return Schedule(optimizer, None, "epoch", None)
-        knob: StepOn = spec.knobs.get("step", StepOn())
-        by_step = each(spec) == "step"
-        epochs = self.recipe.train.epochs
-        total = self.steps_per_epoch * epochs if by_step else epochs
-        scheduler = self.make(
-            self._scaled_by_group(spec, optimizer),
-            optimizer=optimizer,
-            total_steps=total,
-            epochs=epochs,
-            steps_per_epoch=self.steps_per_epoch if by_step else 1,
-            T_max=total,
+        return make_schedule(
+            self.recipe.scheduler,
+            optimizer,
+            self.groups,
+            make=self.make,
+            bind=self._bind,
+            epochs=self.recipe.train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
         )
-        monitor = knob.monitor or ("val/loss" if spec.type == "ReduceLROnPlateau" else None)
-        return Schedule(optimizer, scheduler, "step" if by_step else "epoch", monitor)
-
-    def _scaled_by_group(self, spec: Spec, optimizer: Optimizer) -> Spec:
-        """Give each parameter group its share of the scheduler's own learning rates."""
-        groups = self.recipe.optimizer.knobs.get("groups", ())
-        if not groups or all(group.lr_scale == 1 for group in groups):
-            return spec
-        if spec.arguments.get("eta_min"):
-            raise RecipeError(
-                f"{spec.origin}: {spec.type} has one eta_min for all parameter groups, which lr_scale cannot scale",
-                "leave eta_min at 0, or lr_scale at 1",
-            )
-        first = float(optimizer.param_groups[0]["lr"])
-        scales = [float(group["lr"]) / first for group in optimizer.param_groups]
-        scaled = dict(spec.arguments)
-        for name in SCALED_BY_GROUP:
-            value = self._bind(scaled[name]) if isinstance(scaled.get(name), Reference) else scaled.get(name)
-            if isinstance(value, (int, float)):
-                scaled[name] = [value * scale for scale in scales]
-        return replace(spec, arguments=scaled)
 
     def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
         """Return what takes optimizer steps."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from trainer.recipe.recipe import Recipe
+from trainer.recipe.recipe import Recipe, Spec
 
 FAST_EPOCHS = 2
 FAST_FINDER_STEPS = 20
+_NUDGE = 1.001  # of OneCycleLR's pct_start: of so few steps the rise may be exactly one, which torch cannot divide by
 
 
 def fast_recipe(recipe: Recipe) -> Recipe:
@@ -19,5 +21,19 @@ def fast_recipe(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         train=replace(recipe.train, epochs=min(recipe.train.epochs, FAST_EPOCHS), max_minutes=None),
+        scheduler=_risen(recipe.scheduler),
         lr_finder=None if finder is None else replace(finder, steps=min(finder.steps, FAST_FINDER_STEPS)),
     )
+
+
+def _risen(value: Any) -> Any:
+    """Return a scheduler whose rise, and those of schedulers nested in it, is no whole number of steps."""
+    if isinstance(value, (list, tuple)):
+        return [_risen(item) for item in value]
+    if not isinstance(value, Spec):
+        return value
+    arguments = {name: _risen(item) for name, item in value.arguments.items()}
+    share = arguments.get("pct_start")
+    if isinstance(share, float) and share * _NUDGE < 1:
+        arguments["pct_start"] = share * _NUDGE
+    return replace(value, arguments=arguments)

@@ -21,7 +21,12 @@ from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.run_folder import RunFolder
 
-LENGTHS = ("total_steps", "epochs", "T_max")  # what the engine tells a scheduler of the run, where the recipe does not
+LENGTHS = (
+    "total_steps",
+    "total_iters",
+    "epochs",
+    "T_max",
+)  # what the engine tells a scheduler of the run, where the recipe does not
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ class EarlyStopping(Callback):
     Args:
         monitor: key of the epoch's row.
         mode: `min` where smaller is better.
-        patience: epochs without improvement that are waited for.
+        patience: epochs without improvement that are waited for, counted as ReduceLROnPlateau counts: with 2, the third
+            in a row ends the training.
         min_delta: smallest change that counts as an improvement.
     """
 

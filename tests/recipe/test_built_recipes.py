@@ -89,6 +89,23 @@ def test_a_right_recipe_is_built_without_a_word() -> None:
             "command line:1:28: optimizer.groups.0.match: no parameter of cifar_resnet18 fits '**.biass'",
         ),
         (
+            "optimizer.groups=[{match: ['**'], weight_decay: 1}, {match: ['@bias']}]",
+            "command line:1:53: optimizer.groups.1: the groups before it have taken all that it matches "
+            "(the first that matches wins: put the narrower group first) [R076]",
+        ),
+        (
+            "scheduler={type: OneCycleLR, max_lr: 0.1, pct_start: 0.2, step: {each: epoch}}",
+            "command line:1:11: OneCycleLR's rise would last 0 steps: pct_start 0.2 of 5 leaves one",
+        ),
+        (
+            "scheduler={type: LinearLR, start_factor: 1.0, end_factor: 0.0, total_iters: 2}",
+            "scheduler LinearLR: the learning rate is practically 0 after epoch 2 of 5",
+        ),
+        (
+            "scheduler={type: ExponentialLR, gamma: 0.5, step: {each: step}}",
+            "scheduler ExponentialLR: the learning rate is practically 0 after step 24 of 1,760",
+        ),
+        (
             "regularizers.0.exclude=['@embedding']",
             "command line:1:25: regularizers.0.exclude: no parameter of cifar_resnet18 fits '@embedding'",
         ),
@@ -122,6 +139,35 @@ def test_what_cannot_be_built_is_a_problem_at_its_place(change: str, message: st
         return
     problems = said(change)
     assert any(message in problem for problem in problems), problems
+
+
+def test_a_polynomial_decay_is_as_long_as_the_run_where_nobody_says_otherwise() -> None:
+    assert said("scheduler=PolynomialLR") == []
+    assert len(said("scheduler={type: PolynomialLR, total_iters: 2}")) == 1
+
+
+def test_a_group_of_frozen_parameters_is_warned_of() -> None:
+    lines = said("train.freeze=['@bias']", "optimizer.groups=[{match: ['@bias'], weight_decay: 0}]")
+    assert len(lines) == 1
+    assert "optimizer.groups.0: all that it matches is frozen by train.freeze" in lines[0]
+
+
+def test_a_one_cycle_that_the_data_prove_too_short_is_refused_before_training() -> None:
+    truth = {"num_classes": 10, "channels": 3, "image_size": (32, 32), "train_images": 1280}
+    folder = "data.dataset={type: ImageFolder, root: x}"
+    assert said(folder, "scheduler={type: OneCycleLR, max_lr: 0.1, total_steps: 50}", **truth) == []
+    lines = said(folder, "scheduler={type: OneCycleLR, max_lr: 0.1, total_steps: 49}", **truth)
+    assert [line.rpartition(" ")[2] for line in lines] == ["[R053]"]
+    assert "scheduler OneCycleLR ends before the run, which takes 50 steps" in lines[0]
+
+
+def test_the_floor_of_a_cosine_is_shared_like_any_rate() -> None:
+    groups = "optimizer.groups=[{match: [layer1], lr_scale: 0.1}]"
+    assert said(groups, "scheduler={type: CosineAnnealingLR, eta_min: 0.01}") == []
+
+
+def test_a_reference_in_a_group_is_built_in_a_trial_as_in_a_run() -> None:
+    assert said("lr_finder={}", "optimizer.groups=[{match: ['@head'], lr: $lr_finder.lr}]") == []
 
 
 def test_a_loss_that_cannot_take_mixed_targets_is_told_before_training() -> None:

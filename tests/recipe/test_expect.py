@@ -20,6 +20,7 @@ train: {epochs: 5, tta: flip}
 regularizers: [{type: L1, strength: 1e-5}]
 callbacks: [ParameterNorms]
 expect: {%s}
+scheduler: {type: StepLR, step_size: 1}
 """
 
 

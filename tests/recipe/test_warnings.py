@@ -18,6 +18,7 @@ model: cifar_resnet18
 optimizer: {type: SGD, lr: 0.1}
 train: {epochs: 50}
 """
+IN_TURN = "type: SequentialLR, milestones: [5]"
 CASES = [  # rule, a setting it warns of, a setting like it that is fine
     ("W001", "data: {val: test}", "data: {val: {fraction: 0.2}}"),
     (
@@ -50,13 +51,69 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "scheduler: {type: ChainedScheduler, schedulers: [{type: LinearLR, total_iters: 99}]}",
         "scheduler: {type: ChainedScheduler, schedulers: [{type: LinearLR, total_iters: 9}]}",
     ),
+    (
+        "W004",
+        f"scheduler: {{{IN_TURN}, schedulers: [{{type: LinearLR, total_iters: 9}}, CosineAnnealingLR]}}",
+        f"scheduler: {{{IN_TURN}, schedulers: [LinearLR, CosineAnnealingLR]}}",
+    ),
+    (
+        "W004",
+        "scheduler: {type: CosineAnnealingWarmRestarts, T_0: 60}",
+        "scheduler: {type: CosineAnnealingWarmRestarts, T_0: 10}",
+    ),
+    (
+        "W004",
+        "scheduler: {type: CyclicLR, base_lr: 0.01, max_lr: 0.1, step: {each: epoch}}",  # step_size_up: 2000
+        "scheduler: {type: CyclicLR, base_lr: 0.01, max_lr: 0.1, step_size_up: 9, step: {each: epoch}}",
+    ),
+    (
+        "W004",
+        "scheduler: {type: ReduceLROnPlateau, patience: 50, step: {monitor: val/loss}}",
+        "scheduler: {type: ReduceLROnPlateau, patience: 49, step: {monitor: val/loss}}",
+    ),
+    (
+        "W004",
+        "scheduler: {type: StepLR, step_size: 48, warmup: {epochs: 5}}",
+        "scheduler: {type: StepLR, step_size: 45, warmup: {epochs: 5}}",
+    ),
     ("W005", "scheduler: {type: CosineAnnealingLR, T_max: 10}", "scheduler: CosineAnnealingLR"),
+    (
+        "W005",
+        f"scheduler: {{{IN_TURN}, schedulers: [LinearLR, {{type: CosineAnnealingLR, T_max: 10}}]}}",
+        f"scheduler: {{{IN_TURN}, schedulers: [LinearLR, CosineAnnealingLR]}}",
+    ),
     (
         "W006",
         "lr_finder: {pick: steepest}\noptimizer: {lr: $lr_finder.lr}",
         "lr_finder: {pick: valley}\noptimizer: {lr: $lr_finder.lr}",
     ),
     ("W007", "lr_finder: {}", "lr_finder: {}\nscheduler: {type: OneCycleLR, max_lr: $lr_finder.lr}"),
+    (
+        "W007",
+        "lr_finder: {}\noptimizer: {lr: $lr_finder.lr}\nscheduler: {type: OneCycleLR, max_lr: 0.1}",
+        "lr_finder: {}\noptimizer: {lr: $lr_finder.lr}\nscheduler: {type: OneCycleLR, max_lr: $lr_finder.lr}",
+    ),
+    (
+        "W007",
+        "lr_finder: {}\noptimizer: {lr: $lr_finder.lr}\nscheduler: {type: CyclicLR, base_lr: 0.01, max_lr: 0.1}",
+        "lr_finder: {}\noptimizer: {lr: $lr_finder.lr}\nscheduler: {type: StepLR, step_size: 9}",
+    ),
+    ("W063", "scheduler: {type: StepLR, step_size: 9, gamma: 10}", "scheduler: {type: StepLR, step_size: 9, gamma: 1}"),
+    (
+        "W064",
+        "scheduler: {type: MultiStepLR, milestones: [20, 40], step: {each: step}}",
+        "scheduler: {type: MultiStepLR, milestones: [7040, 14080], step: {each: step}}",
+    ),
+    (
+        "W065",
+        "scheduler: {type: ReduceLROnPlateau, min_lr: 0.1, step: {monitor: val/loss}}",
+        "scheduler: {type: ReduceLROnPlateau, min_lr: 0.09, step: {monitor: val/loss}}",
+    ),
+    (
+        "W065",
+        "scheduler: {type: CosineAnnealingLR, eta_min: 0.2}",
+        "scheduler: {type: CosineAnnealingLR, eta_min: 0.02}",
+    ),
     (
         "W008",
         "data: {sampler: balanced}\nloss: {type: CrossEntropyLoss, weight: balanced}",
@@ -127,4 +184,10 @@ def test_a_warning_beside_a_problem_is_still_given() -> None:
 
 def test_every_warning_of_the_text_has_a_case() -> None:
     told = {rule for rule, _, _ in CASES} | {"W014", "W015"}
-    assert {rule for rule in RULES if rule.startswith("W")} - told == {"W011", "W012", "W013"}  # those of later tiers
+    assert {rule for rule in RULES if rule.startswith("W")} - told == {
+        "W011",
+        "W012",
+        "W013",
+        "W061",
+        "W062",
+    }  # those of later tiers

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from registry.catalog import Catalogue
 from registry.patterns import matches
 from registry.suggest import nearest
+from trainer.recipe import schedules
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
 from trainer.recipe.keys import key_of
@@ -20,9 +21,9 @@ from trainer.recipe.patterns import KINDS
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.recipe import Recipe, Spec
 from trainer.recipe.references import LR_FOUND, needs_what_comes_later
+from trainer.recipe.schedules import PLATEAU
 from trainer.recipe.science import WARNINGS
 
-PLATEAU = "ReduceLROnPlateau"
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -144,6 +145,9 @@ def _expected_metrics(draft: Draft) -> None:
         if key and key not in known and not draft.may_measure(key):
             hint = did_you_mean(nearest(key, known), f"measured are {listed(known, 20)}")
             draft.problems.report("R060", expected.origin, f"expect: no metric '{key}'", hint=hint, path="expect")
+        if words[0] == "lr" and draft.sound("scheduler") and draft.recipe.scheduler is None:
+            text = f"expect: '{expected.text}' waits for a drop of the learning rate, and no scheduler moves it"
+            draft.problems.report("R060", expected.origin, text, hint="add a scheduler, or leave it out", path="expect")
         shortened = bool(not_judged_because(draft.recipe))  # on purpose, by the command line
         if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs and not shortened:
             text = f"expect: there is no epoch {words[1]}, training ends after {epochs}"
@@ -169,17 +173,6 @@ def _schedule_step(draft: Draft) -> None:
         if spec.slot == "scheduler" and spec is not scheduler and "step" in spec.knobs:
             text = f"nothing reads 'step' of {spec.type}: the scheduler around it says when to step"
             draft.report("R052", f"{spec.path}.step", text, "set scheduler.step")
-
-
-def _one_cycle_ends(draft: Draft) -> None:
-    """Refuse a total that is shorter than the run: torch raises at the first step beyond it."""
-    scheduler, length = draft.recipe.scheduler, run_length(draft)
-    if scheduler is None or length is None:
-        return
-    total = draft.argument(scheduler, "total_steps")
-    if isinstance(total, int) and total < length.units:
-        text = f"scheduler {scheduler.type}.total_steps: the run takes {length.words}, got {total}"
-        draft.report("R053", "scheduler.total_steps", text, "leave it out: the engine supplies it")
 
 
 # --------------------------------------------------------------------------------------------------- data and devices
@@ -289,7 +282,7 @@ RULES: tuple[Rule, ...] = (
     (_metrics_in_arguments, ("train.metrics",)),
     (_expected_metrics, ("train.metrics", "train.tta", "data.dataset.type", "data.val")),
     (_schedule_step, ("scheduler", "train.metrics")),
-    (_one_cycle_ends, ("scheduler", *LENGTH)),
+    *schedules.RULES,
     (_validation_split, ("data.val", "data.dataset.type")),
     (_device, ("train.device",)),
     (_group_rates, ("optimizer",)),

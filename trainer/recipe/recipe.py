@@ -251,12 +251,25 @@ class StepOn:
 
 
 @dataclass(frozen=True)
+class Warmup:
+    """Linear warm-up of the learning rate before the scheduler begins: the engine-only sub-map `scheduler.warmup`.
+
+    Attributes:
+        epochs: until the full rate is reached, step by step; the scheduler counts from there.
+        start_factor: share of the rate that the first step uses.
+    """
+
+    epochs: Annotated[int, Bounds(min=1)]
+    start_factor: Annotated[float, Bounds(above=0, max=1)] = 0.1
+
+
+@dataclass(frozen=True)
 class Group:
     """A parameter group with arguments of its own: an item of `optimizer.groups`. The first that matches wins.
 
     Attributes:
         match: patterns of parameter names, "layer1.**", or "@bias", "@norm", "@embedding", "@head", in quotes.
-        lr_scale: factor on the learning rate and on the scheduler's max_lr, min_lr and eta_min.
+        lr_scale: factor on the learning rate, whatever the scheduler makes of it.
         arguments: optimizer arguments that differ in this group (weight_decay, momentum, ...), written beside the
             others.
         origin: where it was written.

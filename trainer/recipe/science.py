@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trainer.recipe import schedules
 from trainer.recipe.draft import Draft
-from trainer.recipe.lengths import LENGTH, run_length
 from trainer.recipe.problems import COMMAND_LINE
 from trainer.recipe.recipe import Spec
-from trainer.recipe.references import LR_FOUND
-
-_SPANS = ("T_max", "total_iters", "step_size", "total_steps")  # scheduler arguments counted in its own unit
-_LISTS = ("milestones",)
 
 
 def _selection_on_test(draft: Draft) -> None:
@@ -34,54 +30,11 @@ def _two_decays(draft: Draft) -> None:
             draft.report("W002", spec.path, text, "keep one of them")
 
 
-def _unwatched_plateau(draft: Draft) -> None:
-    scheduler = draft.recipe.scheduler
-    if scheduler is None or scheduler.type != "ReduceLROnPlateau":
-        return
-    step = scheduler.knobs.get("step")
-    if step is None or step.monitor is None:
-        text = "ReduceLROnPlateau without 'monitor' watches val/loss"
-        draft.report("W003", "scheduler", text, "say so: step: {monitor: val/loss}")
-
-
-def _beyond_the_run(draft: Draft) -> None:
-    scheduler, length = draft.recipe.scheduler, run_length(draft)
-    if scheduler is None or length is None:
-        return
-    for spec in [s for s in draft.specs if s.slot == "scheduler"]:
-        for name in (*_SPANS, *_LISTS):
-            value = spec.arguments.get(name)
-            latest = (
-                max(value, default=0) if isinstance(value, list) and all(isinstance(v, int) for v in value) else value
-            )
-            if isinstance(latest, int) and not isinstance(latest, bool) and latest > length.units:
-                text = f"scheduler {spec.type}.{name}: {latest} lies beyond the run, which takes {length.words}"
-                draft.report("W004", f"{spec.path}.{name}", text, f"counted in {length.unit}s")
-
-
-def _rising_again(draft: Draft) -> None:
-    scheduler, length = draft.recipe.scheduler, run_length(draft)
-    if scheduler is None or length is None or scheduler.type != "CosineAnnealingLR":
-        return
-    period = scheduler.arguments.get("T_max")
-    if isinstance(period, int) and period < length.units:
-        text = f"CosineAnnealingLR rises again after T_max = {period}: the run takes {length.words}"
-        draft.report("W005", "scheduler.T_max", text, "leave T_max out: the engine supplies the run's length")
-
-
 def _steepest(draft: Draft) -> None:
     finder = draft.recipe.lr_finder
     if finder is not None and finder.pick == "steepest":
         text = "the steepest point of an LR sweep moves with smoothing and noise, and is often far too low or too high"
         draft.report("W006", "lr_finder.pick", text, "take minimum_over_10")
-
-
-def _finder_unread(draft: Draft) -> None:
-    if draft.recipe.lr_finder is None:
-        return
-    if not any(reference.path == LR_FOUND for _, reference in draft.references()):
-        text = "nobody reads the learning rate that lr_finder finds; it only reports"
-        draft.report("W007", "lr_finder", text, f"write optimizer.lr: ${LR_FOUND}, or leave lr_finder out")
 
 
 def _balanced_twice(draft: Draft) -> None:
@@ -129,14 +82,11 @@ def _is_random(draft: Draft, spec: Spec) -> bool:
 WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_selection_on_test, ("data.val",)),
     (_two_decays, ("optimizer.type", "optimizer.weight_decay", "regularizers")),
-    (_unwatched_plateau, ("scheduler",)),
-    (_beyond_the_run, ("scheduler", *LENGTH)),
-    (_rising_again, ("scheduler", *LENGTH)),
     (_steepest, ("lr_finder",)),
-    (_finder_unread, ("lr_finder", "optimizer.lr", "scheduler")),
     (_balanced_twice, ("data.sampler", "loss")),
     (_best_on_training, ("train.best",)),
     (_random_evaluation, ("data.eval",)),
     (_name_of_a_base, ("name",)),
     (_bands_of_a_base, ("expect",)),
+    *schedules.WARNINGS,
 )

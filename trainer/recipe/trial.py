@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,15 +24,20 @@ from registry.reports import layers as cam_layers
 from registry.suggest import nearest
 from trainer.build import build
 from trainer.data.pipeline import Pipeline
+from trainer.engine.schedule import Schedule
+from trainer.groups import ParameterGroups, make_schedule, named_groups
 from trainer.recipe import lengths
 from trainer.recipe.draft import Draft
 from trainer.recipe.patterns import KINDS, select, unmatched
 from trainer.recipe.problems import did_you_mean, listed
-from trainer.recipe.recipe import Group, Recipe, Reference, Spec
+from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.references import LR_FOUND
 
 CLASSES, SIDE, CHANNELS, STEPS_PER_EPOCH = 10, 224, 3, 1_000  # where a dataset declares nothing
 READABLE = 5  # px: below, a map cannot tell places apart
+LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
+VANISHED = 1e-7  # share of the highest rate that is as good as none
+DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
 _IMAGES = 4  # made-up images the transforms are run on
 _WEIGHTS = {"weights": None, "pretrained": False}  # arguments that would load something; a trial does without
 
@@ -72,13 +78,13 @@ class Trial:
         steps = STEPS_PER_EPOCH
         if self.known.train_images is not None:
             steps = max(1, lengths.steps_per_epoch(self.draft, self.known.train_images))
-        finder, height_width = self.recipe.lr_finder, self.known.image_size or (SIDE, SIDE)
+        finder = self.recipe.lr_finder
         self.facts: dict[str, object] = {
             "data.num_classes": self.known.num_classes,
             "data.class_names": [f"class {index}" for index in range(self.known.num_classes)],
             "data.mean": [0.5] * self.known.channels,
             "data.std": [0.25] * self.known.channels,
-            "data.image_size": list(height_width),
+            "data.image_size": list(self.known.image_size or (SIDE, SIDE)),
             "data.train_size": self.known.train_images or steps * self.recipe.data.batch_size,
             "run.epochs": self.recipe.train.epochs,
             "run.steps_per_epoch": steps,
@@ -103,13 +109,12 @@ class Trial:
     # ------------------------------------------------------------------------------------------------------- building
     def make(self, spec: Spec, **supplied: object) -> Any:
         """Build a component; None where it raised, which is reported at its place."""
-
-        def bind(reference: Reference) -> object:
-            return self.facts[reference.path]
-
         with self._reported("R071", spec.path):
-            return build(spec, supplied=supplied, bind=bind, catalogue=self.draft.catalogue)
+            return self._make(spec, **supplied)
         return None
+
+    def _make(self, spec: Spec, /, **supplied: object) -> Any:
+        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.draft.catalogue)
 
     @contextmanager
     def _reported(self, rule: str, path: str) -> Iterator[None]:
@@ -126,9 +131,11 @@ class Trial:
         """Run both pipelines on made-up images; return (channels, height, width) of what the model is given."""
         data = self.recipe.data
         after = self._made(data.preprocess)
-        self._pass("data.augment", self._made(data.augment), after)
         shape = self._pass("data.eval", self._made(data.eval), after)
-        return shape or (self.known.channels, *(self.known.image_size or (SIDE, SIDE)))
+        shape = shape or (self.known.channels, *(self.known.image_size or (SIDE, SIDE)))
+        self.facts["data.image_size"] = list(shape[1:])  # of the prepared images, as in a run
+        self._pass("data.augment", self._made(data.augment), after)
+        return shape
 
     def _made(self, specs: Sequence[Spec]) -> list[Any] | None:
         made = [self.make(spec) for spec in specs]
@@ -209,7 +216,8 @@ class Trial:
         """Report patterns that mean no parameter, and a model of which nothing is left to learn."""
         recipe = self.recipe
         lists: list[tuple[str, Sequence[str]]] = [("train.freeze", recipe.train.freeze)]
-        lists += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(_groups(recipe))]
+        named = named_groups(recipe.optimizer)
+        lists += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(named)]
         for spec in recipe.regularizers:
             lists += [(f"{spec.path}.{name}", spec.arguments.get(name) or ()) for name in ("include", "exclude")]
         for path, patterns in lists:
@@ -254,41 +262,79 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------ optimizer and scheduler
     def _optimizer_and_scheduler(self, model: nn.Module) -> None:
-        optimizer = self.make(self.recipe.optimizer, params=self._parameter_groups(model))
-        spec = self.recipe.scheduler
-        if spec is None:
-            return
-        if optimizer is None:  # refused; the scheduler is still worth a look
-            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
-        unit, epochs = lengths.each(spec), self.recipe.train.epochs
-        total = self.steps_per_epoch * epochs
-        self.make(
-            spec,
-            optimizer=optimizer,
-            total_steps=total if unit == "step" else epochs,
-            epochs=epochs,
-            steps_per_epoch=self.steps_per_epoch if unit == "step" else 1,
-            T_max=total if unit == "step" else epochs,
-        )
-
-    def _parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return groups like the run's, of stand-ins that have the parameters' shapes and take no memory."""
-        left = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
+        """Build both as a run does, on stand-ins that have the parameters' shapes and take no memory."""
+        spec = self.recipe.optimizer
         for name in select(self.recipe.train.freeze, model):
-            left.pop(name)
-        lr = self.recipe.optimizer.arguments["lr"]
-        rate = self.facts[lr.path] if isinstance(lr, Reference) else lr
-        groups: list[dict[str, Any]] = []
-        for group in _groups(self.recipe):
-            taken = [left.pop(name) for name in select(group.match, model) if name in left]
-            if taken and isinstance(rate, (int, float)):
-                groups.append({"params": taken, "lr": rate * group.lr_scale, **self._bound(group.arguments)})
-        if left or not groups:
-            groups.insert(0, {"params": list(left.values()) or [nn.Parameter(torch.zeros(1))]})
-        return groups
+            model.get_parameter(name).requires_grad_(False)
+        self._empty_groups(model)
+        groups = ParameterGroups.of(spec, model)
+        parameters = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
+        written = _with(spec, {"lr": groups.base_rate(self._bind)})
+        optimizer = None
+        if any(group.names for group in groups.groups):
+            optimizer = self.make(written, params=groups.arguments(parameters, self._bind))
+        if optimizer is None:  # refused; the scheduler is still worth a look
+            groups = ParameterGroups(spec.arguments["lr"], groups.groups[:1])
+            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+        with self._reported("R071", "scheduler"):
+            schedule = make_schedule(
+                self.recipe.scheduler,
+                optimizer,
+                groups,
+                make=self._make,
+                bind=self._bind,
+                epochs=self.recipe.train.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+            )
+            self._rehearse(schedule)
 
-    def _bound(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: self.facts[v.path] if isinstance(v, Reference) else v for k, v in arguments.items()}
+    def _empty_groups(self, model: nn.Module) -> None:
+        """Report groups that get nothing because an earlier one, or `train.freeze`, has it all."""
+        learnt = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        taken: set[str] = set()
+        for index, group in enumerate(named_groups(self.recipe.optimizer)):
+            meant, path = set(select(group.match, model)), f"optimizer.groups.{index}"
+            if meant and not meant & learnt:
+                text = f"{path}: all that it matches is frozen by train.freeze, so it changes nothing"
+                self.draft.report("W061", path, text, "leave it out")
+            elif meant and not meant & learnt - taken:
+                text = f"{path}: the groups before it have taken all that it matches"
+                self.draft.report("R076", path, text, "the first that matches wins: put the narrower group first")
+            taken |= meant
+
+    def _rehearse(self, schedule: Schedule) -> None:
+        """Move the rates through the whole run where its length is known, and look at the way they take."""
+        spec, epochs = self.recipe.scheduler, self.recipe.train.epochs
+        by_step = schedule.every_step
+        units = self.steps_per_epoch * epochs if by_step else epochs
+        unknown = by_step and self.known.train_images is None
+        if spec is None or spec.type == "ReduceLROnPlateau" or unknown or units > LONGEST_REHEARSAL:
+            return
+        rates, unit = [schedule.lr], "step" if by_step else "epoch"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
+            for done in range(1, units + 1):
+                try:
+                    schedule.step_finished()
+                    if not by_step or done % self.steps_per_epoch == 0:
+                        schedule.epoch_finished({})
+                except Exception as error:  # of torch, or of a plug-in: the recipe named it
+                    self._ends_early(spec, str(error), done, units, unit)
+                    return
+                rates.append(schedule.lr)
+        used = rates[:-1]  # the last is of a step that is not taken
+        alive = max((index for index, rate in enumerate(used) if rate > VANISHED * max(used)), default=units) + 1
+        if units - alive > DEAD_SHARE * units:
+            text = f"scheduler {spec.type}: the learning rate is practically 0 after {unit} {alive:,} of {units:,}"
+            self.draft.report("W062", "scheduler", text, "nothing is learnt from there on: stretch it over the run")
+
+    def _ends_early(self, spec: Spec, said: str, done: int, units: int, unit: str) -> None:
+        words = f"{units:,} {unit}{'' if units == 1 else 's'}"
+        text = f"scheduler {spec.type} ends before the run, which takes {words}: in {unit} {done:,} it raises: {said}"
+        self.draft.report("R053", "scheduler", text, "leave its length out: the engine supplies it")
+
+    def _bind(self, reference: Reference) -> object:
+        return self.facts[reference.path]
 
     # ---------------------------------------------------------------------------------------------------- all the rest
     def _loss(self) -> None:
@@ -326,10 +372,6 @@ class Trial:
 
 class _SizeError(UserError):
     """Made-up images did not pass; where nobody says how large images are, that proves nothing."""
-
-
-def _groups(recipe: Recipe) -> tuple[Group, ...]:
-    return tuple(recipe.optimizer.knobs.get("groups", ()))
 
 
 def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:

@@ -16,7 +16,7 @@ def seconds_per_step(experiment: Experiment) -> float:
     """Return the wall time of one optimizer step."""
     accumulate = experiment.recipe.train.accumulate
     with untouched(experiment.model):
-        step = experiment.step(experiment.optimizer(lr=1e-8))
+        step = experiment.step(experiment.optimizer(1e-8))
         batches = experiment.batches("train").epoch(0)
         times = []
         for index in range(PROBE_STEPS):

@@ -103,7 +103,6 @@ def _sweep(
     """Return the learning rate that belongs to each loss, the losses, and how the sweep ended."""
     planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
     step = experiment.step(experiment.optimizer(section.start))
-    scales = [group["lr"] / section.start for group in step.optimizer.param_groups]
     groups = _endless(experiment.batches("train"), experiment.recipe.train.accumulate)
     measure = _validation_loss(experiment) if section.loss == "val" else None
     lrs: list[float] = []
@@ -111,8 +110,8 @@ def _sweep(
     mean, best, weight = 0.0, math.inf, 0.0
     for index, lr in enumerate(planned):
         interrupts.check()
-        for group, scale in zip(step.optimizer.param_groups, scales, strict=True):
-            group["lr"] = float(lr) * scale
+        for group, rate in zip(step.optimizer.param_groups, experiment.swept_rates(float(lr)), strict=True):
+            group["lr"] = rate
         mix = None if experiment.mixer is None else experiment.mixer(0, index)
         results = step(next(groups), mix)
         loss = mean_loss(results) if measure is None else measure()
