@@ -42,6 +42,9 @@ class DataFacts:
 class ImageSource(Protocol):
     """One split of a dataset: labelled images, uint8 (H, W, C) with C = 3 (RGB) or 1, read on request.
 
+    A source may also have `masks(indices)`, the objects' pixels as bool (n, H, W); `remarks()`, sentences for the run's
+    log on what was passed over or changed; and `decoding`, a text that differs where the same files give other pixels.
+
     Attributes:
         class_names: one name per class index.
         targets: class index of every image, int64 (N,).

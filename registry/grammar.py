@@ -41,7 +41,8 @@ class Mismatch:
         expected: the type wanted there, in words.
         got: what stands there, in words.
         kind: "type", or "range" for a number beyond its bounds, "key" for an unknown key of a record or mapping,
-            "missing" for a required key that is not there, "choice" for a value outside a closed list.
+            "missing" for a required key that is not there, "choice" for a value outside a closed list, "empty" for a
+            path of no letters.
         choices: the keys or values allowed, where the list is closed.
     """
 
@@ -171,7 +172,11 @@ def _bool(type: Type, value: object, path: Path, _: ReferenceType | None) -> Mis
 
 
 def _text(type: Type, value: object, path: Path, _: ReferenceType | None) -> Mismatch | None:
-    return None if isinstance(value, str) else Mismatch(path, words(type), got_words(value))
+    if not isinstance(value, str):
+        return Mismatch(path, words(type), got_words(value))
+    if type.get("syntax") == "path" and not value.strip():
+        return Mismatch(path, words(type), "an empty one", "empty")
+    return None
 
 
 def _null(type: Type, value: object, path: Path, _: ReferenceType | None) -> Mismatch | None:
@@ -235,6 +240,8 @@ def _union(type: Type, value: object, path: Path, references: ReferenceType | No
     if any(one is None for one in found):
         return None
     misses = [one for one in found if one is not None]
+    if empty := next((one for one in misses if one.kind == "empty"), None):
+        return empty
     deep = [one for one in misses if len(one.path) > len(path)]
     if deep and all(one.path == deep[0].path for one in deep):
         return deep[0]

@@ -19,11 +19,12 @@ from torch.optim import Optimizer
 
 from registry.catalog import Catalogue
 from registry.contracts import Callback, ImageSource, Metric, ReportPart
-from registry.errors import RecipeError
+from registry.errors import DataError, RecipeError
 from registry.recording import Sink
 from trainer.build import build
 from trainer.data.batches import Batches
 from trainer.data.pipeline import Pipeline
+from trainer.data.singly import naming
 from trainer.data.splits import LoadedData, Part, open_data
 from trainer.engine import precision as precisions
 from trainer.engine import rng
@@ -41,6 +42,8 @@ from trainer.recipe.references import LR_FOUND
 
 FAST_BATCHES = 2  # of each part, under --fast
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
+CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten million pixels makes more
+STD = Reference("data.std")
 
 Which = Literal["train", "val", "test"]
 
@@ -90,6 +93,7 @@ class Experiment:
         device = choose_device(recipe.train.device)
         tune_backends(device, deterministic=recipe.train.deterministic)
         data = _open(recipe, catalogue, log, fast)
+        log(data.describe(_where(recipe.data.dataset, catalogue)))
         experiment = cls(recipe, catalogue, device, data, Facts(), log, fast)
         experiment._define_facts()
         experiment._build()
@@ -100,12 +104,34 @@ class Experiment:
         facts.define("data.num_classes", lambda: len(data.class_names))
         facts.define("data.class_names", lambda: list(data.class_names))
         facts.define("data.mean", lambda: list(data.mean))
-        facts.define("data.std", lambda: list(data.std))
+        facts.define("data.std", lambda: self._usable(data.std))
         facts.define("data.image_size", lambda: list(self.input_shape[1:]))
         facts.define("data.train_size", lambda: len(data.train.indices))
         facts.define("run.epochs", lambda: self.recipe.train.epochs)
         facts.define("run.steps_per_epoch", lambda: self.steps_per_epoch)
         facts.define("run.total_steps", lambda: self.steps_per_epoch * self.recipe.train.epochs)
+
+    def _usable(self, std: Sequence[float]) -> list[float]:
+        """Return the deviations, which somebody is going to divide by.
+
+        Raises:
+            DataError: one is 0.
+        """
+        flat = [channel for channel, value in enumerate(std, start=1) if value < CONSTANT]
+        if not flat:
+            return list(std)
+        where = "" if len(std) == 1 else f" in channel {' and '.join(map(str, flat))}"
+        written = [(spec, name) for spec in self._transforms() for name, v in spec.arguments.items() if v == STD]
+        place = "".join(f"{self.recipe.origins.get(f'{s.path}.{name}', s.origin)}: " for s, name in written[:1])
+        raise DataError(
+            f"{place}$data.std is 0{where}: all training pixels are alike there",
+            "write numbers, as in std: [0.25, 0.25, 0.25], or drop the channel (ToGray), or look at the images: are "
+            "they what they should be?",
+        )
+
+    def _transforms(self) -> tuple[Spec, ...]:
+        section = self.recipe.data
+        return (*section.augment, *section.eval, *section.preprocess)
 
     def _build(self) -> None:
         recipe = self.recipe
@@ -150,7 +176,8 @@ class Experiment:
         part = self.data.train
         positions = torch.randperm(len(part.indices), generator=torch.Generator().manual_seed(self.recipe.seed))
         indices = part.indices[positions[:PREPARE_IMAGES]]
-        return self.eval_pipeline.apply(part.store.gather(indices), epoch=0, indices=indices).float()
+        with naming(part.store.describe, indices):
+            return self.eval_pipeline.apply(part.store.gather(indices), epoch=0, indices=indices).float()
 
     def _penalty(self, spec: Spec) -> Penalty:
         regularizer = self.make(spec)
@@ -170,6 +197,12 @@ class Experiment:
         """What happens to all other images."""
         return self._pipeline(self.recipe.data.eval)
 
+    def transform_lines(self) -> list[str]:
+        """Say which training transforms run in batches, which image by image and why, and what is done beside them."""
+        if self.input_shape:  # both pipelines end in `preprocess`: what it makes is known once an image went through
+            self.train_pipeline.scales = self.eval_pipeline.scales
+        return self.train_pipeline.log_lines()
+
     def _pipeline(self, specs: Sequence[Spec]) -> Pipeline:
         section = self.recipe.data
         return Pipeline(
@@ -185,7 +218,8 @@ class Experiment:
         """(channels, height, width) of what the model is given in evaluation."""
         part = self.data.val
         one = part.indices[:1]
-        shape = self.eval_pipeline.apply(part.store.gather(one), epoch=0, indices=one).shape
+        with naming(part.store.describe, one):
+            shape = self.eval_pipeline.apply(part.store.gather(one), epoch=0, indices=one).shape
         return int(shape[1]), int(shape[2]), int(shape[3])
 
     def part(self, which: Which) -> Part:
@@ -344,6 +378,15 @@ def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast
     few = FAST_BATCHES * recipe.data.batch_size
     data = open_data(replace(recipe.data, limit=few), open_split, facts, seed=recipe.seed, log=log)
     return data if data.test is None else replace(data, test=replace(data.test, indices=data.test.indices[:few]))
+
+
+def _where(dataset: Spec, catalogue: Catalogue) -> str:
+    """Return where a dataset's images come from: its folder, else its name."""
+    root = dataset.arguments.get("root")
+    if root is None:
+        parameter = catalogue.entry("dataset", dataset.type).parameter("root")
+        root = None if parameter is None else parameter.default
+    return root if isinstance(root, str) and root else dataset.type
 
 
 def _no_reference(reference: Reference) -> object:

@@ -62,7 +62,7 @@ def preview(loaded: Loaded, _options: Options) -> int:
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
     evidence = gather(experiment, folder, recorder=Recorder([], console.line))
     AugmentationSheet().render(evidence)
-    for line in experiment.train_pipeline.log_lines():
+    for line in experiment.transform_lines():
         console.line(line)
     console.line(f"sheet {folder.path / 'figures' / 'augmentation.png'}")
     return 0

@@ -7,7 +7,7 @@ run.model(run.preprocess(["cat.jpg"]))
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from registry.catalog import catalogue
-from registry.datasets.decoding import read_image
+from registry.datasets.decoding import Decoding, over_ground
 from registry.errors import CheckpointError, RecipeError
 from trainer.build import build
 from trainer.data.pipeline import Pipeline
+from trainer.data.singly import naming
 from trainer.engine import checkpoint
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
@@ -60,22 +61,28 @@ class LoadedRun:
         """Return pictures as uint8 (H, W, C) of the channels and, where it has one size only, the size of the data.
 
         Args:
-            pictures: paths, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB.
+            pictures: paths, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB; transparent pixels
+                become white, as in the training images.
 
         Raises:
             DataError: a file is no readable picture.
         """
-        return [self._fitted(read_image(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
+        decoding = _decoding(self.recipe)
+        return [self._fitted(decoding.read(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
 
     def shown(self, pictures: Sequence[Picture]) -> np.ndarray:
         """Return pictures as the model sees them before normalising, uint8 (n, H, W, C)."""
         images = self.images(pictures)
-        return self.pipeline.uint8(images, epoch=0, indices=torch.arange(len(images))).cpu().numpy()
+        indices = torch.arange(len(images))
+        with naming(_name_among(pictures), range(len(images))):
+            return self.pipeline.uint8(images, epoch=0, indices=indices).cpu().numpy()
 
     def preprocess(self, pictures: Sequence[Picture]) -> Tensor:
         """Return the model's input for pictures, float32 (n, C, H, W)."""
         images = self.images(pictures)
-        return self.pipeline.apply(images, epoch=0, indices=torch.arange(len(images))).to(self.device)
+        indices = torch.arange(len(images))
+        with naming(_name_among(pictures), range(len(images))):
+            return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
 
     def logits(self, pictures: Sequence[Picture]) -> Tensor:
         """Return the model's answers, float32 (n, C)."""
@@ -94,10 +101,11 @@ class LoadedRun:
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
         image = image[..., None] if image.ndim == 2 else image
-        if self.input_shape[0] == 1 and image.shape[2] >= 3:
-            image = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)[..., None]
+        image = over_ground(image[..., :3], image[..., 3]) if image.shape[2] == 4 else image
+        if self.input_shape[0] == 1 and image.shape[2] == 3:
+            image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
         elif self.input_shape[0] == 3:
-            image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+            image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
         if self.size is not None and image.shape[:2] != self.size:
             shrinks = image.shape[0] > self.size[0]
             way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -150,6 +158,21 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     return LoadedRun(
         model, tuple(state["class_names"]), recipe, folder, pipeline, size, (channels, height, width), where
     )
+
+
+def _name_among(pictures: Sequence[Picture]) -> Callable[[int], str]:
+    """Return what names a picture by its place: its path where it has one."""
+
+    def name(index: int) -> str:
+        return f"picture {index}" if isinstance(pictures[index], np.ndarray) else str(pictures[index])
+
+    return name
+
+
+def _decoding(recipe: Recipe) -> Decoding:
+    """Return how the run's own images became pixels."""
+    level = recipe.data.dataset.arguments.get("white_level")
+    return Decoding() if level is None else Decoding(level)
 
 
 def _recipe(folder: RunFolder) -> Recipe:

@@ -207,12 +207,9 @@ class _Run:
         if self._state is not None:
             hold_against(self._state, experiment.data, environment["packages"], self._log)
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
-        for line in experiment.train_pipeline.log_lines():
+        for line in experiment.transform_lines():
             self._log(line)
-        data = experiment.data
         self._hold_against_data(experiment, names)
-        sizes = f"{len(data.train):,} training, {len(data.val):,} validation"
-        self._log(f"data {sizes}{'' if data.test is None else f', {len(data.test):,} test'} images")
         self._forecast(experiment)
         return experiment
 

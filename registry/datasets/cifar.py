@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from registry.contracts import DataFacts
 from registry.datasets.archives import check_digest, fetch, load_plain_pickle, md5, unpack
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
+from registry.markers import Text
 
 OFFLINE = "`recipes/quickstart.yaml` needs no download"
 
@@ -35,7 +36,7 @@ class _Cifar(PackedSource):
     label_key: ClassVar[bytes]
     names_key: ClassVar[bytes]
 
-    def __init__(self, root: str = "data", *, split: str, download: bool) -> None:
+    def __init__(self, root: Annotated[str, Text("path")] = "data", *, split: str, download: bool) -> None:
         if split not in self.files:
             raise MissingSplit(f"{type(self).__name__} has no split {split!r}; it has {', '.join(self.files)}")
         folder = Path(root) / self.folder

@@ -1,8 +1,9 @@
 """Image files to pixels: one rule for every format, and damage is always an error.
 
     grey, palette, 1 bit     three equal channels, or the palette's colours
-    transparency             dropped, as torchvision's loader does
-    16 bits                  the upper 8
+    transparency             laid over white; of grey pictures in TIFF files, which OpenCV does not tell, dropped
+    16 bits                  the upper 8; or scaled so that `white_level` becomes 255
+    32 bits, signed          DataError: nothing says which of their values is white
     CMYK                     converted to RGB
     EXIF orientation         applied
     cut short, not an image  DataError: OpenCV's reader of buffers refuses them (its reader of files shows half a JPEG)
@@ -12,7 +13,12 @@ Owns what pixels mean. Knows nothing of folders or classes.
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,40 +26,154 @@ from numpy.typing import NDArray
 
 from registry.errors import DataError
 
+Pixels = NDArray[np.uint8]
+
+RULES = 2  # counts up when a file becomes other pixels than before, so that no older cache is taken for them
 MAX_PIXELS = 178_956_970  # of a PNG, which packs without limit (half a GB as RGB); OpenCV itself refuses above 2**30
+GROUND = 255  # grey level that shows through transparent pixels
+FULL = 65_535  # the greatest value of 16 bits
+LOOKED_AT = 16  # files, evenly spread, that stand for all where something is said of a folder
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*")
+_HEAD = 4096  # bytes within which AVIF and JPEG 2000 say what channels they have
+_EXTRA_SAMPLES = (b"\x52\x01\x03\x00", b"\x01\x52\x00\x03")  # TIFF's tag of channels beyond the colours, both orders
+_GREY, _GREY_ALPHA, _RGB_ALPHA = 0, 4, 6  # PNG's colour types
+
+# What EXIF's orientations 1 to 8 do to pixels as they are stored.
+_TURNS: tuple[Callable[[NDArray], NDArray], ...] = (  # type: ignore[type-arg]
+    lambda stored: stored,
+    lambda stored: stored[:, ::-1],
+    lambda stored: stored[::-1, ::-1],
+    lambda stored: stored[::-1],
+    lambda stored: stored.swapaxes(0, 1),
+    lambda stored: stored[::-1].swapaxes(0, 1),
+    lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    lambda stored: stored[:, ::-1].swapaxes(0, 1),
+)
 
 
-def read_image(path: str) -> NDArray[np.uint8]:
-    """Decode an image file.
+@dataclass(frozen=True)
+class Decoding:
+    """How files become pixels, as far as a dataset's arguments say.
 
-    Args:
-        path: of the file.
-
-    Returns:
-        RGB, uint8 (H, W, 3).
-
-    Raises:
-        DataError: the file cannot be read or holds no whole image.
+    Attributes:
+        white_level: value of 16-bit images that becomes 255: 4095 where they hold 12 bits. Up to `FULL`, which keeps
+            the upper 8 bits.
     """
+
+    white_level: int = FULL
+
+    @property
+    def key(self) -> str:
+        """What pixels depend on beside the file; part of the key of a cache of them."""
+        return f"decoding {RULES}, white level {self.white_level}"
+
+    def read(self, path: str) -> Pixels:
+        """Decode an image file.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            RGB, uint8 (H, W, 3).
+
+        Raises:
+            DataError: the file cannot be read or holds no whole image.
+        """
+        return self.decode(_content(path), path)
+
+    def decode(self, content: bytes, name: str) -> Pixels:
+        """Decode an image file's content; `name` is what messages call it.
+
+        Returns:
+            RGB, uint8 (H, W, 3).
+
+        Raises:
+            DataError: it is no whole image.
+        """
+        found = _decoded(content, name)
+        alpha = _alpha(content, found) if _may_be_transparent(content) else None
+        pixels = self._eight_bits(found)
+        if alpha is not None:
+            weighted = content.startswith(_TIFF) and found.dtype == np.uint8  # libtiff gives them so
+            pixels = over_ground(pixels, alpha, weighted=weighted)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
+
+    def _eight_bits(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+        if pixels.dtype == np.uint8:
+            return pixels  # type: ignore[return-value]
+        if self.white_level == FULL:
+            return (pixels >> 8).astype(np.uint8)
+        scaled: Pixels = np.rint(np.minimum(pixels, self.white_level) * (255 / self.white_level)).astype(np.uint8)
+        return scaled
+
+    def remarks(self, count: int, path: Callable[[int], str]) -> list[str]:
+        """Say what becomes of files that hold more than 8 bits and three colours, from a few of them.
+
+        Args:
+            count: of all files.
+            path: returns the path of one; unreadable files are passed over.
+
+        Returns:
+            Sentences for the run's log.
+        """
+        some = sorted({round(step * (count - 1) / (LOOKED_AT - 1)) for step in range(LOOKED_AT)}) if count else []
+        deep, clear, brightest = 0, 0, 0
+        for name in map(path, some):
+            try:
+                head = _content(name, _HEAD)
+                if not (_may_be_transparent(head) or _may_be_deep(head)):
+                    continue
+                content = _content(name)
+                pixels = _decoded(content, name)
+            except DataError:  # said where the image is needed
+                continue
+            alpha = _alpha(content, pixels) if _may_be_transparent(content) else None
+            clear += alpha is not None and bool((alpha < 255).any())
+            if pixels.dtype == np.uint16:
+                deep, brightest = deep + 1, max(brightest, int(pixels.max()))
+        said = []
+        if deep:
+            said.append(f"{deep} of {len(some)} images looked at have 16 bits: {self._kept(brightest)}")
+        if clear:
+            said.append(f"{clear} of {len(some)} images looked at are transparent in places: white shows through")
+        return said
+
+    def _kept(self, brightest: int) -> str:
+        occur = f"the greatest value in them is {brightest}"
+        if self.white_level != FULL:
+            return f"white_level {self.white_level} becomes 255; {occur}"
+        kept = f"the upper 8 bits are used, {occur}, so 0..{brightest >> 8} of 255 occur"
+        bits = max(9, brightest.bit_length())
+        if bits == 16:
+            return kept
+        return f"{kept}; data.dataset.white_level: {2**bits - 1} would take all of {bits} bits"
+
+
+def read_image(path: str) -> Pixels:
+    """Decode an image file as a `Decoding` without arguments does."""
+    return Decoding().read(path)
+
+
+def decode(content: bytes, name: str) -> Pixels:
+    """Decode an image file's content as a `Decoding` without arguments does."""
+    return Decoding().decode(content, name)
+
+
+def _content(path: str, most: int = -1) -> bytes:
+    """Return the first `most` bytes of a file, all where negative."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  opening a pipe would wait for ever
+            raise DataError(f"{path} is no plain file")
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  Path.open costs a third more on small files
-            content = file.read()
+            return file.read(most)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decode(content, path)
 
 
-def decode(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode an image file's content; `name` is what messages call it.
-
-    Returns:
-        RGB, uint8 (H, W, 3).
-
-    Raises:
-        DataError: it is no whole image.
-    """
+def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return BGR (H, W, 3) as deep as the file has it, upright."""
     if not content:
         raise DataError(f"{name} is empty (0 bytes)")
     if content.startswith(_PNG) and len(content) >= 24:
@@ -61,19 +181,97 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
         if width * height > MAX_PIXELS:
             raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise DataError(f"{name} cannot be decoded: {error.err}") from error
     if pixels is None:
         raise DataError(f"{name} is damaged, cut short, or not an image ({len(content)} bytes)")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{name} holds pixels of type {pixels.dtype}, and nothing says which of their values is white",
+            "convert it to 8 or 16 bits",
+        )
+    return pixels  # type: ignore[return-value]
 
 
+# --------------------------------------------------------------------------------------------------------- transparency
+def over_ground(pixels: Pixels, alpha: Pixels, *, weighted: bool = False) -> Pixels:
+    """Lay a picture over white.
+
+    Args:
+        pixels: uint8 (H, W, C).
+        alpha: uint8 (H, W); 0 lets the ground through, 255 hides it.
+        weighted: the pixels are multiplied by alpha already.
+
+    Returns:
+        uint8 (H, W, C).
+    """
+    share = alpha[..., None].astype(np.uint16)
+    laid = pixels.astype(np.uint16) * (np.uint16(255) if weighted else share) + GROUND * (255 - share)
+    return ((laid + 127) // 255).astype(np.uint8)
+
+
+def _may_be_transparent(content: bytes) -> bool:
+    """Say whether a file's header leaves room for transparency; most files are told by their first bytes that not."""
+    head = content[:_HEAD]
+    if head.startswith(_PNG):
+        return len(head) > 25 and (head[25] in (_GREY_ALPHA, _RGB_ALPHA) or b"tRNS" in content[: content.find(b"IDAT")])
+    if head.startswith(b"RIFF"):  # WebP: a flag of the extended format, or a bit of the lossless one
+        return (head[12:16] == b"VP8X" and bool(head[20] & 0x10)) or (head[12:16] == b"VP8L" and bool(head[24] & 0x10))
+    if head.startswith(_TIFF):
+        return any(tag in content for tag in _EXTRA_SAMPLES)
+    return head.startswith(b"GIF8") or b"auxl" in head or b"cdef" in head
+
+
+def _alpha(content: bytes, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels | None:
+    """Return how opaque each pixel of an upright picture (H, W, 3) is, uint8 (H, W); None where nothing tells."""
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        return None
+    if stored.ndim == 2:
+        stored = _with_key(stored, content)
+    if stored is None or stored.shape[2] != 4:
+        return None
+    for turn in _TURNS:  # OpenCV turns colours upright, but not what it leaves unchanged
+        if np.array_equal(turn(stored[..., :3]), pixels):
+            alpha = turn(stored[..., 3])
+            return np.ascontiguousarray(alpha if alpha.dtype == np.uint8 else alpha >> 8).astype(np.uint8)
+    return None
+
+
+def _with_key(grey: NDArray[Any], content: bytes) -> NDArray[Any] | None:
+    """Return a grey PNG as BGRA, transparent where it has the level that its tRNS chunk names."""
+    at = content.find(b"tRNS")
+    if not content.startswith(_PNG) or content[25] != _GREY or at < 0:
+        return None
+    (level,) = struct.unpack(">H", content[at + 4 : at + 6])
+    most = np.iinfo(grey.dtype).max
+    key = level if content[24] >= 8 else level * 255 // (2 ** content[24] - 1)  # fewer bits are widened to 8
+    return np.stack([grey, grey, grey, np.where(grey == key, 0, most).astype(grey.dtype)], axis=2)
+
+
+def _may_be_deep(content: bytes) -> bool:
+    """Say whether a file may have more than 8 bits: a PNG says so, JPEG, GIF, BMP and WebP have none."""
+    if content.startswith(_PNG):
+        return len(content) > 24 and content[24] == 16
+    return not content.startswith((b"\xff\xd8", b"GIF8", b"BM", b"RIFF"))
+
+
+# ---------------------------------------------------------------------------------------------------------- file names
 def is_image(name: str) -> bool:
     """Say whether a file's name is that of an image OpenCV reads."""
-    return name[name.rfind(".") :].lower() in _EXTENSIONS
+    return ending(name) in _EXTENSIONS
+
+
+def ending(name: str) -> str:
+    """Return a file name's ending in small letters, ".jpg"; "" where it has none."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 _EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp", ".gif")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2"),
+    )
 )

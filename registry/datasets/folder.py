@@ -1,25 +1,28 @@
 """ImageFolder: the reader's own images, one folder per class.
 
-Owns what lies where: splits, class names, which files count. How a file becomes pixels is decoding.py; that images are
-decoded once and cached is trainer/data.
+Owns what lies where: which files of a class folder count. What the folders at the top mean is layout.py, how a file
+becomes pixels decoding.py; that images are decoded once and cached is trainer/data.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.contracts import DataFacts
-from registry.datasets.decoding import is_image, read_image
-from registry.datasets.source import MissingSplit, stamp
+from registry.datasets.decoding import FULL, Decoding, ending, is_image
+from registry.datasets.layout import SPLITS, Layout, some, subfolders, understood
+from registry.datasets.source import stamp
 from registry.errors import DataError
+from registry.markers import Bounds, Text
 
-SPLITS = ("train", "val", "test")
-MISNAMED = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
-SHOWN = 8  # names in a message
+CONVERT = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".exr"}  # images that OpenCV cannot read
 
 
 class ImageFolder:
@@ -27,53 +30,61 @@ class ImageFolder:
 
     Where `root` has none of these three, its own folders are the classes and all images are the training split. Class
     names are the training folders' names in alphabetical order; another split may lack a class, but not bring one of
-    its own. Folders below a class folder count too; names that begin with a dot do not.
+    its own. Folders below a class folder count too; names that begin with a dot do not. Transparent pixels become
+    white.
 
     Args:
         root: the folder, relative to the working directory.
+        layout: what the folders in `root` are: `splits`, of which only train, val and test count; `classes`, whatever
+            their names; `auto` takes what can be meant in one way only.
+        white_level: value of 16-bit images that becomes 255, 4095 where they hold 12 bits; 65535 keeps the upper 8
+            bits. Images of 8 bits stay as they are.
         split: "train", "val" or "test".
         download: there is nothing to fetch; taken so that all datasets open alike.
     """
 
     facts = DataFacts(splits=dict.fromkeys(SPLITS), channels=3)
 
-    def __init__(self, root: str = "data", *, split: str, download: bool) -> None:
+    def __init__(
+        self,
+        root: Annotated[str, Text("path")] = "data",
+        layout: Layout = "auto",
+        white_level: Annotated[int, Bounds(min=255, max=FULL)] = FULL,
+        *,
+        split: str,
+        download: bool,
+    ) -> None:
         del download  # the images are the reader's own
-        top = _subfolders(root, f"there is no folder {root}")
-        divided = any(name in SPLITS for name in top)
-        self._folder = _split_folder(root, split, top, divided)
-        reference = os.path.join(root, "train") if divided else root  # noqa: PTH118  thousands of joins follow
-        classes = _subfolders(reference, f"ImageFolder has no split 'train': there is no {reference}")
-        if not classes:
-            raise DataError(
-                f"{reference} has no class folders",
-                "one folder per class belongs there: train/cat/1.jpg, train/dog/2.jpg, ...",
-            )
-        present = classes if self._folder == reference else _subfolders(self._folder, "")
+        self._decoding = Decoding(white_level)
+        folders = understood(root, layout)
+        self._folder = folders.of(split)
+        reference, classes = folders.of("train"), folders.classes
+        present = classes if self._folder == reference else subfolders(self._folder, "")
         strange = [name for name in present if name not in set(classes)]
         if strange:
             raise DataError(
                 f"{self._folder} has {len(present)} class folders, {reference} has {len(classes)}; not in train: "
-                f"{_some(strange)}",
+                f"{some(strange)}",
                 "the folders' names are the classes: give them the same names in every split",
             )
         self.class_names: Sequence[str] = tuple(classes)
         self._files: list[tuple[str, int, int]] = []
+        self._remarks = [*folders.remarks] if self._folder == reference else []
+        passed_over = _PassedOver()
         targets: list[int] = []
         for name in present:
-            found = sorted(_images(os.path.join(self._folder, name), name))  # noqa: PTH118
+            found = sorted(_images(os.path.join(self._folder, name), name, passed_over))  # noqa: PTH118
             if not found:
-                raise DataError(
-                    f"class folder {os.path.join(self._folder, name)} holds no image",  # noqa: PTH118
-                    "put images there, or remove it",
-                )
+                raise _empty(os.path.join(self._folder, name), passed_over)  # noqa: PTH118
             self._files += found
             targets += [classes.index(name)] * len(found)
+        passed_over.look_beside(self._folder)
+        self._remarks += passed_over.remarks(self._folder)
         self.targets: NDArray[np.int64] = np.array(targets, dtype=np.int64)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Decode image `index`, RGB uint8 (H, W, 3)."""
-        return read_image(self.describe(index))
+        return self._decoding.read(self.describe(index))
 
     def describe(self, index: int) -> str:
         """Return the path of image `index`."""
@@ -87,44 +98,82 @@ class ImageFolder:
         """Return (path below the split's folder, bytes, stamp) per image."""
         return self._files
 
+    @property
+    def decoding(self) -> str:
+        """How files become pixels; part of the key of their cache."""
+        return self._decoding.key
 
-def _split_folder(root: str, split: str, top: Sequence[str], divided: bool) -> str:
-    """Return where a split's class folders lie.
-
-    Raises:
-        MissingSplit: nowhere.
-        DataError: there is a folder that is probably meant, under another name.
-    """
-    if split == "train" and not divided:
-        misnamed = [name for name in top if name in MISNAMED]
-        if misnamed:
-            raise DataError(_advice(root, misnamed[0]), f"rename it to {MISNAMED[misnamed[0]]}")
-        return root
-    if split not in top or split not in SPLITS:
-        for name in top:
-            if MISNAMED.get(name) == split:
-                raise DataError(_advice(root, name), f"rename it to {split}")
-        raise MissingSplit(f"ImageFolder has no split {split!r}: {root} holds {_some(top) or 'no folders'}")
-    return os.path.join(root, split)  # noqa: PTH118
+    def remarks(self) -> Sequence[str]:
+        """Say what was passed over, and what becomes of images that are not plain 8-bit RGB, for the run's log."""
+        return [*self._remarks, *self._decoding.remarks(len(self._files), self.describe)]
 
 
-def _advice(root: str, name: str) -> str:
-    return f"{os.path.join(root, name)} looks like a split, but splits are called train, val and test"  # noqa: PTH118
+class _PassedOver:
+    """Counts what lies beside the images of a split and is not taken."""
 
+    def __init__(self) -> None:
+        self._by_ending: Counter[str] = Counter()
+        self._by_place = 0
+        self._odd: list[str] = []
 
-def _subfolders(folder: str, missing: str) -> list[str]:
-    """Return the names of the visible folders in `folder`, sorted."""
-    try:
+    def file(self, name: str) -> None:
+        """Take note of a file whose name is none of an image."""
+        self._by_ending[ending(name) or "none"] += 1
+
+    def odd(self, path: str) -> None:
+        """Take note of a pipe, a socket or a device."""
+        self._odd.append(path)
+
+    def look_beside(self, folder: str) -> None:
+        """Count the files that lie in a split's folder itself, where none belongs to a class."""
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
-    except FileNotFoundError:
-        raise DataError(missing, "data.dataset.root is relative to the working directory") from None
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+            names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
+        self._by_place = sum(map(is_image, names))
+
+    def endings(self) -> str:
+        """Return the endings not taken with their numbers, the most frequent first."""
+        return ", ".join(f"{name} {count}" for name, count in sorted(self._by_ending.items(), key=_most_first))
+
+    def hint(self) -> str:
+        """Say what to do where some of the endings are those of images."""
+        unread = sorted(CONVERT & set(self._by_ending))
+        return f"convert {' and '.join(unread)} to .jpg or .png: OpenCV does not read them" if unread else ""
+
+    def remarks(self, folder: str) -> list[str]:
+        """Return a sentence for each kind of thing passed over."""
+        said = []
+        if self._by_ending:
+            count = self._by_ending.total()
+            files = "1 file is no image by its name" if count == 1 else f"{count} files are no images by their names"
+            hint = self.hint()
+            said.append(f"{folder}: {files}: {self.endings()}{f'; {hint}' if hint else ''}")
+        if self._by_place:
+            said.append(f"{folder}: {self._by_place} images lie in no class folder and are not used")
+        if self._odd:
+            said.append(f"{folder}: left out, being no plain files: {some(sorted(self._odd))}")
+        return said
 
 
-def _images(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
-    """Yield (path below the split, bytes, stamp) per image below a class folder; `name` is its path so far."""
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _empty(folder: str, passed_over: _PassedOver) -> DataError:
+    """Return the error for a class folder without images; what was passed over lies there or in one before it."""
+    alone = _PassedOver()
+    for _ in _images(folder, "", alone):
+        pass
+    held = alone.endings()
+    beside = f"; its files are no images by their names: {held}" if held else ""
+    hint = alone.hint() or passed_over.hint() if held else ""
+    return DataError(f"class folder {folder} holds no image{beside}", hint or "put images there, or remove it")
+
+
+def _images(folder: str, name: str, passed_over: _PassedOver) -> Iterator[tuple[str, int, int]]:
+    """Yield (path below the split, bytes, stamp) per image below a class folder; `name` is its path so far.
+
+    A link to nothing is yielded with size 0: an image that cannot be read.
+    """
     left = [(folder, name, frozenset[str]())]
     while left:
         folder, name, above = left.pop()
@@ -134,19 +183,26 @@ def _images(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
                     below = f"{name}/{entry.name}"
                     if entry.name[0] == ".":
                         continue
-                    if is_image(entry.name):
-                        facts = entry.stat()
-                        yield below, facts.st_size, stamp(facts)
-                    elif entry.is_dir():
+                    if entry.is_dir():
                         here = os.path.realpath(folder)
                         if entry.is_symlink() and os.path.realpath(entry.path) in above | {here}:
                             continue  # a link to a folder we are in: going round would never end
                         left.append((entry.path, below, above | {here}))
+                    elif not is_image(entry.name):
+                        passed_over.file(entry.name)
+                    elif (facts := _facts(entry)) is None:
+                        passed_over.odd(entry.path)
+                    else:
+                        yield below, *facts
         except OSError as error:
             where = error.filename or folder
             raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _facts(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Return (bytes, stamp) of a file, zeros for a link to nothing; None for what is no plain file."""
+    try:
+        facts = entry.stat()
+    except OSError:
+        return 0, 0
+    return (facts.st_size, stamp(facts)) if stat.S_ISREG(facts.st_mode) else None

@@ -17,13 +17,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from registry.contracts import ImageSource
 from registry.datasets.archives import TIMEOUT
 from registry.datasets.source import MissingSplit
 from registry.datasets.torchvision_table import TABLE
 from registry.errors import DataError
+from registry.markers import Text
 
 if TYPE_CHECKING:
     from registry.adoption import Found
@@ -140,7 +141,11 @@ class Opener:
         entry = TABLE[self.name]
         upstream = _parameters(getattr(importlib.import_module("torchvision.datasets"), self.name))
         named, only = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-        made = [inspect.Parameter("root", named, default="data", annotation=str)] if entry.rooted else []
+        made = (
+            [inspect.Parameter("root", named, default="data", annotation=Annotated[str, Text("path")])]
+            if entry.rooted
+            else []
+        )
         for key, argument in entry.user.items():
             default = upstream[argument.upstream or key].default
             made.append(inspect.Parameter(key, only, default=default, annotation=argument.type))

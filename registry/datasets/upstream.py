@@ -15,9 +15,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.datasets.decoding import read_image
+from registry.datasets.decoding import Decoding
 from registry.datasets.source import stamp
-from registry.errors import DataError
 
 LABELS = ("targets", "labels", "_labels", "y")  # where upstream keeps one label per image
 FILES = ("_image_files", "_images")  # where it keeps one path per image
@@ -40,13 +39,14 @@ class TorchvisionSource:
         self._name = name
         self._channels = channels
         self._files = _files(dataset)
+        self._decoding = Decoding()
         self.targets: NDArray[np.int64] = _labels(dataset) if labels is None else labels
         self.class_names: Sequence[str] = _class_names(dataset, self.targets)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, uint8 (H, W, C)."""
         if self._files is not None and self._channels == 3:
-            return read_image(self._files[index])
+            return self._decoding.read(self._files[index])
         picture = self._dataset[index][0].convert("RGB" if self._channels == 3 else "L")
         return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, self._channels)
 
@@ -74,11 +74,25 @@ class TorchvisionSource:
         """Return (path, bytes, stamp) per file, or None where upstream knows no files."""
         if self._files is None:
             return None
-        try:
-            facts = [os.stat(path) for path in self._files]  # noqa: PTH116  called for every image
-        except OSError as error:
-            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-        return [(path, fact.st_size, stamp(fact)) for path, fact in zip(self._files, facts, strict=True)]
+        return [(path, *_size_and_stamp(path)) for path in self._files]
+
+    @property
+    def decoding(self) -> str:
+        """How files become pixels; part of the key of their cache."""
+        return self._decoding.key
+
+    def remarks(self) -> Sequence[str]:
+        """Say what becomes of images that are not plain 8-bit RGB, for the run's log."""
+        return [] if self._files is None else self._decoding.remarks(len(self._files), self._files.__getitem__)
+
+
+def _size_and_stamp(path: str) -> tuple[int, int]:
+    """Return bytes and stamp; zeros for a file that is gone: an image that cannot be read."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116  called for every image
+    except OSError:
+        return 0, 0
+    return facts.st_size, stamp(facts)
 
 
 def _files(dataset: Any) -> list[str] | None:

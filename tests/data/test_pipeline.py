@@ -11,6 +11,7 @@ import torch
 from registry.errors import DataError, RecipeError
 from registry.transforms.flips import AlternatingFlip
 from trainer.data.pipeline import Pipeline
+from trainer.data.singly import naming
 
 RNG = np.random.default_rng(0)
 IMAGES = torch.from_numpy(RNG.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8))
@@ -188,6 +189,32 @@ def test_our_own_transform_runs_in_any_backend_and_on_images_of_several_sizes() 
     several = [RNG.integers(0, 256, (20 + i, 40 - i, 3), dtype=np.uint8) for i in range(6)]
     pipeline = Pipeline([AlternatingFlip(), A.Resize(16, 16)], [], seed=1)
     assert pipeline.uint8(several, epoch=1, indices=torch.arange(6)).shape == (6, 16, 16, 3)
+
+
+def test_nothing_is_said_of_scaling_where_a_transform_of_ones_own_makes_float() -> None:
+    class Halved:
+        def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:
+            return images.float() / 510
+
+    pipeline = Pipeline([], [Halved()], seed=1)
+    assert pipeline.apply(IMAGES, epoch=1, indices=INDICES).max() <= 0.5
+    assert not any("makes float" in line for line in pipeline.log_lines())
+
+
+def test_what_ones_own_transform_raises_names_the_transform_and_the_image() -> None:
+    class Picky:
+        def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:
+            if images.shape[1] < 20:
+                raise ValueError("too low")
+            return images
+
+    several = [np.zeros((30 - i, 40, 3), np.uint8) for i in range(12)]
+    pipeline = Pipeline([Picky(), A.Resize(16, 16)], [], seed=1)
+    with (
+        pytest.raises(DataError, match=r"picture 111: Picky cannot transform an image of shape \(19, 40, 3\)"),
+        naming(lambda index: f"picture {index}", torch.arange(100, 112)),
+    ):
+        pipeline.apply(several, epoch=1, indices=torch.arange(12))
 
 
 def test_what_upstream_cannot_transform_is_an_error_with_its_shape() -> None:

@@ -168,12 +168,22 @@ def test_what_cannot_travel_stays_in_the_training_process(lazy):
     fresh._readers.close()
 
 
-def test_a_transform_that_fails_in_a_worker_is_named(lazy):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_does_not_suit_a_transform_is_named_with_the_way_out(lazy, workers):
     pipeline = Pipeline([A.RandomCrop(9, 9)], [], seed=5)
     fresh = LazyStore(lazy.source, 3)
-    with pytest.raises(DataError, match=r"RandomCrop cannot transform an image of shape \(4, "):
-        list(lazy_batches(fresh, 1, pipeline=pipeline).epoch(1))
-    fresh._readers.close()
+    with pytest.raises(DataError) as met:
+        list(lazy_batches(fresh, workers, pipeline=pipeline).epoch(1))
+    named = [index for index in range(len(fresh)) if met.value.message.startswith(f"{fresh.describe(index)}: ")]
+    assert len(named) == 1
+    shape = lazy.source.image(named[0]).shape
+    assert f": RandomCrop cannot transform an image of shape {shape}: " in met.value.message
+    assert min(shape[:2]) < 9
+    assert met.value.hint == (
+        "set pad_if_needed: true of RandomCrop, or put SmallestMaxSize before it, or leave the image out"
+    )
+    if workers:
+        fresh._readers.close()
 
 
 def test_an_epoch_read_ahead_starts_anywhere(lazy):

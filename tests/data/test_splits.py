@@ -202,9 +202,29 @@ def test_classes_are_compared_by_name_between_splits():
         loaded(splits)
 
 
-def test_one_class_only_is_allowed():
+def test_one_class_can_be_opened_to_be_measured():
     data = loaded({"train": source([0] * 20, names=("only",))})
     assert (len(data.train), len(data.val), data.num_classes) == (18, 2, 1)
+
+
+def test_classes_place_and_sizes_stand_in_one_line():
+    splits = {"train": source(TRAIN), "val": source([0, 1]), "test": source([2])}
+    line = loaded(splits).describe("photos")
+    assert line == "3 classes: a, b, c from photos (100 training, 2 validation, 1 test images)"
+    many = source(TRAIN, names=[f"k{number}" for number in range(1200)])
+    assert loaded({"train": many}).describe("data").startswith("1,200 classes: k0, k1, ")
+    assert "k11, ... from data (90 training, 10 validation images)" in loaded({"train": many}).describe("data")
+
+
+def test_what_a_source_remarks_stands_in_the_log():
+    class Remarking(PackedSource):
+        def remarks(self):
+            return ["3 files are no images"]
+
+    images = source(TRAIN)
+    log = []
+    loaded({"train": Remarking("made", images.packed(), images.targets, images.class_names)}, log)
+    assert log[0] == "3 files are no images"
 
 
 def test_shapes_open_with_their_own_splits_and_masks():

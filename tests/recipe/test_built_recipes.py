@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from trainer.recipe.known import DataKnown
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.tier2 import check_built
 from trainer.recipe.tier3 import check_data, known_from
-from trainer.recipe.trial import DataKnown
 
 RIGHT = """\
 version: 1
@@ -204,6 +204,19 @@ def test_the_truth_about_the_data_is_held_against_the_recipe() -> None:
     lines = said("data.batch_size=257", class_counts=(100, 0, 158), **truth)
     assert any("258 training images leave one for the last batch of 257" in line for line in lines)
     assert any("no training image is of 'class 1'" in line for line in lines)
+
+
+def test_one_class_is_an_error_that_looks_for_a_wrong_level() -> None:
+    Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
+    loaded = load_recipe("recipe.yaml")
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    found = check_data(loaded.recipe, loaded.catalogue, DataKnown(num_classes=1, image_size=(32, 32)), ["only"])
+    (problem,) = [one for one in found if one.severity == "error"]
+    assert str(problem) == (
+        "recipe.yaml:3:12: ImageFolder has 1 class, there is nothing to tell apart (is data.dataset.root one level too "
+        "high? It holds train, val and test, or one folder per class) [R080]"
+    )
 
 
 def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:

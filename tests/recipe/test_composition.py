@@ -182,7 +182,7 @@ def test_a_base_with_a_mistake_is_reported_there() -> None:
         ("callbacks.0.images=false", ("callbacks",), [{"type": "TensorBoard", "images": False}]),
         ("train.best.mode=min", ("train", "best"), {"mode": "min"}),
         ("name=a=b", ("name",), "a=b"),
-        ("description=", ("description",), None),
+        ("description=''", ("description",), ""),
         ("scheduler=null", ("scheduler",), KeyError),
         ("optimizer={type: SGD, lr: 1}", ("optimizer",), {"type": "SGD", "lr": 1, "momentum": 0.9, "nesterov": True}),
         ("x-note.a=1", ("x-note", "a"), 1),
@@ -275,3 +275,23 @@ def test_bind_replaces_references_wherever_they_stand() -> None:
     assert bind(recipe.optimizer, facts).arguments["lr"] == 0.25
     assert bind(recipe, facts).optimizer.arguments["lr"] == 0.25
     assert bind({"a": [Reference("data.mean"), 1]}, facts) == {"a": [Reference("data.mean"), 1]}
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path("home").absolute()
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    Path("home/ops.py").write_text("")
+    Path("home/base.yaml").write_text(
+        "version: 1\nname: base\ndata: {dataset: {type: ImageFolder, root: ~/photos}}\nmodel: SmallCNN\n"
+        "optimizer: {type: SGD, lr: 0.1}\ntrain: {epochs: 1, start_from: ~/a.pt}\nplugins: [~/ops.py]\n"
+    )
+    Path("recipe.yaml").write_text("extends: ~/base.yaml\nname: own\n")
+    loaded = load_recipe("recipe.yaml")
+    assert loaded.recipe is not None, loaded.problems
+    assert loaded.recipe.data.dataset.arguments["root"] == f"{home}/photos"
+    assert loaded.recipe.train.start_from == f"{home}/a.pt"
+    assert loaded.recipe.plugins == (str(home / "ops.py"),)
+    changed = load_recipe("recipe.yaml", ["data.dataset.root=~/other", "train.start_from=null"]).recipe
+    assert changed is not None
+    assert changed.data.dataset.arguments["root"] == f"{home}/other"

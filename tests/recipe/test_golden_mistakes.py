@@ -126,7 +126,7 @@ def test_problems_as_json_say_the_same() -> None:
 
 def test_every_rule_that_a_check_names_is_explained() -> None:
     sources = Path(__file__).parents[2].joinpath("trainer", "recipe").glob("*.py")
-    named = {rule for source in sources for rule in re.findall(r'"([RW]0\d\d)"', source.read_text(encoding="utf-8"))}
+    named = {rule for source in sources for rule in re.findall(r'"([RW]\d{3})"', source.read_text(encoding="utf-8"))}
     assert named == set(RULES)
 
 

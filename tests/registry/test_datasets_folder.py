@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from registry.datasets.decoding import decode, read_image
+from registry.datasets.decoding import Decoding, decode, read_image
 from registry.datasets.folder import ImageFolder
 from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
@@ -42,8 +42,8 @@ def put(tmp_path):
     return write
 
 
-def opened(root, split="train"):
-    return ImageFolder(root, split=split, download=False)
+def opened(root, split="train", **arguments):
+    return ImageFolder(root, split=split, download=False, **arguments)
 
 
 # ------------------------------------------------------------------------------------------------- splits and classes
@@ -131,6 +131,156 @@ def test_a_root_with_only_misnamed_splits_is_not_taken_for_classes(put):
         opened(put("training/cat/a.png", "testing/cat/b.png"))
 
 
+@pytest.mark.parametrize(
+    "name", ["Train", "VAL", "Validation", "valid", "dev", "eval", "training_set", "test-set", "TestImages", "val2017"]
+)
+def test_a_name_that_looks_like_a_split_is_refused_with_the_ways_out(put, name):
+    root = put("train/cat/a.png", "train/dog/b.png", f"{name}/cat/c.png", f"{name}/dog/d.png")
+    with pytest.raises(DataError, match=f"{name} looks like a split, but splits are called train, val and test") as met:
+        opened(root)
+    assert "data.dataset.layout: classes takes every folder for a class" in met.value.hint
+    assert opened(root, layout="classes").class_names == tuple(sorted((name, "train")))
+    assert list(opened(root, layout="splits").remarks()) == [f"{root}: not used, being no split: {name}"]
+
+
+def test_capital_letters_do_not_make_classes_of_splits(put):
+    with pytest.raises(DataError, match="Train looks like a split") as met:
+        opened(put("Train/a/1.png", "Train/b/2.png", "Val/a/3.png", "Val/b/4.png"))
+    assert met.value.hint.startswith("rename it to train; or ")
+
+
+@pytest.mark.parametrize(
+    "name", ["trainer", "testbed", "valley", "devil", "contest", "evaluations", "strain", "retest"]
+)
+def test_a_word_that_only_contains_a_splits_name_is_a_class(put, name):
+    assert opened(put(f"{name}/a.png", "other/b.png")).class_names == tuple(sorted((name, "other")))
+
+
+def test_a_root_one_level_too_high_is_refused_and_the_right_one_named(put):
+    root = put("flowers/train/a/1.png", "flowers/train/b/2.png", "flowers/val/a/3.png", "flowers/val/b/4.png")
+    with pytest.raises(DataError) as met:
+        opened(root)
+    assert met.value.message == f"{root}/flowers would be a class, but holds train and val, which look like splits"
+    assert met.value.hint.startswith(f"set data.dataset.root: {root}/flowers; or data.dataset.layout: classes")
+    assert opened(root, layout="classes").class_names == ("flowers",)
+    assert opened(f"{root}/flowers").class_names == ("a", "b")
+
+
+def test_splits_below_the_classes_are_refused_instead_of_being_poured_together(put):
+    with pytest.raises(DataError, match="cat would be a class, but holds test and train") as met:
+        opened(put("cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"))
+    assert "splits come first: test/cat" in met.value.hint
+
+
+def test_a_folder_with_images_of_its_own_is_a_class_though_it_is_called_train(put):
+    assert opened(put("bus/1.png", "car/2.png", "train/3.png")).class_names == ("bus", "car", "train")
+
+
+def test_a_class_called_test_beside_another_is_a_class(put):
+    root = put("control/1.png", "test/2.png")
+    assert opened(root).class_names == ("control", "test")
+    with pytest.raises(MissingSplit):
+        opened(root, "test")
+
+
+def test_splits_beside_folders_of_images_need_the_readers_word(put):
+    root = put("bus/1.png", "car/2.png", "train/steam/3.png", "train/electric/4.png")
+    with pytest.raises(DataError) as met:
+        opened(root)
+    assert met.value.message == (
+        f"{root} can be read in two ways: train as a split, or all of bus, car, train as classes"
+    )
+    assert (
+        "data.dataset.layout: splits leaves out what is called otherwise, classes takes every folder" in met.value.hint
+    )
+    assert opened(root, layout="classes").class_names == ("bus", "car", "train")
+    splits = opened(root, layout="splits")
+    assert splits.class_names == ("electric", "steam")
+    assert list(splits.remarks()) == [f"{root}: not used, being no split: bus, car"]
+
+
+def test_images_of_splits_without_classes_are_no_classes(put):
+    with pytest.raises(DataError, match="train has no class folders, its images have no class"):
+        opened(put("train/1.png", "test/2.png"))
+
+
+def test_a_folder_without_images_beside_the_splits_is_named_in_the_log(put, tmp_path):
+    root = put("train/cat/a.png", "train/dog/b.png")
+    (tmp_path / "root/annotations").mkdir()
+    assert list(opened(root).remarks()) == [f"{root}: not used, being no split: annotations"]
+
+
+# ------------------------------------------------------------------------------------------------- what is not taken
+def test_files_that_are_no_images_by_their_names_are_counted_by_ending(put):
+    root = put("cat/a.png", "dog/b.png", "dog/c.heic", "dog/deep/d.heic", "cat/plain", "cat/notes.TXT", "cat/.hidden")
+    assert list(opened(root).remarks()) == [
+        f"{root}: 4 files are no images by their names: .heic 2, .txt 1, none 1; "
+        "convert .heic to .jpg or .png: OpenCV does not read them"
+    ]
+
+
+def test_a_class_of_images_that_opencv_cannot_read_says_what_lies_there(put):
+    root = put("cat/a.png", "dog/b.heic", "dog/c.heic")
+    with pytest.raises(DataError) as met:
+        opened(root)
+    assert met.value.message == (
+        f"class folder {root}/dog holds no image; its files are no images by their names: .heic 2"
+    )
+    assert met.value.hint == "convert .heic to .jpg or .png: OpenCV does not read them"
+
+
+def test_images_outside_the_class_folders_are_counted(put):
+    root = put("train/cat/a.png", "train/dog/b.png", "train/loose.png", "train/loose2.jpg")
+    assert list(opened(root).remarks()) == [f"{root}/train: 2 images lie in no class folder and are not used"]
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "avif"])
+def test_images_under_other_endings_that_opencv_reads_are_taken(tmp_path, suffix):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"1.{suffix}").write_bytes(encoded(RGB, "JPEG" if suffix == "jfif" else "AVIF", quality=95))
+    source = opened(str(tmp_path))
+    assert source.image(1).shape == (24, 32, 3)
+    assert list(source.remarks()) == []
+
+
+def test_a_link_to_nothing_is_an_image_that_cannot_be_read(put):
+    root = put("a/1.png", "b/2.png")
+    Path(root, "b/gone.png").symlink_to("/nowhere/x.png")
+    source = opened(root)
+    assert [(name, size) for name, size, _ in source.listing()][2:] == [("b/gone.png", 0)]
+    with pytest.raises(DataError, match=r"b/gone\.png cannot be read: No such file"):
+        source.image(2)
+
+
+def test_a_pipe_is_left_out_and_said_and_never_waited_for(put):
+    root = put("a/1.png", "b/2.png")
+    os.mkfifo(Path(root, "b/pipe.png"))
+    source = opened(root)
+    assert len(source.targets) == 2
+    assert list(source.remarks()) == [f"{root}: left out, being no plain files: {root}/b/pipe.png"]
+    with pytest.raises(DataError, match=r"pipe\.png is no plain file"):
+        read_image(f"{root}/b/pipe.png")
+
+
+def test_a_folder_named_like_an_image_is_a_folder(put):
+    assert len(opened(put("a/holiday.jpg/1.png", "b/2.png")).targets) == 2
+
+
+def test_what_becomes_of_deep_and_transparent_images_is_said(put):
+    root = put("a/1.png", "b/2.png", "b/3.png")
+    cv2.imwrite(f"{root}/a/1.png", np.full((4, 4), 4080, np.uint16))
+    image = RGB.copy()
+    image.putalpha(Image.fromarray(ALPHA))
+    image.save(f"{root}/b/2.png")
+    assert list(opened(root).remarks()) == [
+        "1 of 3 images looked at have 16 bits: the upper 8 bits are used, the greatest value in them is 4080, so 0..15 "
+        "of 255 occur; data.dataset.white_level: 4095 would take all of 12 bits",
+        "1 of 3 images looked at are transparent in places: white shows through",
+    ]
+    assert "white_level 4095 becomes 255" in next(iter(opened(root, white_level=4095).remarks()))
+
+
 def test_a_root_without_class_folders_says_what_belongs_there(put):
     with pytest.raises(DataError, match="has no class folders"):
         opened(put("train/a.png"))
@@ -176,10 +326,59 @@ def test_a_palette_gives_its_colours():
     assert np.array_equal(decode(encoded(image, "PNG"), "it"), np.asarray(image.convert("RGB")))
 
 
-def test_transparency_is_dropped():
+ALPHA = np.linspace(0, 255, 24 * 32).astype(np.uint8).reshape(24, 32)
+
+
+def over_white(colours, alpha):
+    share = alpha[..., None] / 255
+    return np.rint(colours * share + 255 * (1 - share))
+
+
+@pytest.mark.parametrize(
+    ("format_", "options"),
+    [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True}), ("WEBP", {"quality": 100, "exact": True})],
+)
+def test_transparent_pixels_let_white_through(format_, options):
     image = RGB.copy()
-    image.putalpha(Image.fromarray(np.linspace(0, 255, 24 * 32).astype(np.uint8).reshape(24, 32)))
-    assert np.array_equal(decode(encoded(image, "PNG"), "it"), picture())
+    image.putalpha(Image.fromarray(ALPHA))
+    content = encoded(image, format_, **options)
+    stored = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+    laid = over_white(stored[..., :3].astype(float), stored[..., 3])
+    assert np.abs(decode(content, "it") - laid).max() <= (1 if options.get("quality") is None else 3)
+
+
+def test_every_way_of_storing_transparency_lets_white_through():
+    drawing = Image.fromarray(np.where(GREY > 128, 255, 0).astype(np.uint8))  # black and, where transparent, white
+    clear = np.asarray(drawing) == 255
+    for image, options in (
+        (drawing, {"transparency": 255}),  # a grey level that is transparent
+        (drawing.convert("1"), {"transparency": 1}),
+        (drawing.convert("RGB"), {"transparency": (255, 255, 255)}),
+        (Image.merge("LA", (Image.new("L", drawing.size), Image.fromarray(np.where(clear, 0, 255).astype("u1")))), {}),
+    ):
+        expected = np.where(clear, 255, 0)
+        assert np.array_equal(decode(encoded(image, "PNG", **options), "it")[..., 0], expected), (image.mode, options)
+    palette = drawing.convert("RGB").quantize(2)
+    white = int(np.asarray(palette)[clear][0])
+    palette.putpalette([9, 9, 9] * white + [200, 0, 0] + [9, 9, 9] * (1 - white))  # red, were it not transparent
+    for format_ in ("PNG", "GIF"):
+        pixels = decode(encoded(palette, format_, transparency=white), "it")
+        assert (pixels[clear] == 255).all(), format_
+        assert (pixels[~clear] == 9).all(), format_
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["PNG", "WEBP"])
+def test_transparency_is_turned_with_its_picture(format_, orientation):
+    from PIL import ImageOps
+
+    image = RGB.copy()
+    image.putalpha(Image.fromarray(ALPHA))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(image, format_, exif=exif.tobytes(), lossless=True, exact=True)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content)).convert("RGBA")))
+    assert np.abs(decode(content, "it") - over_white(upright[..., :3].astype(float), upright[..., 3])).max() <= 1
 
 
 def test_sixteen_bits_keep_the_upper_eight():
@@ -189,6 +388,22 @@ def test_sixteen_bits_keep_the_upper_eight():
         assert np.abs(decode(content, "it").astype(int) - picture()).max() <= 1
     grey = cv2.imencode(".png", GREY.astype(np.uint16) << 8)[1].tobytes()
     assert np.abs(decode(grey, "it").astype(int) - GREY[..., None]).max() <= 1
+
+
+def test_a_white_level_scales_sixteen_bits_and_leaves_eight_alone():
+    twelve = np.array([[0, 16, 2048, 4095, 5000]], dtype=np.uint16)
+    for suffix in (".png", ".tif", ".pgm"):
+        content = cv2.imencode(suffix, twelve)[1].tobytes()
+        assert decode(content, "it")[0, :, 0].tolist() == [0, 0, 8, 15, 19]
+        assert Decoding(white_level=4095).decode(content, "it")[0, :, 0].tolist() == [0, 1, 128, 255, 255]
+    content = encoded(RGB, "PNG")
+    assert np.array_equal(Decoding(white_level=4095).decode(content, "it"), picture())
+
+
+def test_pixels_of_which_nobody_knows_the_white_are_refused():
+    content = cv2.imencode(".tif", np.ones((4, 4, 3), np.float32))[1].tobytes()
+    with pytest.raises(DataError, match=r"x\.tif holds pixels of type float32"):
+        decode(content, "x.tif")
 
 
 def test_cmyk_becomes_rgb():

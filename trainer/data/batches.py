@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import DataError
-from trainer.data.singly import Singly
+from trainer.data.singly import Singly, naming
 from trainer.data.splits import Part
 from trainer.data.store import LazyStore, Store
 from trainer.data.transfer import sent
@@ -159,7 +159,8 @@ class Batches:
                 images = resident.index_select(0, places[some])
             else:
                 images = sent(store.gather(order[some]), where)
-            inputs = self._pipeline.apply(images, epoch=epoch, indices=keys[some])
+            with naming(store.describe, order[some]):
+                inputs = self._pipeline.apply(images, epoch=epoch, indices=keys[some])
             parts = (each.split(self.batch_size) for each in (inputs, targets[some], indices[some]))
             yield from map(Batch, *parts)
             position += size
@@ -179,8 +180,9 @@ class Batches:
         ahead = self._pipeline.ahead if self._workers else ()
         chances = (self._pipeline.keys(epoch=epoch, indices=some) for some in parts) if ahead else None
         pixels = store.batches(asked, self._workers, ahead, chances)
-        for some, images, *known in zip(parts, pixels, answers, places, strict=True):
-            inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
+        for indices, some, images, *known in zip(asked, parts, pixels, answers, places, strict=True):
+            with naming(store.describe, indices):
+                inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
             yield Batch(inputs, *known)
 
 

@@ -189,8 +189,9 @@ class _Opening:
         if self._listing is None:
             return None
         where = str(Path(self._source.describe(0)).absolute())
+        decoding = getattr(self._source, "decoding", "")  # other pixels of the same files are kept apart
         try:
-            return cache_file(cache.folder() / "images", where + kind, self._listing)
+            return cache_file(cache.folder() / "images", where + kind, [(decoding, 0, 0), *self._listing])
         except RuntimeError:  # no home folder
             return None
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from registry.errors import DataError, RecipeError
+from registry.errors import DataError, RecipeError, UserError
 from registry.transforms.batched import batched, batched_pair, why_not
 from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
-from trainer.data.singly import Singly
+from trainer.data.singly import Singly, UnsuitableImage
 from trainer.data.transfer import sent
 
 Backend = Literal["auto", "batched", "albumentations"]
@@ -51,7 +51,7 @@ class Stage:
     def one_by_one(self, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
         """Transform images (H, W, C) that may differ in size, each with a generator keyed anew."""
         if self.batched is not None and not self.upstream:
-            return _singly(self.batched, images, draws.at(self.position))
+            return _singly(self.name, self.batched, images, draws.at(self.position))
         return Singly(self.name, self.upstream)(images, self.keys(draws))
 
     def keys(self, draws: Draws) -> list[int]:
@@ -77,6 +77,7 @@ class Pipeline:
         ahead: the first transforms, where they run on images of several sizes one by one anyway: another process may
             apply them, with `keys`, and tell `apply` so.
         begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
+        scales: whether `apply` found uint8 at the end and scaled grey levels 0..255 to 0..1.
 
     Raises:
         RecipeError: a transform does what the engine does, stands in the wrong list, or has no batched version.
@@ -98,6 +99,7 @@ class Pipeline:
         _check(self._augment, self._all, backend)
         self.ahead: Sequence[Singly] = _ahead(self._augment)
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
+        self.scales = False
 
     def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
         """Return what `ahead` needs to know of each image: a key per transform."""
@@ -121,7 +123,8 @@ class Pipeline:
         """
         done = self._run(images, self._all, epoch, indices, first=len(self.ahead) if begun else 0)
         pixels = done.to(torch.float32)
-        if done.dtype == torch.uint8:
+        self.scales = done.dtype == torch.uint8  # only running tells: a transform of somebody's own may make float
+        if self.scales:
             pixels.mul_(1 / 255)
         return pixels.permute(0, 3, 1, 2)
 
@@ -139,7 +142,7 @@ class Pipeline:
         return done
 
     def log_lines(self) -> list[str]:
-        """Say which transforms run in batches, which by Albumentations and why, and what is done beside them."""
+        """Say which transforms run in batches, which by Albumentations and why, and what `apply` did beside them."""
         lines = []
         in_batches = [stage.name for stage in self._all if stage.batched is not None]
         if in_batches:
@@ -147,7 +150,7 @@ class Pipeline:
         lines += [
             f"{s.name} runs by Albumentations, image by image: {s.reason}" for s in self._all if s.batched is None
         ]
-        if not any(stage.name in MAKES_FLOAT for stage in self._all):
+        if self.scales:
             lines.append("no transform makes float: grey levels 0..255 are scaled to 0..1")
         return lines
 
@@ -262,9 +265,15 @@ def _ahead(augment: Sequence[Stage]) -> list[Singly]:
     return found
 
 
-def _singly(transform: Batched, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
+def _singly(name: str, transform: Batched, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
     done = []
     for row, image in enumerate(images):
         one = torch.from_numpy(image.copy())[None]
-        done.append(transform(one, draws.subset(torch.tensor([row])))[0].numpy())
+        try:
+            done.append(transform(one, draws.subset(torch.tensor([row])))[0].numpy())
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # somebody's own transform raises as it likes
+            text = f"{name} cannot transform an image of shape {image.shape}: {type(error).__name__}: {error}"
+            raise UnsuitableImage(text, row=row) from error
     return done

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from registry.contracts import ImageSource
 from registry.errors import DataError
-from trainer.data.singly import Singly
+from trainer.data.singly import Singly, naming
 
 AHEAD = 2  # batches under way per worker
 PATIENCE = 120.0  # seconds a worker may spend on one image
@@ -240,7 +240,8 @@ def _work(pipe: Connection, content: bytes, at: Any) -> None:
             try:
                 for index, keys in message:
                     at.value = index
-                    pixels.append(_transformed(read(source, index), transforms, keys))
+                    with naming(source.describe, [index]):
+                        pixels.append(_transformed(read(source, index), transforms, keys))
             except DataError as error:
                 pipe.send(error)
                 continue

@@ -9,13 +9,48 @@ from __future__ import annotations
 import pickle
 import random
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from registry.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UnsuitableImage(DataError):
+    """An image does not suit a transform.
+
+    Args:
+        message: what the transform said.
+        hint: how to mend it.
+        row: which of the images it was given.
+    """
+
+    def __init__(self, message: str, hint: str = "", row: int = 0) -> None:
+        super().__init__(message, hint)
+        self.row = row
+
+
+@contextmanager
+def naming(describe: Callable[[int], str], indices: Sequence[int] | Tensor) -> Iterator[None]:
+    """Name the image that does not suit a transform; transforms see pixels only.
+
+    Args:
+        describe: names an image by its index.
+        indices: of the images that are transformed inside.
+
+    Raises:
+        DataError: one does not suit.
+    """
+    try:
+        yield
+    except UnsuitableImage as error:
+        raise DataError(f"{describe(int(indices[error.row]))}: {error.message}", error.hint) from error
 
 
 @dataclass(frozen=True)
@@ -34,7 +69,7 @@ class Singly:
         """Return each image (H, W, C) transformed, with the chance that its key gives; sizes may differ.
 
         Raises:
-            DataError: an image does not suit the transform.
+            UnsuitableImage: so it is; `naming` says which.
         """
         generator, chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
         for transform in self.transforms:
@@ -42,10 +77,10 @@ class Singly:
         done = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says of one image, it says of every one
-            for image, key in zip(images, keys, strict=True):
+            for row, (image, key) in enumerate(zip(images, keys, strict=True)):
                 _rekey(generator, key)
                 chance.seed(key)
-                done.append(self._transformed(image))
+                done.append(self._transformed(image, row))
         return done
 
     def travels(self) -> bool:
@@ -58,14 +93,20 @@ class Singly:
             return False
         return True
 
-    def _transformed(self, image: np.ndarray) -> np.ndarray:
+    def _transformed(self, image: np.ndarray, row: int) -> np.ndarray:
         done = image
         try:
             for transform in self.transforms:
                 done = transform(image=done)["image"]
         except Exception as error:  # each of its transforms raises as it likes
-            raise DataError(f"{self.name} cannot transform an image of shape {image.shape}: {error}") from error
+            text = f"{self.name} cannot transform an image of shape {image.shape}: {error}"
+            raise UnsuitableImage(text, self._way_out(), row) from error
         return done if done.ndim == 3 else done[..., None]
+
+    def _way_out(self) -> str:
+        if any(hasattr(transform, "pad_if_needed") for transform in self.transforms):
+            return f"set pad_if_needed: true of {self.name}, or put SmallestMaxSize before it, or leave the image out"
+        return f"put a transform before {self.name} that makes all images suit it, or leave the image out"
 
 
 def _rekey(generator: np.random.Generator, key: int) -> None:

@@ -22,6 +22,7 @@ from trainer.data.store import AnyStore, LazyStore
 from trainer.recipe.recipe import Data, Fraction
 
 DEFAULT_SHARE = Fraction(0.1)  # of the training split, where a dataset has no validation split of its own
+NAMED_CLASSES = 12  # that the log names
 STATISTICS_CHUNK = 128  # images whose pixels are counted at a time
 STATISTICS_SAMPLE = 5000  # images that stand for all where every one would have to be read from disk for it
 
@@ -80,6 +81,19 @@ class LoadedData:
         """Number of classes."""
         return len(self.class_names)
 
+    def describe(self, where: str) -> str:
+        """Say which classes there are, where they come from and how many images serve for what, in one line.
+
+        Args:
+            where: what the images lie in.
+        """
+        count = self.num_classes
+        names = ", ".join(self.class_names[:NAMED_CLASSES]) + (", ..." if count > NAMED_CLASSES else "")
+        sizes = [f"{len(self.train):,} training", f"{len(self.val):,} validation"]
+        sizes += [] if self.test is None else [f"{len(self.test):,} test"]
+        classes = "1 class" if count == 1 else f"{count:,} classes"
+        return f"{classes}: {names} from {where} ({', '.join(sizes)} images)"
+
     @property
     def mean(self) -> tuple[float, ...]:
         """Mean per channel over all pixels of the training part, in 0..1."""
@@ -133,7 +147,10 @@ def open_data(
         _check_split(section.val, declared)
 
     def opened(name: str, like: AnyStore | None = None) -> AnyStore:
-        store = open_store(open_split(name), on_bad_image=section.on_bad_image, log=log)
+        source = open_split(name)
+        for remark in getattr(source, "remarks", tuple)():
+            log(remark)
+        store = open_store(source, on_bad_image=section.on_bad_image, log=log)
         _check_store(store, name, facts, like)
         return store
 

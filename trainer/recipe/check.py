@@ -7,6 +7,7 @@ Owns the walk over sections and plain values, and the words of its messages. Com
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +32,8 @@ class Invalid:
 
 
 INVALID = Invalid()
-_RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012"}
+_RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012", "empty": "R107"}
+UNSET = "write a path; an unset shell variable leaves nothing behind"
 BANDS = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
 _YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -90,10 +92,21 @@ class Checker:
         value = literal(plain(node))
         found = mismatch(chosen, value)
         if found is None:
-            return value
+            return self._home(value, node, place) if _is_path(chosen) else value
         found = _narrowed(chosen, value, found)
         self._mismatch(found, node, place)
         return INVALID
+
+    def _home(self, value: Any, node: Node, place: Place) -> Any:
+        """Return a path with the home folder in place of its tilde, as a shell has it."""
+        if not isinstance(value, str) or not value.startswith("~"):
+            return value
+        whole = os.path.expanduser(value)  # noqa: PTH111  Path.expanduser raises without a home
+        if whole.startswith("~"):
+            text = f"{place.label}: there is no home folder '{value.partition('/')[0]}'"
+            self.problems.report("R016", node.origin, text, hint=f"a file of that name is ./{value}", path=place.path)
+            return INVALID
+        return whole
 
     def section(self, type: Type, node: MapNode, place: Place) -> Any:
         """Return the dataclass that a record type names; a field that was reported holds `INVALID`."""
@@ -247,6 +260,10 @@ def _alternative(type: Type, node: Node) -> Type:
     return min(shaped, key=lambda of: wanted.index(of["kind"])) if shaped else type
 
 
+def _is_path(type: Type) -> bool:
+    return any(map(_is_path, type["of"])) if type["kind"] == "union" else type.get("syntax") == "path"
+
+
 def _narrowed(type: Type, value: object, found: Mismatch) -> Mismatch:
     """Return the mismatch of a union at the inner place at which all alternatives of the value's shape fail."""
     if type["kind"] != "union" or not isinstance(value, (list, Mapping)):
@@ -263,6 +280,8 @@ def _repair(found: Mismatch, node: Node) -> str:
     """Return the hint for what people write from habit; "" where none is known."""
     if found.expected == "text (band)":
         return BANDS
+    if found.kind == "empty":
+        return UNSET
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return _of_no_text(found, node)
     text = node.value

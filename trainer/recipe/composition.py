@@ -119,7 +119,7 @@ class _Files:
             return []
         names = []
         for item in node.items if isinstance(node, ListNode) else (node,):
-            if isinstance(item, Scalar) and isinstance(item.value, str) and item.value:
+            if isinstance(item, Scalar) and isinstance(item.value, str) and item.value.strip():
                 names.append(item)
             else:
                 text = f"extends names recipe files, got {shown(plain(item))}"
@@ -129,5 +129,5 @@ class _Files:
     def _base(self, path: Path, name: Scalar) -> Tree | None:
         """Load a file named by `path`'s `extends`, relative to it."""
         assert isinstance(name.value, str)
-        place = os.path.normpath(path.parent / name.value)
+        place = os.path.normpath(path.parent / os.path.expanduser(name.value))  # noqa: PTH111  raises without a home
         return self.load(Path(place), place, name.origin)

@@ -6,6 +6,7 @@ Imports no torch. The other tiers stand in `tier2.py` (what must be built) and `
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,6 +146,6 @@ def _plugins(node: Node | None) -> list[tuple[str, Origin]]:
         name = item.value
         if name.endswith(".py"):
             folder = Path() if item.origin.file == COMMAND_LINE else Path(item.origin.file).parent
-            name = str((folder / name).resolve())
+            name = str((folder / os.path.expanduser(name)).resolve())  # noqa: PTH111  raises where there is no home
         found.append((name, item.origin))
     return found

@@ -16,6 +16,11 @@ from trainer.recipe.recipe import Origin
 from trainer.recipe.sections import default, node_of, recipe_type, step
 from trainer.recipe.text import MAX_DEPTH, compose_value
 
+_NOTHING = {  # what reads like a value and would remove one
+    "": "write {}=null to take it away; an unset shell variable leaves nothing behind",
+    "~": "YAML reads ~ as null: write {}=null to take it away, or ~/ for the home folder",
+}
+
 
 def apply(root: Tree | None, argument: str, number: int, problems: Collector, notes: list[str]) -> Tree | None:
     """Return `root` with one override applied; unchanged where the override is wrong, which is reported.
@@ -44,6 +49,11 @@ def apply(root: Tree | None, argument: str, number: int, problems: Collector, no
     if segments[0][0] in ("extends", "version"):
         hint = "write a recipe that extends another" if segments[0][0] == "extends" else ""
         problems.report("R043", start, f"'{segments[0][0]}' cannot be set on the command line", hint=hint)
+        return root
+    if text.strip() in _NOTHING:
+        problems.report(
+            "R107", start, f"'{argument}' gives no value", hint=_NOTHING[text.strip()].format(key), path=key
+        )
         return root
     value = compose_value(text, argument, number, problems)
     if root is None or value is None:

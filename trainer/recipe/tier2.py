@@ -11,9 +11,10 @@ from pathlib import Path
 from registry.catalog import Catalogue
 from trainer.recipe import lengths
 from trainer.recipe.draft import Draft
+from trainer.recipe.known import CHANNELS, CLASSES, DataKnown
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources
 from trainer.recipe.recipe import Recipe
-from trainer.recipe.trial import CHANNELS, CLASSES, DataKnown, Trial
+from trainer.recipe.trial import Trial
 
 
 def check_built(recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = None) -> tuple[Problem, ...]:

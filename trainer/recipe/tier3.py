@@ -11,10 +11,10 @@ import torch
 
 from registry.catalog import Catalogue
 from trainer.recipe.draft import Draft
+from trainer.recipe.known import DataKnown
 from trainer.recipe.problems import Collector, Problem, listed
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.tier2 import check_built, sources_of
-from trainer.recipe.trial import DataKnown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

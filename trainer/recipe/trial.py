@@ -23,42 +23,23 @@ from registry.patterns import matches
 from registry.reports import layers as cam_layers
 from registry.suggest import nearest
 from trainer.build import build
-from trainer.data.pipeline import Pipeline
 from trainer.engine.schedule import Schedule
 from trainer.groups import ParameterGroups, make_schedule, named_groups
 from trainer.recipe import lengths
 from trainer.recipe.draft import Draft
+from trainer.recipe.known import DataKnown
+from trainer.recipe.passage import Passage
 from trainer.recipe.patterns import KINDS, select, unmatched
 from trainer.recipe.problems import did_you_mean, listed
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.references import LR_FOUND
 
-CLASSES, SIDE, CHANNELS, STEPS_PER_EPOCH = 10, 224, 3, 1_000  # where a dataset declares nothing
+STEPS_PER_EPOCH = 1_000  # where a dataset declares nothing
 READABLE = 5  # px: below, a map cannot tell places apart
 LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
 VANISHED = 1e-7  # share of the highest rate that is as good as none
 DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
-_IMAGES = 4  # made-up images the transforms are run on
 _WEIGHTS = {"weights": None, "pretrained": False}  # arguments that would load something; a trial does without
-
-
-@dataclass(frozen=True)
-class DataKnown:
-    """What is known of the data.
-
-    Attributes:
-        num_classes: classes to tell apart.
-        channels: 3 for RGB, 1 for grey.
-        image_size: (height, width) of the stored images; None where they differ or nobody says.
-        train_images: images learnt from; None where nobody says.
-        class_counts: training images per class; None where nobody says.
-    """
-
-    num_classes: int = CLASSES
-    channels: int = CHANNELS
-    image_size: tuple[int, int] | None = None
-    train_images: int | None = None
-    class_counts: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -84,7 +65,7 @@ class Trial:
             "data.class_names": [f"class {index}" for index in range(self.known.num_classes)],
             "data.mean": [0.5] * self.known.channels,
             "data.std": [0.25] * self.known.channels,
-            "data.image_size": list(self.known.image_size or (SIDE, SIDE)),
+            "data.image_size": list(self.known.size),
             "data.train_size": self.known.train_images or steps * self.recipe.data.batch_size,
             "run.epochs": self.recipe.train.epochs,
             "run.steps_per_epoch": steps,
@@ -95,7 +76,8 @@ class Trial:
 
     def run(self) -> None:
         """Build everything and report what is wrong to the draft."""
-        shape = self._prepared_shape()
+        self._classes()
+        shape = Passage(self.draft, self.known, self.make).evaluation(self._prepared)
         model = self._model(shape)
         if model is not None:
             self._patterns(model)
@@ -105,6 +87,17 @@ class Trial:
         self._loss()
         self._rest()
         self._start_from()
+
+    def _classes(self) -> None:
+        """Report data of one class: whatever the network answers would be right."""
+        if self.known.num_classes < 2:
+            text = f"{self.recipe.data.dataset.type} has {self.known.num_classes} class, there is nothing to tell apart"
+            hint = "is data.dataset.root one level too high? It holds train, val and test, or one folder per class"
+            rooted = self.draft.entry(self.recipe.data.dataset).parameter("root") is not None
+            self.draft.report("R080", "data.dataset", text, hint if rooted else "")
+
+    def _prepared(self, size: tuple[int, int]) -> None:
+        self.facts["data.image_size"] = list(size)  # of the prepared images, as in a run
 
     # ------------------------------------------------------------------------------------------------------- building
     def make(self, spec: Spec, **supplied: object) -> Any:
@@ -125,64 +118,6 @@ class Trial:
             place = self.draft.place(path)
             text = error.message.removeprefix(f"{place}: ").removeprefix(f"{path}: ")
             self.draft.report(rule, path, text, error.hint)
-
-    # ----------------------------------------------------------------------------------------------------- transforms
-    def _prepared_shape(self) -> tuple[int, int, int]:
-        """Run both pipelines on made-up images; return (channels, height, width) of what the model is given."""
-        data = self.recipe.data
-        after = self._made(data.preprocess)
-        shape = self._pass("data.eval", self._made(data.eval), after)
-        shape = shape or (self.known.channels, *(self.known.image_size or (SIDE, SIDE)))
-        self.facts["data.image_size"] = list(shape[1:])  # of the prepared images, as in a run
-        self._pass("data.augment", self._made(data.augment), after)
-        return shape
-
-    def _made(self, specs: Sequence[Spec]) -> list[Any] | None:
-        made = [self.make(spec) for spec in specs]
-        return None if any(one is None for one in made) else made
-
-    def _pass(self, path: str, stages: list[Any] | None, after: list[Any] | None) -> tuple[int, int, int] | None:
-        """Run one list of transforms and `preprocess`; None where that cannot be done."""
-        if stages is None or after is None:
-            return None
-        try:
-            return self._shape(stages, after)
-        except UserError as error:
-            if self.known.image_size is not None or not isinstance(error, _SizeError):
-                self._blame(path, stages, after, error)
-            return None
-
-    def _shape(self, stages: list[Any], after: list[Any]) -> tuple[int, int, int]:
-        height, width = self.known.image_size or (SIDE, SIDE)
-        generator = torch.Generator().manual_seed(0)
-        size = (_IMAGES, height, width, self.known.channels)
-        images = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
-        pipeline = Pipeline(stages, after, seed=0, backend=self.recipe.data.augment_backend)
-        indices = torch.arange(_IMAGES)
-        try:
-            pipeline.uint8(images, epoch=1, indices=indices)
-            done = pipeline.apply(images, epoch=1, indices=indices)
-        except UserError as error:
-            raise _SizeError(error.message, error.hint) from error
-        except Exception as error:  # whatever a transform of somebody else's raises, the recipe named it
-            raise _SizeError(f"the transforms raise {type(error).__name__}: {error}") from error
-        return int(done.shape[1]), int(done.shape[2]), int(done.shape[3])
-
-    def _blame(self, path: str, stages: list[Any], after: list[Any], error: UserError) -> None:
-        """Report a failed pass at the first transform with which it fails."""
-        for count in range(len(stages) + 1):
-            try:
-                self._shape(stages[:count], [])
-            except UserError as first:
-                self.draft.report("R075", f"{path}.{count - 1}" if count else path, first.message, first.hint)
-                return
-        for count in range(1, len(after) + 1):
-            try:
-                self._shape(stages, after[:count])
-            except UserError as first:
-                self.draft.report("R075", f"data.preprocess.{count - 1}", first.message, first.hint)
-                return
-        self.draft.report("R075", path, error.message, error.hint)
 
     # ---------------------------------------------------------------------------------------------------------- model
     def _model(self, shape: tuple[int, int, int]) -> nn.Module | None:
@@ -368,10 +303,6 @@ class Trial:
         path = self.recipe.train.start_from
         if path is not None and not Path(path).exists():
             self.draft.report("R074", "train.start_from", f"train.start_from: there is no '{path}'")
-
-
-class _SizeError(UserError):
-    """Made-up images did not pass; where nobody says how large images are, that proves nothing."""
 
 
 def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:

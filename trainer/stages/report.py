@@ -15,6 +15,7 @@ from torch import Tensor
 from registry.contracts import Evidence, LRFinding, Predictions
 from registry.recording import Recorder
 from trainer.data.pipeline import Pipeline
+from trainer.data.singly import naming
 from trainer.data.splits import Part
 from trainer.experiment import Experiment
 from trainer.run_folder import RunFolder
@@ -37,11 +38,14 @@ class PartImages:
     def shown(self, positions: Sequence[int]) -> np.ndarray:
         """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
         indices = self._indices(positions)
-        return as_rgb(self.pipeline.uint8(self._stored(positions), epoch=0, indices=indices).cpu().numpy())
+        with naming(self.part.store.describe, indices):
+            return as_rgb(self.pipeline.uint8(self._stored(positions), epoch=0, indices=indices).cpu().numpy())
 
     def prepared(self, positions: Sequence[int]) -> Tensor:
         """Return the model's input, float32 (n, C, H, W)."""
-        return self.pipeline.apply(self._stored(positions), epoch=0, indices=self._indices(positions)).to(self.device)
+        indices = self._indices(positions)
+        with naming(self.part.store.describe, indices):
+            return self.pipeline.apply(self._stored(positions), epoch=0, indices=indices).to(self.device)
 
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
         """Return the object masks, where the dataset knows them."""
@@ -95,7 +99,8 @@ def gather(
 
     def augmented(draw: int) -> np.ndarray:
         images = train.store.gather(first)
-        return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
+        with naming(train.store.describe, first):
+            return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
 
     return Evidence(
         folder=folder.path,
@@ -126,5 +131,6 @@ def _before_augmentation(experiment: Experiment, indices: Tensor) -> np.ndarray:
     """Return training images as stored, uint8 (n, H, W, 3); where their sizes differ, as evaluation would see them."""
     images = experiment.data.train.store.gather(indices)
     if isinstance(images, list):
-        images = experiment.eval_pipeline.uint8(images, epoch=0, indices=indices)
+        with naming(experiment.data.train.store.describe, indices):
+            images = experiment.eval_pipeline.uint8(images, epoch=0, indices=indices)
     return as_rgb(images.cpu().numpy())

@@ -1,0 +1,237 @@
+"""What the folders below an image folder's root mean: splits or classes, and when that cannot be told.
+
+    root/train/<class>/...   splits, called train, val and test
+    root/<class>/...         classes; all images are the training split
+
+Nothing is guessed: where both readings are possible, or a name looks like a split's but is none, an error names the
+readings and the ways out. Owns the names of splits. Knows nothing of image files but whether a folder has any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.datasets.decoding import is_image
+from registry.datasets.source import MissingSplit
+from registry.errors import DataError
+
+Layout = Literal["auto", "splits", "classes"]
+
+SPLITS = ("train", "val", "test")
+SHOWN = 8  # names in a message
+
+_LIKE = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
+}
+_BESIDE_A_WORD = re.compile(r"[^a-z]+|(?<=[a-z])(sets?|data|dataset|images?|imgs?|split|folder)$")
+
+
+def split_like(name: str) -> str:
+    """Return the split that a folder's name looks like, "" for none: Train, VAL, validation, training_set, test-images.
+
+    Args:
+        name: of the folder.
+    """
+    word = name.lower()
+    while (shorter := _BESIDE_A_WORD.sub("", word)) != word:
+        word = shorter
+    return _LIKE.get(word, "")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the folders below a root mean.
+
+    Attributes:
+        root: the root.
+        splits: those there are; empty where the root's own folders are the classes.
+        classes: names of the training split's class folders, sorted.
+        remarks: what is not used, a sentence each.
+    """
+
+    root: str
+    splits: tuple[str, ...]
+    classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    def of(self, split: str) -> str:
+        """Return where a split's class folders lie.
+
+        Raises:
+            MissingSplit: nowhere.
+        """
+        if split == "train" and not self.splits:
+            return self.root
+        if split in self.splits:
+            return _join(self.root, split)
+        raise MissingSplit(f"ImageFolder has no split {split!r}: {self._holds()}")
+
+    def _holds(self) -> str:
+        held = some(self.splits or self.classes)
+        return f"{self.root} holds {'the splits' if self.splits else 'the classes'} {held}"
+
+
+def understood(root: str, layout: Layout) -> Folders:
+    """Read the folders below a root.
+
+    Args:
+        root: a folder.
+        layout: what the reader says of it.
+
+    Raises:
+        DataError: there is no such folder, it has no class folders, or it can be meant in more than one way.
+        MissingSplit: it is divided into splits, and none is the training split.
+    """
+    top = subfolders(root, f"there is no folder {root}")
+    if layout == "classes":
+        return Folders(root, (), _classes(root, top))
+    if layout == "auto":
+        _refuse_what_can_be_meant_twice(root, top)
+    named = tuple(name for name in SPLITS if name in top)
+    if layout == "auto" and (not named or _are_classes(root, top)):
+        return Folders(root, (), _level_checked(root, _classes(root, top)))
+    if "train" not in named:
+        raise MissingSplit(f"ImageFolder has no split 'train': {root} holds {some(top) or 'no folders'}")
+    reference = _join(root, "train")
+    classes = _classes(reference, subfolders(reference, ""))
+    unused = [name for name in top if name not in named]
+    remarks = (f"{root}: not used, being no split: {some(unused)}",) if unused else ()
+    return Folders(root, named, classes if layout == "splits" else _level_checked(reference, classes), remarks)
+
+
+def _classes(folder: str, names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        raise DataError(
+            f"{folder} has no class folders",
+            "one folder per class belongs there: train/cat/1.jpg, train/dog/2.jpg, ...",
+        )
+    return tuple(names)
+
+
+# ------------------------------------------------------------------------------------------------------- two readings
+def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str]) -> None:
+    """Refuse a root whose folders may be splits and may be classes, and splits that are not called as they should."""
+    alike = {name: split for name in top if (split := split_like(name))}
+    others = [name for name in top if name not in alike]
+    if not alike or _are_classes(root, top):
+        return
+    with_images = [name for name in others if _holds_images(_join(root, name))]
+    if with_images:
+        raise DataError(
+            f"{root} can be read in two ways: {_listed(list(alike))} as {_kind(len(alike), 'split')}, or all of "
+            f"{some(top)} as classes",
+            "say which: data.dataset.layout: splits leaves out what is called otherwise, classes takes every folder",
+        )
+    for name, split in alike.items():
+        if name != split:
+            ways = [] if split in top else [f"rename it to {split}"]
+            ways += ["data.dataset.layout: splits leaves it out"] if "train" in top else []
+            raise DataError(
+                f"{_join(root, name)} looks like a split, but splits are called train, val and test",
+                "; or ".join([*ways, "data.dataset.layout: classes takes every folder for a class"]),
+            )
+    if not any(subfolders(_join(root, name), "") for name in alike):
+        reference = _join(root, "train" if "train" in alike else next(iter(alike)))
+        raise DataError(
+            f"{reference} has no class folders, its images have no class",
+            "one folder per class belongs there: train/cat/1.jpg, train/dog/2.jpg, ...; where train itself is a class, "
+            "set data.dataset.layout: classes",
+        )
+
+
+def _are_classes(root: str, top: Sequence[str]) -> bool:
+    """Say whether a folder with a split's name is plainly a class: it has images of its own, and classes beside it."""
+    alike = [name for name in top if split_like(name)]
+    others = [name for name in top if name not in alike]
+    if len(alike) != 1 or not others:
+        return False
+    (name,) = alike
+    return _has_own_images(_join(root, name)) and all(_holds_images(_join(root, other)) for other in others)
+
+
+def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return class folders; refuse them where they hold splits, or are splits: the level is wrong.
+
+    Raises:
+        DataError: so it is.
+    """
+    if all(split_like(name) for name in classes):
+        raise DataError(
+            f"the class folders of {folder} are called {_listed(classes)}, which are splits' names",
+            f"set data.dataset.root: {folder}, or data.dataset.layout: splits where they are classes",
+        )
+    for name in classes:
+        here = _join(folder, name)
+        inner = subfolders(here, "")
+        splits = [below for below in inner if split_like(below)]
+        if splits and not any(_holds_images(_join(here, below)) for below in inner if below not in splits):
+            deeper = any(subfolders(_join(here, split), "") for split in splits)
+            way = f"set data.dataset.root: {here}" if deeper else f"splits come first: {splits[0]}/{name}"
+            raise DataError(
+                f"{here} would be a class, but holds {_listed(splits)}, which look like splits",
+                f"{way}; or data.dataset.layout: {_layout_for(folder)} takes all images below {name} for one class",
+            )
+    return classes
+
+
+def _layout_for(folder: str) -> str:
+    return "splits" if folder.endswith(os.sep + "train") else "classes"
+
+
+def _kind(count: int, word: str) -> str:
+    return f"a {word}" if count == 1 else f"{word}s"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return some(names) if len(names) != 2 else f"{names[0]} and {names[1]}"
+
+
+# -------------------------------------------------------------------------------------------------------- what is there
+def subfolders(folder: str, missing: str) -> list[str]:
+    """Return the names of the visible folders in `folder`, sorted.
+
+    Args:
+        folder: the folder.
+        missing: what is said where it does not exist.
+
+    Raises:
+        DataError: it does not exist or cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
+    except FileNotFoundError:
+        raise DataError(missing, "data.dataset.root is relative to the working directory") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def _has_own_images(folder: str) -> bool:
+    """Say whether images lie in a folder itself."""
+    with os.scandir(folder) as entries:
+        return any(entry.name[0] != "." and is_image(entry.name) and not entry.is_dir() for entry in entries)
+
+
+def _holds_images(folder: str) -> bool:
+    """Say whether an image lies anywhere below a folder."""
+    for _, folders, files in os.walk(folder):  # links are not followed
+        folders[:] = [name for name in folders if name[0] != "."]
+        if any(name[0] != "." and is_image(name) for name in files):
+            return True
+    return False
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names in one line, at most `SHOWN` of them."""
+    more = f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _join(folder: str, name: str) -> str:
+    return os.path.join(folder, name)  # noqa: PTH118  strings, as the thousands of paths below them
