@@ -1,4 +1,7 @@
-"""A source with faults at chosen places. In a module of its own, so that worker processes import no torch for it."""
+"""Sources with faults at chosen places, and a transform that changes nothing.
+
+In a module of its own, so that worker processes import no torch for it.
+"""
 
 import os
 import signal
@@ -32,7 +35,7 @@ class Strange:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "hang":
             time.sleep(60)
-        return np.full((2 + index % 3, 4, 3), index, np.uint8)
+        return np.full((2 + index % 3, 4, 3), index % 256, np.uint8)
 
     def describe(self, index):
         return f"file{index}.png"
@@ -42,3 +45,19 @@ class Strange:
 
     def listing(self):
         return None
+
+
+class Unpacked(Strange):
+    """A source whose code is not there, or fails, where a worker unpacks it."""
+
+    def __setstate__(self, state):
+        raise ImportError("no module named 'mine'")
+
+
+class Same:
+    """A transform that keeps each image and needs a key for it."""
+
+    name = "Same"
+
+    def __call__(self, images, keys):
+        return [image for image, _ in zip(images, keys, strict=True)]

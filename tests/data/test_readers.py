@@ -1,13 +1,16 @@
 """Worker processes: the same images in the same order, and no fault without a name."""
 
+import multiprocessing.resource_tracker
+import multiprocessing.spawn
 import os
 import signal
+import threading
 
 import albumentations as A
 import numpy as np
 import pytest
 import torch
-from faulty_source import Strange
+from faulty_source import Same, Strange, Unpacked
 from PIL import Image
 
 from registry.datasets.folder import ImageFolder
@@ -71,6 +74,63 @@ def test_a_fault_ends_the_run_and_names_the_image(started, fault, message):
     readers = started(Strange(**{fault: 9}), patience=1.0)
     with pytest.raises(DataError, match=message):
         batches_of(readers)
+
+
+def without_end(act, *arguments):
+    """Return what `act` returns or raises, or fail where it has not ended after a minute."""
+    found = []
+
+    def run():
+        try:
+            found.append(act(*arguments))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found, "it still waits"
+    return found[0]
+
+
+def test_requests_and_answers_of_any_size_pass_each_other(started):
+    """Ten times what the operating system holds between two processes, while an answer comes back: nobody waits."""
+    count = 81_920
+    readers = started(Strange(count), workers=1)
+    asked = [range(count), range(count)]
+    keys = [[(index, index) for index in range(count)]] * 2
+    answers = without_end(lambda: list(readers.batches(asked, [Same(), Same()], keys)))
+    assert [len(batch) for batch in answers] == [count] * 2
+    assert [image[0, 0, 0] for image in answers[1][:600]] == [index % 256 for index in range(600)]
+
+
+def test_a_worker_that_takes_no_request_is_noticed(started):
+    readers = started(Strange(81_920), workers=1, patience=1.0)
+    batches_of(readers)
+    (worker,) = readers._workers
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    keys = [[(index, index) for index in range(81_920)]]
+    error = without_end(lambda: list(readers.batches([range(81_920)], [Same(), Same()], keys)))
+    assert isinstance(error, DataError)
+    assert error.message == "a process that reads images has stood still for 1 s"
+
+
+def test_a_worker_that_dies_while_it_starts_keeps_nobody_waiting(started, monkeypatch):
+    """Its source, a listing of many files, is larger than what the operating system holds between two processes."""
+    multiprocessing.resource_tracker.ensure_running()
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
+    source = Strange()
+    source.files = [f"folder/{index:08}.png" for index in range(100_000)]
+    readers = without_end(started, source, 1)
+    error = without_end(batches_of, readers)
+    assert isinstance(error, DataError)
+    assert error.message == "a process that reads images died (exit code 1)"
+
+
+def test_a_source_that_a_worker_cannot_unpack_is_said_with_the_reason(started):
+    with pytest.raises(DataError, match="ImportError: no module named 'mine'") as caught:
+        batches_of(started(Unpacked(), 1))
+    assert caught.value.hint == "data.workers: 0 does without"
 
 
 def test_a_source_that_cannot_be_sent_to_a_process_is_named():

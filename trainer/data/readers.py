@@ -1,13 +1,16 @@
 """Worker processes that read images ahead of the training, for data that do not lie in memory.
 
     parent                                    worker (one thread, signals ignored, ends with its parent)
+    pickled source               -- pipe ->   keeps it, once
     pickled transforms           -- pipe ->   keeps them, once an epoch
     ((index, keys), ...)         -- pipe ->   decodes each and transforms it
     shapes, pixels               <- pipe --   or says which image failed and why
 
-Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A worker that
-dies or stands still is an error that names the image it was at. Owns processes and pipes. Does not choose order or
-transforms; does not import torch, so that a worker starts in a fraction of a second.
+Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A thread of the
+parent stands at each pipe and takes requests there and answers back one after the other: so neither side waits to send
+while the other does, however large they are, and what cannot be sent keeps nobody from noticing. A worker that dies or
+stands still is an error that names the image it was at. Owns processes and pipes. Does not choose order or transforms;
+does not import torch, so that a worker starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ import contextlib
 import ctypes
 import multiprocessing
 import pickle
+import queue
 import signal
+import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -34,8 +39,10 @@ from registry.errors import DataError
 from trainer.data.singly import Singly, naming
 
 AHEAD = 2  # batches under way per worker
-PATIENCE = 120.0  # seconds a worker may spend on one image
+PATIENCE = 120.0  # seconds a worker may spend on one image, or on taking a request or giving an answer
 STARTING = 120.0  # seconds it may take to start
+
+BETWEEN, NOT_YET = -1, -2  # where a worker is that is at no image
 
 Pixels = list[NDArray[np.uint8]]
 
@@ -70,9 +77,19 @@ def read(source: Reads, index: int) -> NDArray[np.uint8]:
 # -------------------------------------------------------------------------------------------------------------- workers
 @dataclass(frozen=True)
 class _Worker:
+    """A process and the queues of the thread at its pipe.
+
+    Attributes:
+        process: that reads.
+        at: the index being decoded, a shared int64; `BETWEEN` batches; `NOT_YET` before it is ready.
+        asked: pickled source and transforms, which have no answer, and requests; None to end.
+        answers: one per request: its images, or why there are none; None at last, when the process is gone.
+    """
+
     process: BaseProcess
-    pipe: Connection
-    at: Any  # the index being decoded, a shared int64; -1 between batches
+    at: Any
+    asked: queue.SimpleQueue[Any]
+    answers: queue.SimpleQueue[Pixels | Exception | None]
 
 
 class Readers:
@@ -81,7 +98,7 @@ class Readers:
     Args:
         source: what they read; must be picklable.
         workers: processes.
-        patience: seconds a worker may spend on one image.
+        patience: seconds a worker may spend on one image, or on taking a request or giving an answer.
 
     Raises:
         DataError: the source cannot be handed to another process.
@@ -96,16 +113,7 @@ class Readers:
             raise DataError(
                 f"{type(source).__name__} cannot be handed to worker processes: {error}", "data.workers: 0 does without"
             ) from error
-        # spawn: a fork would copy locks that threads of the parent hold
-        context = multiprocessing.get_context("spawn")
-        self._workers: list[_Worker] = []
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            at = context.RawValue(ctypes.c_int64, -1)
-            process = context.Process(target=_work, args=(theirs, content, at), daemon=True)
-            process.start()
-            theirs.close()
-            self._workers.append(_Worker(process, ours, at))
+        self._workers = [_start(content) for _ in range(workers)]
         self._under_way: deque[_Worker] = deque()
         self.close = weakref.finalize(self, _close, tuple(self._workers))
 
@@ -132,8 +140,7 @@ class Readers:
                 self._answer(self._under_way.popleft())
         content = pickle.dumps(list(transforms))
         for worker in self._workers:
-            with contextlib.suppress(OSError):  # it died; said when its answer is missed
-                worker.pipe.send(content)
+            worker.asked.put(content)
         waiting = _with_keys(asked, keys)
         for _ in range(AHEAD):
             for worker in self._workers:
@@ -147,23 +154,27 @@ class Readers:
     def _ask(self, worker: _Worker, waiting: Iterator[list[tuple[int, tuple[int, ...]]]]) -> None:
         images = next(waiting, None)
         if images is not None:
-            with contextlib.suppress(OSError):  # it died; said when its answer is missed
-                worker.pipe.send(images)
+            worker.asked.put(images)
             self._under_way.append(worker)
 
     def _answer(self, worker: _Worker) -> Pixels:
         seen, since = worker.at.value, time.monotonic()
-        while worker.pipe not in (ready := wait([worker.pipe, worker.process.sentinel], timeout=1.0)):
-            if ready:
-                raise self._died(worker)
+        while True:
+            try:
+                answer = worker.answers.get(timeout=1.0)
+                break
+            except queue.Empty:
+                pass
             if worker.at.value != seen:
                 seen, since = worker.at.value, time.monotonic()
-            elif time.monotonic() - since > (limit := self._patience if seen >= 0 else STARTING):
+            elif time.monotonic() - since > (limit := STARTING if seen == NOT_YET else self._patience):
                 raise DataError(f"a process that reads images has stood still for {limit:g} s{self._where(worker)}")
-        try:
-            return _receive(worker.pipe)
-        except (EOFError, OSError) as error:
-            raise self._died(worker) from error
+        if answer is None:
+            worker.answers.put(None)  # for whoever asks next
+            raise self._died(worker)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _died(self, worker: _Worker) -> DataError:
         worker.process.join(1.0)
@@ -189,10 +200,49 @@ def _with_keys(
             yield [(int(index), each) for index, each in zip(indices, chances, strict=True)]
 
 
-def _receive(pipe: Connection) -> Pixels:
+def _start(content: bytes) -> _Worker:
+    """Start a worker and the thread at its pipe.
+
+    Args:
+        content: the pickled source. It follows through the pipe: among the arguments of a process that dies while it
+            starts, more than the operating system's buffer holds would never be sent, and the parent wait for ever.
+    """
+    # spawn: a fork would copy locks that threads of the parent hold
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    at = context.RawValue(ctypes.c_int64, NOT_YET)
+    process = context.Process(target=_work, args=(theirs, at), daemon=True)
+    process.start()
+    theirs.close()
+    worker = _Worker(process, at, queue.SimpleQueue(), queue.SimpleQueue())
+    worker.asked.put(content)
+    threading.Thread(
+        target=_carry, args=(ours, worker.asked, worker.answers), name="carrier of images", daemon=True
+    ).start()
+    return worker
+
+
+def _carry(
+    pipe: Connection, asked: queue.SimpleQueue[Any], answers: queue.SimpleQueue[Pixels | Exception | None]
+) -> None:
+    """Take what is asked to a worker, and its answer back, in turn until the end of either."""
+    try:
+        with pipe:
+            while (message := asked.get()) is not None:
+                pipe.send(message)
+                if not isinstance(message, bytes):
+                    answers.put(_receive(pipe))
+    except (EOFError, OSError):  # it died; said when its answer is missed
+        pass
+    except Exception as error:  # out of memory, say: raised where the images are wanted
+        answers.put(error)
+    answers.put(None)
+
+
+def _receive(pipe: Connection) -> Pixels | DataError:
     shapes = pipe.recv()
     if isinstance(shapes, DataError):
-        raise shapes
+        return shapes
     sizes = [int(np.prod(shape)) for shape in shapes]
     buffer = bytearray(sum(sizes))
     pipe.recv_bytes_into(buffer)
@@ -212,7 +262,7 @@ def _transformed(image: NDArray[np.uint8], transforms: Sequence[Singly], keys: S
 def _close(workers: Sequence[_Worker]) -> None:
     """End the workers: they stop when their pipe does."""
     for worker in workers:
-        worker.pipe.close()
+        worker.asked.put(None)
     for worker in workers:
         worker.process.join(0.5)
         if worker.process.is_alive():  # in the middle of an image
@@ -220,7 +270,7 @@ def _close(workers: Sequence[_Worker]) -> None:
             worker.process.join()
 
 
-def _work(pipe: Connection, content: bytes, at: Any) -> None:
+def _work(pipe: Connection, at: Any) -> None:
     """Run a worker: decode what is asked for until the parent is gone."""
     for name in ("SIGINT", "SIGTERM"):  # the parent decides when to stop, and it saves first
         with contextlib.suppress(AttributeError, ValueError):
@@ -228,16 +278,19 @@ def _work(pipe: Connection, content: bytes, at: Any) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    source: ImageSource = pickle.loads(content)  # from the parent itself
-    transforms: list[Singly] = []
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        source = _unpacked(pipe.recv())
+        at.value = BETWEEN
+        transforms: list[Singly] = []
         while True:
-            pixels: Pixels = []
             message = pipe.recv()
             if isinstance(message, bytes):
                 transforms = pickle.loads(message)
                 continue
             try:
+                if isinstance(source, DataError):
+                    raise source
+                pixels: Pixels = []
                 for index, keys in message:
                     at.value = index
                     with naming(source.describe, [index]):
@@ -246,6 +299,17 @@ def _work(pipe: Connection, content: bytes, at: Any) -> None:
                 pipe.send(error)
                 continue
             finally:
-                at.value = -1
+                at.value = BETWEEN
             pipe.send([image.shape for image in pixels])
             pipe.send_bytes(np.concatenate([image.ravel() for image in pixels]).data)
+
+
+def _unpacked(content: bytes) -> Reads | DataError:
+    """Return the source that the parent packed, or why it cannot be had here."""
+    try:
+        return pickle.loads(content)  # type: ignore[no-any-return]
+    except Exception as error:  # unpickling imports and runs the source's own code
+        return DataError(
+            f"the images cannot be read by a worker process: {type(error).__name__}: {error}",
+            "data.workers: 0 does without",
+        )
