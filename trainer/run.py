@@ -21,6 +21,7 @@ from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import best_weights, read_latest
+from trainer.engine.progress import history_in
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
 from trainer.fingerprint import fingerprint, hold_against, learnt
@@ -165,7 +166,7 @@ class _Run:
         for plugin in find_plugins(self._recipe.plugins):
             self._log(f"plug-in {plugin.name}: its code runs with your rights")
         sinks, callbacks = build_callbacks(self._recipe, names)
-        history = () if self._state is None else self._state["progress"]["history"]
+        history = () if self._state is None else history_in(self._state["progress"])
         metrics = MetricsFile(self._folder.metrics, self._log, history)
         recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
         recorder.open(self._info())

@@ -200,6 +200,21 @@ def test_balanced_sampling_takes_each_image_of_a_small_class_equally_often():
     assert set(counts[uneven.targets == 0].tolist()) == {0, 1}
 
 
+def test_balanced_sampling_draws_each_class_from_its_images_in_order():
+    """The order of an epoch is part of a run's seed: the same as ever."""
+    targets = torch.tensor([0, 3, 0, 1, 3, 3, 0, 0, 1, 3, 0])
+    drawn = module._balanced(targets, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    lots = torch.full((3,), 3)
+    lots[torch.randperm(3, generator=generator)[:2]] += 1
+    taken = []
+    for label, count in zip((0, 1, 3), lots.tolist(), strict=True):
+        members = torch.nonzero(targets == label).flatten()
+        rounds = [members[torch.randperm(len(members), generator=generator)] for _ in range(-(-count // len(members)))]
+        taken.append(torch.cat(rounds)[:count])
+    assert torch.equal(drawn, torch.cat(taken)[torch.randperm(11, generator=generator)])
+
+
 def test_balanced_sampling_is_keyed_and_starts_anywhere():
     uneven = part(100, classes=(0, 0, 1))
     made = batches(uneven, balanced=True)

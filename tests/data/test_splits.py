@@ -8,7 +8,8 @@ from registry.contracts import DataFacts
 from registry.datasets.shapes import Shapes
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
-from trainer.data.splits import draw_share, open_data
+from trainer.data import splits
+from trainer.data.splits import by_class, draw_share, open_data
 from trainer.recipe.recipe import Data, Fraction
 
 
@@ -22,15 +23,15 @@ def source(targets, names=("a", "b", "c"), name="made", seed=0, channels=3):
     return PackedSource(name, images, targets, names)
 
 
-def loaded(splits, log=None, facts=None, seed=1, **values):
+def loaded(sources, log=None, facts=None, seed=1, **values):
     """Open made splits; a split that is None is declared and missing."""
 
     def open_split(name):
-        if splits.get(name) is None:
+        if sources.get(name) is None:
             raise MissingSplit(f"no split {name}")
-        return splits[name]
+        return sources[name]
 
-    facts = facts or DataFacts(splits=dict.fromkeys(splits))
+    facts = facts or DataFacts(splits=dict.fromkeys(sources))
     log = log if log is not None else []
     return open_data(section(**values), open_split, facts, seed=seed, log=log.append)
 
@@ -103,6 +104,35 @@ def test_every_image_has_the_same_chance_of_being_held_out():
     counts = sum(draw_share(targets, Fraction(0.25, seed)).long() for seed in range(2000))
     assert counts.min() > 400
     assert counts.max() < 600
+
+
+def test_a_stratified_share_and_a_limit_are_the_draws_of_each_class_over_its_images_in_order():
+    """The same images as ever: a validation part that moved would have been learnt from before."""
+    targets = torch.randint(0, 7, (300,), generator=torch.Generator().manual_seed(3))
+    targets[targets == 4] = 5  # a class without images
+    share = Fraction(0.2, seed=11)
+    generator = torch.Generator().manual_seed(splits._seed("share", 11))
+    chosen = torch.zeros(300, dtype=torch.bool)
+    for label, count in enumerate(splits._apportion(torch.bincount(targets), 60).tolist()):
+        members = torch.nonzero(targets == label).flatten()
+        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    assert torch.equal(draw_share(targets, share), chosen)
+
+    made = source(targets.tolist(), names=tuple("abcdefg"))
+    limited = loaded({"train": made, "val": made}, limit=70, seed=5).train
+    generator = torch.Generator().manual_seed(splits._seed("limit", 5))
+    kept = []
+    for label, count in enumerate(torch.bincount(limited.targets, minlength=7).tolist()):
+        members = torch.nonzero(targets == label).flatten()
+        kept.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    assert torch.equal(limited.indices, torch.cat(kept).sort().values)
+
+
+def test_classes_are_told_apart_in_one_pass(monkeypatch):
+    monkeypatch.setattr(torch, "nonzero", lambda *_: pytest.fail("one scan per class"))
+    made = by_class(torch.tensor([2, 0, 2, 5, 0]))
+    assert [members.tolist() for members in made] == [[1, 4], [], [0, 2], [], [], [3]]
+    draw_share(torch.arange(400) % 100, Fraction(0.25))
 
 
 def test_a_share_that_leaves_nothing_is_refused_with_the_numbers():

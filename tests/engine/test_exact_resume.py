@@ -11,6 +11,7 @@ from registry.contracts import Callback, View
 from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
+from trainer.engine.progress import history_in
 from trainer.experiment import build_callbacks
 from trainer.recorder import Recorder
 from trainer.stages.fit import FitResult, fit
@@ -43,6 +44,7 @@ def run(experiment, folder: Path, cut: int | None, state=None) -> FitResult:
 def whole_state(folder: Path) -> dict[str, str]:
     """Digest per key of the last checkpoint, wall times left out."""
     state = read_latest(folder, print)
+    state["progress"]["history"] = history_in(state["progress"])
     for row in (*state["progress"]["history"], state["progress"]["best"]):
         row.pop("seconds")
     for key in ("seconds", "epoch_seconds"):

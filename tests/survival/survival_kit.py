@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from trainer.engine import checkpoint
+from trainer.engine.progress import history_in
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -238,6 +239,7 @@ def state_digests(folder: Path) -> dict[str, str]:
         state["recipe"] = yaml.safe_load(state["recipe"])
         if "progress" in state:
             progress = state["progress"]
+            progress["history"] = history_in(progress)
             for row in (*progress["history"], progress["best"]):
                 row.pop("seconds")
             for key in ("seconds", "epoch_seconds"):

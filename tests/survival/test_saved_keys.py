@@ -15,6 +15,7 @@ from shared_recipes import EVERYTHING
 from trainer.engine import checkpoint, meters
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
+from trainer.engine.progress import history_in
 from trainer.experiment import build_callbacks
 from trainer.recipe.recipe import Best
 from trainer.recorder import Recorder
@@ -64,6 +65,7 @@ def run(experiment, folder: Path, after: int | None, state=None) -> dict:
 
 def digests(state: dict) -> dict[str, str]:
     """Digest per part of a state, one level deep, wall times left out."""
+    state["progress"]["history"] = history_in(state["progress"])
     for row in (*state["progress"]["history"], state["progress"]["best"] or {}):
         row.pop("seconds", None)
     found = {}

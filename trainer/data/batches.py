@@ -18,7 +18,7 @@ from torch import Tensor
 
 from registry.errors import DataError
 from trainer.data.singly import Singly, naming
-from trainer.data.splits import Part
+from trainer.data.splits import Part, by_class
 from trainer.data.store import LazyStore, Store
 from trainer.data.transfer import sent
 
@@ -203,13 +203,12 @@ def _balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
 
     A class gives whole passes over its images, each in another order, before any comes again.
     """
-    present = torch.unique(targets)
+    classes = [members for members in by_class(targets) if len(members)]
     total = len(targets)
-    lots = torch.full((len(present),), total // len(present))
-    lots[torch.randperm(len(present), generator=generator)[: total % len(present)]] += 1
+    lots = torch.full((len(classes),), total // len(classes))
+    lots[torch.randperm(len(classes), generator=generator)[: total % len(classes)]] += 1
     taken = []
-    for label, count in zip(present, lots.tolist(), strict=True):
-        members = torch.nonzero(targets == label).flatten()
+    for members, count in zip(classes, lots.tolist(), strict=True):
         passes = [members[torch.randperm(len(members), generator=generator)] for _ in range(-(-count // len(members)))]
         taken.append(torch.cat(passes)[:count])
     positions = torch.cat(taken)

@@ -234,9 +234,8 @@ def draw_share(targets: Tensor, share: Fraction) -> Tensor:
     if not share.stratify:
         chosen[torch.randperm(total, generator=generator)[:wanted]] = True
         return chosen
-    counts = torch.bincount(targets)
-    for label, count in enumerate(_apportion(counts, wanted).tolist()):
-        members = torch.nonzero(targets == label).flatten()
+    quota = _apportion(torch.bincount(targets), wanted)
+    for members, count in zip(by_class(targets), quota.tolist(), strict=True):
         chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return chosen
 
@@ -257,10 +256,18 @@ def _limited(part: Part, limit: int, seed: int) -> Part:
             left -= more
     generator = torch.Generator().manual_seed(_seed("limit", seed))
     kept = []
-    for label, count in enumerate(quota.tolist()):
-        members = part.indices[part.targets == label]
+    for members, count in zip(by_class(part.targets), quota.tolist(), strict=True):
         kept.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    return Part(part.name, part.store, torch.cat(kept).sort().values, part.dataset_split)
+    return Part(part.name, part.store, part.indices[torch.cat(kept)].sort().values, part.dataset_split)
+
+
+def by_class(targets: Tensor) -> tuple[Tensor, ...]:
+    """Return the positions of each class, ascending, int64 (n,) each; empty where it has none.
+
+    Args:
+        targets: class index of every image, int64 (N,).
+    """
+    return targets.argsort(stable=True).split(torch.bincount(targets).tolist())
 
 
 def _apportion(counts: Tensor, wanted: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -38,17 +39,34 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     restores: int = 0
+    _lines: list[str] = field(default_factory=list, init=False, repr=False, compare=False)  # of `history`, so far asked
 
     def state(self) -> dict[str, Any]:
-        """Return a deep copy as plain values."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return a deep copy as plain values.
+
+        The history is one text, to which only new rows are added: copying and hashing every number of every epoch at
+        each checkpoint would make long runs slower with every epoch.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
         values["best"] = None if self.best is None else dict(self.best)
-        values["history"] = [dict(row) for row in self.history]
+        self._lines += [json.dumps(row, default=float) for row in self.history[len(self._lines) :]]
+        values["history"] = "\n".join(self._lines)
         return values
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         for each in fields(self):
-            setattr(self, each.name, state[each.name])
+            if each.init:
+                setattr(self, each.name, state[each.name])
         self.best = None if self.best is None else dict(self.best)
-        self.history = [dict(row) for row in self.history]
+        self.history, self._lines = history_in(state), []
+
+
+def history_in(state: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Return the rows of the finished epochs that a state of `Progress` holds.
+
+    Args:
+        state: its "history" is a text, one JSON object per line; a list of rows in checkpoints of earlier versions.
+    """
+    kept = state["history"]
+    return [dict(row) for row in kept] if isinstance(kept, list) else [json.loads(line) for line in kept.splitlines()]
