@@ -10,10 +10,12 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from registry.errors import StorageError
+from registry.files import write
 
 FORMAT = 1
 KEPT = 32  # files; checkouts and plug-ins that are gone leave theirs behind
@@ -21,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).parent
 
 Records = list[dict[str, Any]]
+
+_unkept: dict[Path, dict[str, Any]] = {}  # what could not be stored: asked for again, it is not made again
 
 
 def folder() -> Path:
@@ -77,7 +81,7 @@ def _version(package: str) -> str | None:
 
 
 def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Records:
-    """Return the records stored for a key, or make and store them.
+    """Return the records stored for a key, or make and store them; for this process alone where nothing can be stored.
 
     Args:
         name: tells apart what is stored side by side, such as checkouts and sets of plug-ins.
@@ -85,7 +89,7 @@ def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Reco
         make: makes the records; slow.
     """
     path = folder() / f"catalogue-{hashlib.sha256(f'{_PACKAGE} {name}'.encode()).hexdigest()[:16]}.json"
-    stored = _read(path)
+    stored = _unkept.get(path) or _read(path)
     if stored is not None and stored.get("key") == wanted:
         return stored["records"]  # type: ignore[no-any-return]
     records = make()
@@ -109,16 +113,12 @@ def _prune(directory: Path) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write beside the file, then rename: another process sees the old file or the new one, never a part."""
-    temporary = None
+    """Replace the file whole: another process sees the old one or the new one, never a part."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        Path(temporary).replace(path)
+        write(path, json.dumps(content).encode(), below=path.parent, lasting=False)
         _prune(path.parent)
-    except OSError as error:
-        _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except (OSError, StorageError) as error:
+        if not any(each.parent == path.parent for each in _unkept):  # one line is enough
+            _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
+        _unkept[path] = content

@@ -334,7 +334,7 @@ class Evidence:
         description: the recipe's description; "" where it has none.
         recipe: the recipe as given, YAML text.
         resolved: the resolved recipe as nested plain values.
-        class_names: one per class index.
+        class_names: one per class index, printable: a folder's name that is no UTF-8 has escapes.
         split: the split that predictions and images are of ("test", "val").
         selected_on: the split whose metric chose the best epoch.
         history: one row per epoch, as in metrics.jsonl.

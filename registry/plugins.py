@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from registry.adoption import Change, Found, fits, is_protocol, resolve
 from registry.errors import RecipeError
+from registry.files import require_plain
 from registry.slots import SLOTS
 
 GROUP = "recipe_trainer"
@@ -115,8 +116,16 @@ def find_plugins(names: Sequence[str | Path]) -> list[Plugin]:
 def _locate(name: str, distribution: str = "") -> Plugin:
     if name.endswith(".py"):
         path = Path(name).resolve()
-        if not path.is_file():
-            raise RecipeError(f"the plug-in {name} does not exist", "paths are relative to the recipe that names them")
+        try:
+            require_plain(path.stat().st_mode, path)
+        except OSError as error:
+            what = (
+                "does not exist"
+                if isinstance(error, FileNotFoundError)
+                else f"cannot be read: {error.strerror or error}"
+            )
+            hint = "paths are relative to the recipe that names them"
+            raise RecipeError(f"the plug-in {name} {what}", hint) from error
         return Plugin(str(path), (path,))
     try:
         spec = importlib.util.find_spec(name.partition(".")[0])

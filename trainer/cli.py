@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from registry.errors import RecipeError, UserError
+from registry.printing import never_fails
 from registry.suggest import nearest
 
 
@@ -86,6 +87,8 @@ GLOBAL_FLAGS = {"debug": False, "help": False}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
+    for stream in (sys.stdout, sys.stderr):
+        never_fails(stream)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:

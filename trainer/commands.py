@@ -69,7 +69,7 @@ def validate(options: Options) -> int:
         if not as_json:
             _print_checked(path, problems, warnings, skipped=skipped, quick=quick)
     if as_json:
-        print(json.dumps(to_json(collected), indent=2, ensure_ascii=False))
+        print(json.dumps(to_json(collected), indent=2))
     return RecipeError.exit_code if failed else 0
 
 

@@ -141,7 +141,7 @@ def _curves(runs: Sequence[Run], folder: Path) -> Section:
             f"{key} by epoch", Axis("epoch", whole=True), Axis(key, percent=percent, log=key == "lr"), tuple(lines)
         )
         path = f"figures/{key.replace('/', '_')}.png"
-        line_chart_png(chart, folder / path)
+        line_chart_png(chart, folder / path, below=folder)
         alt = "; ".join(f"{line.label} ends at {line.ys[-1]:.4g}" for line in lines)
         figures.append(Figure(path, alt, f"{key} by epoch", line_chart_svg(chart)))
     return Section("Curves", tuple(figures) or (Paragraph("No run has finished an epoch."),), "curves")

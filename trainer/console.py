@@ -19,6 +19,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
+from registry import files
+from registry.printing import ERRORS, printable
 from registry.recording import Sink
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
@@ -38,7 +40,7 @@ class _Forgiving:
             try:
                 self._stream.write(text)
             except UnicodeEncodeError as error:
-                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+                self._stream.write(text.encode(error.encoding, ERRORS).decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -70,12 +72,12 @@ class Console(Sink):
             file=cast("IO[str]", _Forgiving(sys.stdout)), highlight=False, quiet=quiet, soft_wrap=True
         )
         self._log_file: Path | None = None
+        self._progress: Progress | None = None
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._next_redraw = 0.0
         self._epochs = 0
         self._plan: tuple[int, int, int] = (0, 0, 0)
-        self._best: float | None = None
         self._started: tuple[float, int] = (0.0, 0)
 
     # -------------------------------------------------------------------------------------------------------- log lines
@@ -85,23 +87,19 @@ class Console(Sink):
 
     def line(self, text: str) -> None:
         """Show and log one line."""
+        text = printable(text)
         style = "yellow" if text.startswith("warning") else None
         self._out.print(text, style=style, markup=False, emoji=False)
-        if self._log_file is not None:
-            with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        self._write_down(text)
 
     # ----------------------------------------------------------------------------------------------------------- epochs
-    def plan(self, *, epochs: int, steps_per_epoch: int, batch_size: int, best_metric: str) -> None:
+    def plan(self, *, epochs: int, steps_per_epoch: int, batch_size: int) -> None:
         """Say how much there is to do, so that pulses can tell what is left."""
         self._plan = (epochs, steps_per_epoch, batch_size)
-        self._best_metric = best_metric
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        """Show one clean line for a finished epoch."""
-        value = row.get(self._best_metric)
-        better = value is not None and (self._best is None or value > self._best)
-        self._best = value if better else self._best
+        """Show one clean line for a finished epoch, with a star where the training has made it the best so far."""
+        best = None if self._progress is None else self._progress.best
         shown = [f"epoch {epoch:>{len(str(self._plan[0]))}}/{self._plan[0]}", f"lr {row['lr']:.3g}"]
         for part in ("train", "val"):
             words = [
@@ -109,11 +107,12 @@ class Console(Sink):
             ]
             shown.append(f"{part} {', '.join(words)}")
         shown.append(f"{row['seconds']:.1f} s")
-        self.line("  ".join(shown) + ("  *" if better else ""))
+        self.line("  ".join(shown) + ("  *" if best is not None and best["epoch"] == epoch else ""))
         self._started = (0.0, 0)
 
     def pulse(self, progress: Progress, meter: Meter) -> None:
-        """Redraw the bar, at most a few times a second."""
+        """Redraw the bar, at most a few times a second; what is best is read off `progress` later, too."""
+        self._progress = progress
         if self._bar is None:
             return
         now = time.monotonic()
@@ -175,10 +174,16 @@ class Console(Sink):
         """Show a short two-column table."""
         width = max((len(key) for key in rows), default=0)
         for key, value in rows.items():  # never broken by us: a path over two lines could not be copied
-            self._out.print(f"{key:<{width}}  {value}", markup=False, emoji=False)
-        if self._log_file is not None:
-            with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
-                file.writelines(f"{time.strftime('%H:%M:%S')} {key}: {value}\n" for key, value in rows.items())
+            self._out.print(printable(f"{key:<{width}}  {value}"), markup=False, emoji=False)
+        self._write_down(*(f"{key}: {value}" for key, value in rows.items()))
+
+    def _write_down(self, *lines: str) -> None:
+        """Append lines to the log; what the disk has no room for is lost, the run is not."""
+        if self._log_file is None:
+            return
+        text = "".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in lines)
+        with contextlib.suppress(OSError), files.append(self._log_file, below=self._log_file.parent) as file:
+            file.write(printable(text).encode())
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry import files
 from registry.contracts import Evidence, Predictions
-from registry.errors import RecipeError
+from registry.errors import DataError, RecipeError
+from registry.printing import printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
@@ -92,6 +94,7 @@ def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
     top = str(options.flags.get("top", "3"))
     if not top.isdigit() or int(top) < 1:
         raise RecipeError(f"--top is a whole number from 1 on, got {top!r}")
+    require_pictures(pictures)
     loaded = load(run)
     for picture in pictures:
         (answers,) = loaded.predict([picture], top=int(top))
@@ -102,13 +105,28 @@ def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
 def explain(run: Path, pictures: Sequence[Path]) -> int:
     """Write a page of GradCAM for pictures, or the run's whole report again."""
     console = Console()
+    RunFolder.open(run).refuse_links()
     if not pictures:
         return _explain_run(run, console)
+    require_pictures(pictures)
     loaded = load(run)
     evidence = _evidence_of_pictures(loaded, pictures, console)
     result = write_report(evidence, [GradCAM(select="confident", count=len(pictures))], log=console.line)
     console.line(f"report {result.html}")
     return 0
+
+
+def require_pictures(pictures: Sequence[Path]) -> None:
+    """Refuse what is no file, before a network is loaded; a pipe would be waited for.
+
+    Raises:
+        DataError: naming the first.
+    """
+    for picture in pictures:
+        try:
+            files.require_plain(picture.stat().st_mode, picture)
+        except OSError as error:
+            raise DataError(f"{picture} cannot be read: {error.strerror or error}") from error
 
 
 def _explain_run(run: Path, console: Console) -> int:
@@ -120,7 +138,7 @@ def _explain_run(run: Path, console: Console) -> int:
     which: Which = "val" if experiment.data.test is None else "test"
     weights = checkpoint.read(folder.checkpoints / "best.pt")["model"]
     outcome = evaluate_weights(experiment, which, weights)
-    target = RunFolder.create(folder.path / "explain", "mistakes", {})
+    target = folder.page("mistakes")
     evidence = gather(
         experiment, target, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
     )
@@ -158,15 +176,15 @@ def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Con
     logits = torch.cat([run.logits([picture]) for picture in pictures])
     unknown = np.full(len(pictures), -1, np.int64)
     predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
-    folder = RunFolder.create(run.folder.path / "explain", "pictures", {})
-    names = "\n".join(f"{index}: {picture}" for index, picture in enumerate(pictures))
+    folder = run.folder.page("pictures")
+    names = "\n".join(f"{index}: {printable(str(picture))}" for index, picture in enumerate(pictures))
     return Evidence(
         folder=folder.path,
         name=f"{run.recipe.name}: own pictures",
         description=f"What the network answers to pictures whose truth is not known, and where it looked. {names}",
         recipe=run.recipe.text,
         resolved={},
-        class_names=run.class_names,
+        class_names=tuple(printable(name) for name in run.class_names),
         split="pictures",
         selected_on="",
         history=(),

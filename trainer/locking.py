@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from registry import files
+
 TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 AFAR = 1 << 30  # Windows locks bytes: one that nobody reads
 
@@ -32,9 +34,10 @@ def lock(path: Path) -> Iterator[int]:
     Raises:
         Held: somebody else does.
         OSError: the file cannot be made.
+        StorageError: a link lies in its place.
     """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = files.descriptor(path, os.O_RDWR | os.O_CREAT, below=path.parent)
         try:
             _take(file)
         except OSError as error:
@@ -75,13 +78,13 @@ def _take(file: int) -> None:
 
 def _is_same(path: Path, file: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(file))
+        return os.path.samestat(path.lstat(), os.fstat(file))
     except FileNotFoundError:
         return False
 
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") or "another process"
+        return files.read_text(path) or "another process"
     except OSError:
         return "another process"

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from registry import files
+from registry.printing import printable
 from registry.recording import Curve, RunInfo, Sink
-from trainer.engine.checkpoint import write_bytes
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 
 
 class Recorder:
-    """Passes on what it is told.
+    """Passes on what it is told, every text printable.
 
     Args:
         sinks: in order.
@@ -54,25 +55,26 @@ class Recorder:
 
     def curve(self, tag: str, curve: Curve) -> None:
         """Record a whole curve."""
-        self._each(lambda sink: sink.curve(tag, curve))
+        self._each(lambda sink: sink.curve(printable(tag), curve))
 
     def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
         """Record a picture, uint8 RGB (H, W, 3)."""
-        self._each(lambda sink: sink.image(tag, image, step=step))
+        self._each(lambda sink: sink.image(printable(tag), image, step=step))
 
     def text(self, tag: str, text: str) -> None:
         """Record Markdown text; the tag "log" also goes to the log."""
         if tag == "log":
             self._log(text)
-        self._each(lambda sink: sink.text(tag, text))
+        self._each(lambda sink: sink.text(printable(tag), printable(text)))
 
     def histogram(self, tag: str, values: np.ndarray, *, step: int) -> None:
         """Record numbers whose distribution is of interest, at epoch `step`."""
-        self._each(lambda sink: sink.histogram(tag, values, step=step))
+        self._each(lambda sink: sink.histogram(printable(tag), values, step=step))
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Record the best weights' answers."""
-        self._each(lambda sink: sink.predictions(probabilities, targets, class_names))
+        names = [printable(name) for name in class_names]
+        self._each(lambda sink: sink.predictions(probabilities, targets, names))
 
     def result(self, values: Mapping[str, float]) -> None:
         """Record the run's final numbers."""
@@ -116,7 +118,7 @@ class MetricsFile(Sink):
 
     def open(self, run: RunInfo) -> None:  # noqa: ARG002  (the history says where a resumed run stands)
         """Begin with the rows before the epoch that a resumed run continues from."""
-        write_bytes(self._path, "".join(self._lines).encode())
+        files.write(self._path, "".join(self._lines).encode(), below=self._path.parent)
         self._written = len(self._lines)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
@@ -142,7 +144,7 @@ class MetricsFile(Sink):
         if self._written == len(self._lines):
             return
         data = "".join(self._lines[self._written :]).encode()
-        with self._path.open("ab", buffering=0) as file:
+        with files.append(self._path, below=self._path.parent) as file:
             before = file.tell()
             try:
                 written = file.write(data)

@@ -29,7 +29,7 @@ from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
-from trainer.recipe.resolve import flat, resolved_yaml
+from trainer.recipe.resolve import hparams, resolved_yaml
 from trainer.recipe.tier3 import check_data, known_from
 from trainer.recorder import MetricsFile, Recorder
 from trainer.report.page import write_report
@@ -101,7 +101,7 @@ def resume(order: Order, folder: RunFolder, console: Console) -> Result:
     """Continue the run in `folder`."""
     with folder.locked():
         console.log_to(folder.path / "log.txt")
-        state = read_latest(folder.checkpoints, console.line)
+        state = read_latest(folder.checkpoints, console.line, below=folder.path)
         where = (
             "from the start: it has no checkpoint"
             if state is None
@@ -169,12 +169,15 @@ class _Run:
         history = () if self._state is None else history_in(self._state["progress"])
         metrics = MetricsFile(self._folder.metrics, self._log, history)
         recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
-        recorder.open(self._info())
+        with self._interrupts.at_once():  # nothing is trained yet
+            experiment = self._experiment(names)
+            finding = self._find_lr(experiment)
+            self._write_resolved(experiment, finding)
+        recorder.open(self._info(experiment))  # a resume drops what its checkpoint does not know: when all is well
         try:
-            with self._interrupts.at_once():  # nothing is trained yet
-                experiment = self._experiment(names)
-                finding = self._find_lr(experiment, recorder)
-                self._write_resolved(experiment, finding)
+            if finding is not None:
+                curve = Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True)
+                recorder.curve("lr_finder/loss", curve)
             fitted = self._fit(experiment, callbacks, recorder)
             with self._interrupts.at_once():  # all that was trained is saved
                 outcomes = self._evaluate(experiment, fitted)
@@ -185,16 +188,13 @@ class _Run:
             recorder.close()
 
     # ---------------------------------------------------------------------------------------------------------- stages
-    def _info(self) -> RunInfo:
+    def _info(self, experiment: Experiment) -> RunInfo:
         progress = None if self._state is None else self._state["progress"]
-        hparams = {
-            key: value for key, value in flat(self._recipe).items() if isinstance(value, (bool, int, float, str))
-        }
         return RunInfo(
             name=self._recipe.name,
             folder=self._folder.path,
             epochs=self._recipe.train.epochs,
-            hparams=hparams,
+            hparams=hparams(self._recipe, experiment.facts),
             resumed_epoch=0 if progress is None else progress["epoch"],
             resumed_step=0 if progress is None else progress["step"],
         )
@@ -236,10 +236,9 @@ class _Run:
             epochs=epochs,
             steps_per_epoch=steps,
             batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
-            best_metric=self._recipe.train.best.metric,
         )
 
-    def _find_lr(self, experiment: Experiment, recorder: Recorder) -> LRFinding | None:
+    def _find_lr(self, experiment: Experiment) -> LRFinding | None:
         section = self._recipe.lr_finder
         finding = self._folder.read_finding()
         if finding is None and section is None:
@@ -255,7 +254,6 @@ class _Run:
                     progress=self._console.sweep,
                 )
             self._folder.write_finding(finding)
-        recorder.curve("lr_finder/loss", Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True))
         found = finding
         experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
         self._tell_finding(found)
@@ -301,6 +299,7 @@ class _Run:
                 facts,
                 state=self._state,
                 log=self._log,
+                below=self._folder.path,
             )
         if result.progress.stopped:
             self._log(result.progress.stopped)

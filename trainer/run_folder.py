@@ -17,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from registry import files
 from registry.contracts import LRFinding
 from registry.errors import CheckpointError, StorageError
-from trainer.engine.checkpoint import remove_temporaries, write_bytes
+from registry.printing import printable
 from trainer.locking import Held, lock
 
 SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
@@ -37,28 +38,35 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------ making, opening
     @classmethod
-    def create(cls, root: Path, name: str, files: Mapping[str, str], *, suffix: str = "") -> RunFolder:
-        """Make a new run folder under `root`/`name`, `files` (name -> text) already in it.
+    def create(cls, root: Path, name: str, texts: Mapping[str, str], *, suffix: str = "") -> RunFolder:
+        """Make a new run folder under `root`/`name`, `texts` (file name -> text) already in it.
 
         Raises:
             StorageError: it cannot be made.
         """
         parent = root / name
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S") + suffix
-        temporary = parent / f".new-{os.getpid()}-{stamp}"
         try:
-            temporary.mkdir(parents=True)
-            for each in SUBFOLDERS:
-                (temporary / each).mkdir()
-            for file, text in files.items():
-                (temporary / file).write_text(text, encoding="utf-8")
-            return cls(_settle(temporary, parent / stamp))
+            parent.mkdir(parents=True, exist_ok=True)
+            return cls(_made(parent, parent, texts, suffix))
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise StorageError(
                 f"{parent}: a run folder cannot be made here ({error.strerror or error})",
                 "make the place writable, or start in another folder: runs/ lies in the working directory",
             ) from error
+
+    def page(self, kind: str) -> RunFolder:
+        """Make a folder for a page of its own in this run, <run>/explain/`kind`/<time>.
+
+        Raises:
+            StorageError: it cannot be made, or a link in the run leads out of it.
+        """
+        self.refuse_links()
+        parent = self.path / "explain" / kind
+        try:
+            files.make_folder(parent, below=self.path)
+            return RunFolder(_made(parent, self.path, {}, ""))
+        except OSError as error:
+            raise StorageError(f"{parent}: a page cannot be made here ({error.strerror or error})") from error
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -95,7 +103,7 @@ class RunFolder:
         Raises:
             StorageError: it cannot be written.
         """
-        self.write_text(name, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+        self.write_text(name, json.dumps(_as_json(value), indent=2, ensure_ascii=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole.
@@ -104,7 +112,7 @@ class RunFolder:
             StorageError: it cannot be written.
         """
         try:
-            write_bytes(self.path / name, text.encode())
+            files.write(self.path / name, printable(text).encode(), below=self.path)
         except OSError as error:
             raise StorageError(f"{self.path / name}: cannot be written ({error.strerror or error})") from error
 
@@ -118,22 +126,33 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(self._read(path))
         except ValueError as error:
             raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
         return value if isinstance(value, dict) else {}
 
+    def _read(self, path: Path) -> str:
+        try:
+            return files.read_text(path)
+        except OSError as error:
+            hint = "remove it: a resume writes it anew"
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})", hint) from error
+
     def recipe_text(self) -> str:
         """Return the recipe as it was given; "" where it is gone."""
         with contextlib.suppress(OSError):
-            return (self.path / "recipe.yaml").read_text(encoding="utf-8")
+            return files.read_text(self.path / "recipe.yaml")
         return ""
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the rows of metrics.jsonl; an unfinished last line is left out."""
+        """Return the rows of metrics.jsonl; an unfinished last line is left out.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
         rows = []
         if self.metrics.exists():
-            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            for line in self._read(self.metrics).splitlines():
                 with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
         return rows
@@ -159,8 +178,9 @@ class RunFolder:
         The system gives the lock back when its process ends, however it ends, so none is ever stale.
 
         Raises:
-            StorageError: another process is at it, or the folder cannot be written.
+            StorageError: another process is at it, the folder cannot be written, or a link in it leads out of it.
         """
+        self.refuse_links()
         with contextlib.ExitStack() as held:
             try:
                 file = held.enter_context(lock(self.path / "lock"))
@@ -171,29 +191,60 @@ class RunFolder:
             except OSError as error:
                 raise StorageError(f"{self.path}: cannot be written ({error.strerror or error})") from error
             for folder in (self.path, self.checkpoints):
-                remove_temporaries(folder)
+                files.remove_temporaries(folder, below=self.path)
             yield self
 
+    def refuse_links(self) -> None:
+        """Look through the whole run before anything is begun: days later a link would cost the report.
 
-def _settle(temporary: Path, wanted: Path) -> Path:
+        Raises:
+            StorageError: a link in it leads out of it.
+        """
+        try:
+            files.refuse_links(self.path)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be looked through ({error.strerror or error})") from error
+
+
+def _made(parent: Path, below: Path, texts: Mapping[str, str], suffix: str) -> Path:
+    """Make a folder named by the time in `parent`, filled before it has its name."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S") + suffix
+    temporary = parent / f".new-{os.getpid()}-{stamp}"
+    try:
+        for each in SUBFOLDERS:
+            files.make_folder(temporary / each, below=below)
+        for name, text in texts.items():
+            files.write(temporary / name, printable(text).encode(), below=below)
+        return _settle(temporary, parent / stamp, below)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _settle(temporary: Path, wanted: Path, below: Path) -> Path:
     """Rename to the wanted name, or to the first of name-2, name-3, ... that is free."""
     for number in range(1, 10_000):
         target = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         if target.exists():
             continue
         try:
-            return temporary.rename(target)
+            files.rename(temporary, target.name, below=below)
         except OSError:
             if not target.exists():
                 raise
+        else:
+            return target
     raise OSError(f"no free name beside {wanted}")
 
 
-def _finite(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
+    """Return plain values as JSON can hold them: numbers finite or null, text without what is no character."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {printable(str(key)): _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_as_json(item) for item in value]
     return value

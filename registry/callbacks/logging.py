@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
 
+from registry import files
 from registry.contracts import Callback, View
 from registry.markers import Bounds
+from registry.printing import printable
 from registry.recording import RunInfo, Sink
 
 
@@ -75,10 +78,9 @@ class CSV(Sink):
 
     def open(self, run: RunInfo) -> None:
         """Start, keeping the rows up to where a resumed run continues."""
-        self._path = run.folder / self._file
+        self._folder, self._path = run.folder, run.folder / self._file
         if run.resumed_epoch and self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file, delimiter=self._delimiter))
+            rows = list(csv.DictReader(io.StringIO(files.read_text(self._path)), delimiter=self._delimiter))
             self._rows = [row for row in rows if float(row["epoch"]) <= run.resumed_epoch]
         self._write()
 
@@ -89,9 +91,9 @@ class CSV(Sink):
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        temporary = self._path.with_name(f"tmp-{self._path.name}")  # a table cut short would lose rows at a resume
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, delimiter=self._delimiter)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self._path)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, columns, delimiter=self._delimiter)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        text = printable(table.getvalue())  # whole or not at all: a table cut short would lose rows at a resume
+        files.write(self._path, text.encode(), below=self._folder, lasting=False)

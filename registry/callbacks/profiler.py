@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from registry import files
 from registry.contracts import Callback, View
 from registry.markers import Bounds
 from registry.recording import RunInfo, Sink
@@ -32,7 +35,7 @@ class Profiler(Sink, Callback):
 
     def open(self, run: RunInfo) -> None:
         """Note where the trace goes."""
-        self._folder = run.folder / "profile"
+        self._run = run.folder
 
     def step_finished(self, view: View) -> None:
         """Begin, or end and write, as the readings pass."""
@@ -59,10 +62,12 @@ class Profiler(Sink, Callback):
         traced, self._profile = self._profile, None
         assert traced is not None
         traced.stop()
-        path = self._folder / "trace.json.gz"
+        path = self._run / "profile" / "trace.json.gz"
         try:
-            self._folder.mkdir(exist_ok=True)
-            traced.export_chrome_trace(str(path))
+            with tempfile.TemporaryDirectory() as elsewhere:  # torch opens the file itself, and follows links
+                written = Path(elsewhere) / path.name
+                traced.export_chrome_trace(str(written))
+                files.write(path, written.read_bytes(), below=self._run, lasting=False)
         except OSError as error:
             view.recorder.text("log", f"warning: no trace: {path} cannot be written ({error.strerror or error})")
             return

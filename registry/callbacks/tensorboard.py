@@ -2,12 +2,15 @@
 
 Owns the event files below <run>/tensorboard: `train/` and `val/` hold one point per epoch under the same tags (so the
 two lines share a chart), `steps/` the readings at the log interval, the folder itself pictures, text and hparams.
+TensorBoard's own writer opens files by itself and follows links; here each is opened by registry/files.py.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from registry import files
 from registry.contracts import Callback, View
 from registry.markers import Bounds
 from registry.recording import Curve, RunInfo, Sink
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch import Tensor
     from torch.nn import Parameter
-    from torch.utils.tensorboard import SummaryWriter
 
 
 NOTHING = -1  # keeps no event: curve, pictures and numbers of the whole run are written anew by every process
@@ -54,22 +57,16 @@ class TensorBoard(Sink, Callback):
         self._histograms = histograms
         self._pr_curves = pr_curves
         self._flush_seconds = flush_seconds
-        self._writers: dict[str, SummaryWriter] = {}
-        self._steps: EventFile | None = None
+        self._files: dict[str, EventFile] = {}
 
     def open(self, run: RunInfo) -> None:
-        """Open the writers; in a resumed run keep each point up to the checkpoint, exactly once."""
-        from torch.utils.tensorboard import SummaryWriter
-
+        """Open the event files; in a resumed run keep each point up to the checkpoint, exactly once."""
         self._run = run
         folder = run.folder / "tensorboard"
         limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": NOTHING}
         for name, limit in limits.items():
-            keep_until(folder / name, limit)
-            if name == "steps":
-                self._steps = EventFile(folder / name, self._flush_seconds)
-            else:
-                self._writers[name] = SummaryWriter(str(folder / name), flush_secs=self._flush_seconds)
+            keep_until(folder / name, limit, below=run.folder)
+            self._files[name] = EventFile(folder / name, self._flush_seconds, below=run.folder)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Write "train/loss" as `loss` of the train line, "val/loss" as `loss` of the val line."""
@@ -81,28 +78,31 @@ class TensorBoard(Sink, Callback):
             elif key != "epoch":
                 lines["train"][key] = value
         for line, values in lines.items():
-            self._writers[line]._get_file_writer().add_summary(summary_of(values), epoch)
+            self._files[line].add(summary_of(values), epoch)
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Write the readings of a log interval as one event: the step waits for it."""
-        assert self._steps is not None
-        self._steps.add(summary_of({f"step/{key.rpartition('/')[2]}": value for key, value in values.items()}), step)
+        self._files["steps"].add(
+            summary_of({f"step/{key.rpartition('/')[2]}": value for key, value in values.items()}), step
+        )
 
     def curve(self, tag: str, curve: Curve) -> None:
         """Write a curve point by point; its abscissa is written beside it, because TensorBoard counts in steps."""
-        writer = self._writers["."]
         for index, (x, y) in enumerate(zip(curve.xs, curve.ys, strict=True)):
-            writer.add_scalar(tag, y, index)
-            writer.add_scalar(f"{tag} - {curve.x_label}", x, index)
+            self._files["."].add(summary_of({tag: y, f"{tag} - {curve.x_label}": x}), index)
 
     def image(self, tag: str, image: np.ndarray, *, step: int = 0) -> None:
         """Write a picture."""
         if self._images:
-            self._writers["."].add_image(tag, image, step, dataformats="HWC")
+            from torch.utils.tensorboard.summary import image as picture
+
+            self._files["."].add(picture(tag, image, dataformats="HWC"), step)
 
     def text(self, tag: str, text: str) -> None:
         """Write Markdown."""
-        self._writers["."].add_text(tag, text)
+        from torch.utils.tensorboard.summary import text as words
+
+        self._files["."].add(words(tag, text), 0)
 
     def epoch_started(self, view: View) -> None:
         """Have the gradients of the first batch taken: they are gone when the step is done."""
@@ -123,45 +123,38 @@ class TensorBoard(Sink, Callback):
         finite = values[np.isfinite(values)]
         if not self._histograms or not finite.size:
             return
-        if tag.startswith(GRADIENTS):
-            from torch.utils.tensorboard.summary import histogram
+        from torch.utils.tensorboard.summary import histogram
 
-            assert self._steps is not None
-            self._steps.add(histogram(tag, finite, "auto"), step)
-        else:
-            self._writers["train"].add_histogram(tag, finite, step, bins="auto")
+        name = "steps" if tag.startswith(GRADIENTS) else "train"
+        self._files[name].add(histogram(tag, finite, "auto"), step)
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Write the curve of each class against all others."""
         if not self._pr_curves or not np.isfinite(probabilities).all():
             return
+        from torch.utils.tensorboard.summary import pr_curve
+
         for index, name in enumerate(class_names[:MOST_PR_CURVES]):
-            self._writers["."].add_pr_curve(f"pr/{name}", targets == index, probabilities[:, index])
+            self._files["."].add(pr_curve(f"pr/{name}", targets == index, probabilities[:, index]), 0)
 
     def result(self, values: Mapping[str, float]) -> None:
         """Write the recipe's values and the final numbers as one hparams session."""
         from torch.utils.tensorboard.summary import hparams
 
         finite = {f"result/{key}": value for key, value in values.items() if math.isfinite(value)}
-        writer = self._writers["."]
-        for summary in hparams(dict(self._run.hparams), finite):
-            writer._get_file_writer().add_summary(summary)
-        for key, value in finite.items():
-            writer.add_scalar(key, value)
+        for summary in (*hparams(dict(self._run.hparams), finite), summary_of(finite)):
+            self._files["."].add(summary, 0)
 
     def flush(self) -> None:
         """Bring every event to the disk."""
-        for writer in self._all():
-            writer.flush()
+        for file in self._files.values():
+            file.flush()
 
     def close(self) -> None:
         """Flush and close."""
-        for writer in self._all():
-            writer.close()
-        self._writers, self._steps = {}, None
-
-    def _all(self) -> list[SummaryWriter | EventFile]:
-        return [*self._writers.values(), *([] if self._steps is None else [self._steps])]
+        for file in self._files.values():
+            file.close()
+        self._files = {}
 
 
 def summary_of(values: Mapping[str, float]) -> Summary:
@@ -180,22 +173,23 @@ class EventFile:
     Args:
         folder: where the file goes; made.
         flush_seconds: what is written reaches the disk at the next event after so long.
+        below: the run's folder, below which no link is followed.
     """
 
-    def __init__(self, folder: Path, flush_seconds: float) -> None:
+    def __init__(self, folder: Path, flush_seconds: float, *, below: Path) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.0"
+        files.make_folder(folder, below=below)
+        name = f"events.out.tfevents.{_later_than(folder):.6f}.{socket.gethostname()}.{os.getpid()}.0"
         self._event, self._flush_seconds = Event, flush_seconds
-        self._file = (folder / name).open("wb")
+        self._file = files.create(folder / name, below=below)
         self._writer = RecordWriter(self._file)
         self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         self.flush()
 
     def add(self, summary: Summary, step: int) -> None:
-        """Write a summary of an optimizer step."""
+        """Write a summary at a step, or at an epoch."""
         now = time.time()
         self._writer.write(self._event(wall_time=now, step=step, summary=summary).SerializeToString())
         if now - self._flushed > self._flush_seconds:
@@ -222,26 +216,41 @@ def record_gradient_once(parameter: Parameter, tag: str, view: View) -> None:
     hook = parameter.register_post_accumulate_grad_hook(record)
 
 
-def keep_until(folder: Path, limit: int) -> None:
+def _later_than(folder: Path) -> float:
+    """Return the time for a new file's name: now, or later than the files there, which a clock set back would precede.
+
+    TensorBoard reads a folder's files in the order of their names, and looks at no earlier one again.
+    """
+    stamps = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.glob("*tfevents*")]
+    latest = max((int(found[1]) for found in stamps if found is not None), default=0)
+    return max(time.time(), latest + 1.0)
+
+
+def keep_until(folder: Path, limit: int, *, below: Path) -> None:
     """Rewrite the event files of `folder` so that they hold the events up to step `limit`, whole ones only.
 
     What an earlier rewriting left half done goes, too.
+
+    Args:
+        folder: of the files; need not exist.
+        limit: last step, or `NOTHING`.
+        below: the run's folder, below which no link is followed.
 
     TensorBoard's own `purge_step` only hides later events from its own reader; other readers would see them twice.
     """
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    for path in list(folder.glob("tmp-*tfevents*")):
-        path.unlink()
+    files.remove_temporaries(folder, below=below)
     for path in sorted(folder.glob("*tfevents*")):
         if limit == NOTHING:
-            path.unlink()
+            files.remove(path, below=below)
             continue
-        kept = [event.SerializeToString() for event in LegacyEventFileLoader(str(path)).Load() if event.step <= limit]
-        temporary = path.with_name(f"tmp-{path.name}")
-        with temporary.open("wb") as file:
-            writer = RecordWriter(file)
-            for data in kept:
-                writer.write(data)
-        temporary.replace(path)
+        with files.opened(path):  # else a pipe of that name would be waited for
+            events = LegacyEventFileLoader(str(path)).Load()
+        kept = io.BytesIO()
+        writer = RecordWriter(kept)
+        for event in events:
+            if event.step <= limit:
+                writer.write(event.SerializeToString())
+        files.write(path, kept.getbuffer(), below=below, lasting=False)

@@ -41,7 +41,7 @@ class AugmentationSheet(ReportPart):
             rows.append(("", tiles))
         picture = sheet(rows, side=_SIDE)
         path = "figures/augmentation.png"
-        write_png(evidence.folder / path, picture)
+        write_png(evidence.folder / path, picture, below=evidence.folder)
         evidence.recorder.image("augmentation", picture)
         alt = f"{len(before)} training images, each before augmentation and after {self.draws} draws."
         caption = f"Training images as stored, and after {self.draws} draws of the recipe's augmentation."

@@ -76,4 +76,4 @@ def _draw(found: scores.Reliability, evidence: Evidence) -> None:
     axes.set_ylabel("accuracy", color=SOFT_INK, fontsize=9)
     title = f"Reliability on {evidence.split}: calibration error {100 * found.ece:.2f} %"
     axes.set_title(title, color=INK, fontsize=10.5, loc="left", pad=10)
-    save(figure, evidence.folder / "figures" / "calibration.png")
+    save(figure, evidence.folder / "figures" / "calibration.png", below=evidence.folder)

@@ -108,7 +108,7 @@ class CamPictures:
             target = case.classes[0]
             picture, peak = self._overlay(case, layer, target)
             path = f"{self.place}/{case.file(rank, names)}-overlay.png"
-            write_png(folder / path, picture)
+            write_png(folder / path, picture, below=folder)
             sure = f"{100 * case.confidence:.1f} %"
             truth = f"**{names[case.truth]}** taken for " if case.truth not in (-1, case.predicted) else ""
             words = f"{truth}**{names[case.predicted]}**, {sure} sure, {_peak(peak)}, #{case.index}"
@@ -118,7 +118,7 @@ class CamPictures:
             tiles.append(Tile(picture, (answer, f"#{case.index}  {sure}"), pale=peak <= 0))
         truths = " (truth → prediction)" if any(case.truth >= 0 for case in cases) else ""
         whole = grid(tiles, columns, f"{self.method} at {layer}{truths}")
-        write_png(folder / self.place / "gallery.png", whole)
+        write_png(folder / self.place / "gallery.png", whole, below=folder)
         self.evidence.recorder.image(f"{self.place}/gallery", whole)
         caption = f"Evidence for {self.whose} at {layer}; # is the index in {self.evidence.split}."
         return Gallery(tuple(figures), caption, columns)
@@ -132,7 +132,7 @@ class CamPictures:
             sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
         picture = sheet(rows, case.title(names), f"image {case.index} of {self.evidence.split}; {sure}")
         path = f"{self.place}/{case.file(rank, names)}.png"
-        write_png(self.evidence.folder / path, picture)
+        write_png(self.evidence.folder / path, picture, below=self.evidence.folder)
         if rank <= _SENT:
             self.evidence.recorder.image(f"{self.place}/{rank:02d}", picture)
         alt = f"{self.method} maps at {', '.join(self.panel.layers)} for " + " and ".join(

@@ -5,9 +5,11 @@ Works on Figure objects directly: no pyplot, no global state, no display.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry import files
 from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, rows_of_marks, scales
 
 if TYPE_CHECKING:
@@ -35,14 +37,21 @@ def new_figure(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figur
     return figure, axes
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path`; the file depends on nothing but the figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+def save(figure: Figure, path: Path, *, below: Path) -> None:
+    """Write `figure` to `path`, making its folder; the file depends on nothing but the figure.
+
+    Args:
+        figure: what to write.
+        path: the PNG.
+        below: the folder below which no link is followed.
+    """
+    picture = BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    files.write(path, picture.getbuffer(), below=below, lasting=False)
 
 
-def line_chart_png(chart: LineChart, path: Path) -> None:
-    """Draw `chart` into `path`."""
+def line_chart_png(chart: LineChart, path: Path, *, below: Path) -> None:
+    """Draw `chart` into `path`; `below` is the folder below which no link is followed."""
     figure, axes = new_figure()
     across, up = scales(chart)
     for line in chart.lines:
@@ -67,7 +76,7 @@ def line_chart_png(chart: LineChart, path: Path) -> None:
     _dress(axes, chart, across, up, above=11 * rows)
     if sum(not line.faint for line in chart.lines) > 1:
         axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor=INK)
-    save(figure, path)
+    save(figure, path, below=below)
 
 
 def _literal(words: str) -> str:

@@ -129,7 +129,7 @@ def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> Non
     axes.set_title(
         f"Confusion on {evidence.split}, per cent of the true class", color=INK, fontsize=10.5, loc="left", pad=10
     )
-    save(figure, evidence.folder / "figures" / "confusion.png")
+    save(figure, evidence.folder / "figures" / "confusion.png", below=evidence.folder)
 
 
 def _percent(value: float) -> str:

@@ -172,7 +172,7 @@ def drops_of(rows: Rows) -> list[tuple[float, float]]:
 
 def _figure(evidence: Evidence, name: str, chart: LineChart, alt: str) -> Figure:
     path = f"figures/{name}.png"
-    line_chart_png(chart, evidence.folder / path)
+    line_chart_png(chart, evidence.folder / path, below=evidence.folder)
     return Figure(path, alt, chart.title, line_chart_svg(chart))
 
 

@@ -60,12 +60,12 @@ class Misclassified(ReportPart):
             number = f"{100 * sure:.1f} %" if ranking == "confidence" else f"loss {loss:.2f}"
             tile = Tile(enlarged(image), (f"{truth} → {predicted}", f"#{index}  {number}"))
             path = f"figures/misclassified/{ranking}-{rank:02d}-{index}-{file_name(truth)}-{file_name(predicted)}.png"
-            write_png(evidence.folder / path, tile.image)
+            write_png(evidence.folder / path, tile.image, below=evidence.folder)
             alt = f"Image {index} of {evidence.split}: truth {truth}, predicted {predicted}."
             text = f"**{truth}** taken for **{predicted}**, {100 * sure:.1f} % sure, loss {loss:.2f}, #{index}"
             figures.append(Figure(path, alt, text, width=TILE))
             tiles.append(tile)
         picture = grid(tiles, self.columns, f"{caption} (truth → prediction)")
-        write_png(evidence.folder / f"figures/misclassified_by_{ranking}.png", picture)
+        write_png(evidence.folder / f"figures/misclassified_by_{ranking}.png", picture, below=evidence.folder)
         evidence.recorder.image(f"misclassified/{ranking}", picture)
         return Gallery(tuple(figures), f"{caption}; # is the index in {evidence.split}.", self.columns)

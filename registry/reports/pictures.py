@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from registry import files
+
 TILE = 168  # px: longer side of one picture in a sheet
 _GAP = 10
 _COMPRESSION = 1  # of PNG files: a sixth smaller at 6, and four times as slow
@@ -61,11 +63,10 @@ def overlay(image: np.ndarray, heat: np.ndarray, alpha: float, colormap: Colorma
     return np.asarray(np.rint(image * (1 - opacity) + colors * opacity), dtype=np.uint8)
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 RGB to `path`, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_png(path: Path, image: np.ndarray, *, below: Path) -> None:
+    """Write uint8 RGB to `path`, making its folder; `below` is the folder below which no link is followed."""
     encoded = cv2.imencode(".png", image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])[1]
-    path.write_bytes(encoded.tobytes())
+    files.write(path, encoded.data, below=below, lasting=False)
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.pr_curve import metadata as pr_curve
 
 from registry.callbacks.tensorboard import MOST_PR_CURVES, TensorBoard
@@ -159,12 +161,50 @@ def test_a_resume_keeps_what_came_before_even_when_the_last_resume_was_cut_short
         board.epoch(epoch, {"train/loss": float(epoch)})
     board.close()
     (events,) = (tmp_path / "tensorboard/train").glob("events*")
-    (events.parent / f"tmp-{events.name}").write_bytes(b"half of it")
+    (events.parent / f"{events.name}.tmp-123").write_bytes(b"half of it")
     board = TensorBoard()
     board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=2, resumed_step=2))
     board.close()
     assert [(point.step, point.value) for point in read(events.parent).Scalars("loss")] == [(1, 1.0), (2, 2.0)]
-    assert not list(events.parent.glob("tmp-*"))
+    assert not list(events.parent.glob("*.tmp-*"))
+
+
+def test_event_files_stay_in_order_when_the_clock_was_set_back(tmp_path, monkeypatch):
+    """TensorBoard reads a folder's files by name and never goes back to an earlier one."""
+    made = []
+    for now, resumed in ((2_000_000_000.5, 0), (1_900_000_000.0, 1), (1_900_000_001.0, 2)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        board = TensorBoard()
+        board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=resumed, resumed_step=resumed))
+        board.epoch(resumed + 1, {"train/loss": float(resumed)})
+        board.close()
+        (new,) = {path.name for path in (tmp_path / "tensorboard/train").iterdir()} - set(made)
+        made.append(new)
+    assert made == sorted(made)
+    assert [point.step for point in read(tmp_path / "tensorboard/train").Scalars("loss")] == [1, 2, 3]
+
+
+def test_the_hyperparameters_hold_the_numbers_that_were_used_not_what_the_recipe_calls_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("lr: 0.02", "lr: $lr_finder.lr").replace("report: [Conf", "report: []  # [Conf")
+    Path("tiny.yaml").write_text(text.replace("histograms: true, pr_curves: true", "images: false"), encoding="utf-8")
+    assert main(["train", "tiny.yaml", "--fast"]) == 0
+    (run,) = Path("runs/tiny").iterdir()
+    (event,) = [
+        value
+        for path in (run / "tensorboard").glob("*tfevents*")
+        for each in LegacyEventFileLoader(str(path)).Load()
+        for value in each.summary.value
+        if value.tag == "_hparams_/session_start_info"
+    ]
+    told = HParamsPluginData.FromString(event.metadata.plugin_data.content).session_start_info.hparams
+    found = json.loads((run / "lr_finder.json").read_text())["lr"]
+    assert told["optimizer.lr"].number_value == found
+    assert found == pytest.approx(0.1), "sqrt(1e-3 * 10), what --fast assumes"
+    numbers = told["data.preprocess.0.mean"].string_value.strip("[]").split(", ")
+    assert len(numbers) == 3
+    assert all(0 < float(number) < 1 for number in numbers)
+    assert not [key for key, value in told.items() if value.string_value.startswith("$")]
 
 
 def test_tensorboards_own_server_answers_with_every_promised_tag(run):
@@ -185,7 +225,7 @@ def test_tensorboards_own_server_answers_with_every_promised_tag(run):
 
         name = f"tiny/{run.name}/tensorboard"
         deadline = time.monotonic() + 30
-        while not {name, f"{name}/train", f"{name}/val", f"{name}/steps"} <= set(ask("runs")):
+        while not {name, f"{name}/train", f"{name}/val", f"{name}/steps"} <= set(ask("plugin/scalars/tags")):
             assert time.monotonic() < deadline, ask("runs")
             time.sleep(0.2)
         scalars, images = ask("plugin/scalars/tags"), ask("plugin/images/tags")

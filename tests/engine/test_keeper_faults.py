@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from registry import files
 from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint, keeper
 from trainer.engine.keeper import CheckpointKeeper, best_weights, read_latest
 from trainer.engine.progress import Progress
 
-METHODS = ("replace", "rename", "unlink", "hardlink_to", "open")
+CALLS = ("open", "write", "fsync", "link", "replace", "unlink")
 
 
 class StandingLoop:
@@ -66,45 +67,21 @@ class Trap:
             self._act()
 
     def set_up(self, monkeypatch) -> None:
-        for name in METHODS:
-            monkeypatch.setattr(Path, name, self._watched(name, getattr(Path, name)))
-        monkeypatch.setattr(os, "fsync", self._watched("fsync", os.fsync))
+        for name in CALLS:
+            monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
 
     def _watched(self, name: str, real: Callable):
         def call(*arguments, **keywords):
             self.passes(name)
-            result = real(*arguments, **keywords)
-            return WatchedFile(result, self) if name == "open" and "w" in arguments[1] else result
+            return real(*arguments, **keywords)
 
-        return call
+        def write(file: int, data) -> int:
+            self.passes("first half")
+            half = real(file, data[: len(data) // 2])
+            self.passes("second half")
+            return half + real(file, data[half:])
 
-
-class WatchedFile:
-    """A file whose writes are made in two halves, with a trap between them."""
-
-    def __init__(self, file, trap: Trap) -> None:
-        self._file, self._trap = file, trap
-
-    def write(self, data) -> int:
-        half = len(data) // 2
-        self._trap.passes("first half")
-        self._file.write(data[:half])
-        self._file.flush()
-        self._trap.passes("second half")
-        return half + self._file.write(data[half:])
-
-    def flush(self) -> None:
-        self._trap.passes("flush")
-        self._file.flush()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._file.close()
+        return write if name == "write" else call
 
 
 def save_second_epoch(folder: Path, trap: Trap, monkeypatch, log: Callable[[str], None] = print) -> CheckpointKeeper:
@@ -145,8 +122,8 @@ def test_a_process_that_dies_at_any_call_of_the_saver_leaves_the_old_or_the_new_
         found.append(epoch)
         best = checkpoint.read(folder / "best.pt")["row"]["epoch"]
         assert best >= epoch  # best weights that the state speaks of are there
-        checkpoint.remove_temporaries(folder)
-        assert not [name for name in names(folder) if checkpoint.TEMPORARY in name]
+        files.remove_temporaries(folder, below=folder)
+        assert not [name for name in names(folder) if files.TEMPORARY in name]
         assert set(names(folder)) <= {"best.pt", "best.safetensors", "last.pt", "epoch-1.pt"}
     assert found == sorted(found)
     assert set(found) == {1, 2}
@@ -165,7 +142,7 @@ def test_a_full_disk_at_any_call_of_the_saver_keeps_the_checkpoint_before_and_th
         saved(folder, 1)
         warnings: list[str] = []
         kept = save_second_epoch(folder, Trap(full, at), monkeypatch, warnings.append)
-        assert not [name for name in names(folder) if checkpoint.TEMPORARY in name], call
+        assert not [name for name in names(folder) if files.TEMPORARY in name], call
         assert epoch_in(folder) in (1, 2)
         if epoch_in(folder) == 1:
             expected = "warning: a checkpoint could not be written (No space left on device); the one before is kept"
@@ -178,10 +155,10 @@ def test_a_full_disk_at_any_call_of_the_saver_keeps_the_checkpoint_before_and_th
 
 # ------------------------------------------------------------------------------------------------------------- failures
 def failing(monkeypatch, error: BaseException) -> None:
-    def write(*_):
+    def write(*_, **__):
         raise error
 
-    monkeypatch.setattr(checkpoint, "write_bytes", write)
+    monkeypatch.setattr(files, "write", write)
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -215,14 +192,14 @@ def test_a_save_that_succeeds_forgives_those_that_failed(tmp_path, monkeypatch):
 
 def test_the_last_save_of_a_training_is_tried_again(tmp_path, monkeypatch):
     kept, failures = keeper_in(tmp_path, epochs=1), [FULL]
-    real = checkpoint.write_bytes
+    real = files.write
 
-    def once(*arguments):
+    def once(*arguments, **keywords):
         if failures:
             raise failures.pop()
-        real(*arguments)
+        real(*arguments, **keywords)
 
-    monkeypatch.setattr(checkpoint, "write_bytes", once)
+    monkeypatch.setattr(files, "write", once)
     kept.epoch_finished(StandingLoop(1), is_best=True)
     assert epoch_in(tmp_path) == 1
     assert best_weights(tmp_path, 1)["weight"][0, 0] == 1

@@ -263,11 +263,11 @@ def test_an_unwritable_folder_means_no_cache_and_one_line(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    catalogue()
-    catalogue()
-    assert made == [1, 1]
-    assert len(caplog.records) == 2
-    assert "every start builds it anew" in caplog.records[0].message
+    for _ in range(4):
+        catalogue()
+    assert made == [1], "kept in the process at least"
+    (said,) = caplog.records
+    assert "every start builds it anew" in said.message
 
 
 def test_a_written_cache_leaves_no_part_behind(own_cache: Path, made: list[int]) -> None:

@@ -185,4 +185,5 @@ def made_evidence(
         "recorder": Recording(),
         "parameters": 1234,
     }
+    fields["folder"].mkdir(parents=True, exist_ok=True)
     return Evidence(**{**fields, **changes})

@@ -147,7 +147,7 @@ def test_the_png_is_the_same_twice(tmp_path):
         Line("val", [1, 2, 3], [2, 1.5, 1], "val"),
     ]
     for name in ("a.png", "b.png"):
-        line_chart_png(chart(lines, [Mark("best $", 2, 1.5, "val")]), tmp_path / "deep" / name)
+        line_chart_png(chart(lines, [Mark("best $", 2, 1.5, "val")]), tmp_path / "deep" / name, below=tmp_path)
     first = (tmp_path / "deep" / "a.png").read_bytes()
     assert first == (tmp_path / "deep" / "b.png").read_bytes()
     assert first.startswith(b"\x89PNG")

@@ -51,7 +51,7 @@ def test_a_fourth_channel_is_dropped_and_one_channel_is_grey():
 
 
 def test_a_png_is_read_back_as_it_was(tmp_path):
-    write_png(tmp_path / "new" / "a.png", PHOTO)
+    write_png(tmp_path / "new" / "a.png", PHOTO, below=tmp_path)
     assert np.array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[:, :, ::-1], PHOTO)
 
 

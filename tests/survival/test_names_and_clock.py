@@ -1,5 +1,7 @@
 """Run folders: names that are refused or kept, runs of the same second, clocks that go backwards."""
 
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -118,13 +120,16 @@ def test_a_clock_set_back_between_start_and_resume_changes_nothing(capsys, monke
 # --------------------------------------------------------------------------------------------------------------- folder
 def test_a_run_folder_appears_whole(monkeypatch):
     seen = []
-    real = Path.rename
+    real = os.replace
 
-    def rename(self, target):
-        seen.append(sorted(path.name for path in self.iterdir()))
-        return real(self, target)
+    def replace(source, target, *, src_dir_fd, dst_dir_fd):
+        descriptor = os.open(source, os.O_RDONLY, dir_fd=src_dir_fd)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            seen.append(sorted(os.listdir(descriptor)))  # noqa: PTH208  (of a descriptor)
+        os.close(descriptor)
+        return real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "replace", replace)
     RunFolder.create(Path("runs"), "x", {"recipe.yaml": "a", "resolved.yaml": "b"})
     assert seen == [["checkpoints", "figures", "gradcam", "recipe.yaml", "resolved.yaml", "tensorboard"]]
 

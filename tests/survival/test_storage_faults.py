@@ -135,7 +135,7 @@ def test_a_file_where_a_folder_belongs_ends_with_exit_5(capsys, where):
 
 
 def test_a_run_folder_that_cannot_be_made_leaves_nothing_behind(capsys, monkeypatch):
-    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+    monkeypatch.setattr(os, "replace", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
     ended = command(capsys, recipe())
     assert (ended.code, list(Path("runs/tiny").iterdir())) == (5, [])
 

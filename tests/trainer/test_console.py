@@ -32,7 +32,7 @@ def console_on(monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "stdout", stream)
         console = Console()
-        console.plan(epochs=3, steps_per_epoch=10, batch_size=8, best_metric="val/accuracy")
+        console.plan(epochs=3, steps_per_epoch=10, batch_size=8)
         return console
 
     return make
@@ -40,10 +40,12 @@ def console_on(monkeypatch):
 
 def train(console):
     """Go through an epoch as a training would."""
+    progress = Progress(lr=0.05)
     with console.bar():
-        for step in range(1, 11):
+        for progress.step in range(1, 11):
             console._next_redraw = 0.0  # as if a quarter of a second had passed
-            console.pulse(Progress(step=step, lr=0.05), Meter({}))
+            console.pulse(progress, Meter({}))
+        progress.best = {**ROW, "epoch": 1}
         console.epoch(1, ROW)
 
 
@@ -55,12 +57,37 @@ def test_without_a_terminal_an_epoch_is_one_clean_line(console_on):
     )
 
 
-def test_only_an_epoch_better_than_all_before_is_starred(console_on):
+def test_the_epoch_that_the_training_chose_as_its_best_is_starred_and_no_other(console_on):
+    stream = io.StringIO()
+    console, progress = console_on(stream), Progress(best={**ROW, "epoch": 2})  # of a run that is continued
+    console.pulse(progress, Meter({}))
+    for epoch, is_best in ((3, False), (4, True), (5, False), (6, True)):
+        if is_best:
+            progress.best = {**ROW, "epoch": epoch}
+        console.epoch(epoch, ROW)
+    assert [line.endswith("*") for line in stream.getvalue().splitlines()] == [False, True, False, True]
+
+
+def test_the_first_epoch_of_every_seed_is_its_best_so_far(console_on):
     stream = io.StringIO()
     console = console_on(stream)
-    for epoch, accuracy in enumerate((0.5, 0.4, 0.6), start=1):
-        console.epoch(epoch, {**ROW, "val/accuracy": accuracy})
-    assert [line.endswith("*") for line in stream.getvalue().splitlines()] == [True, False, True]
+    for accuracy in (0.9, 0.2):
+        console.pulse(Progress(best={**ROW, "epoch": 1, "val/accuracy": accuracy}), Meter({}))
+        console.epoch(1, {**ROW, "val/accuracy": accuracy})
+    assert [line.endswith("*") for line in stream.getvalue().splitlines()] == [True, True]
+
+
+def test_a_name_that_is_no_text_is_shown_and_logged_by_its_bytes(console_on, tmp_path):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    console = console_on(stream)
+    console.log_to(tmp_path / "log.txt")
+    console.line("classes caf\udce9, d\u00e9j\u00e0")
+    console.table({"worst": "caf\udce9"})
+    shown = stream.buffer.getvalue().decode("ascii")
+    assert shown.splitlines() == ["classes caf\\xe9, d\\u00e9j\\u00e0", "worst  caf\\xe9"]
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert "classes caf\\xe9, d\u00e9j\u00e0\n" in log
+    assert "worst: caf\\xe9\n" in log
 
 
 def test_a_terminal_shows_speed_rate_and_time_left_and_nothing_stays_of_the_bar(console_on):

@@ -1,18 +1,16 @@
 """Checkpoint files: whole or absent, checked when read, unable to run code.
 
-A file is written under a temporary name beside its target, flushed to the disk and renamed. A digest over every leaf
-(name, type, shape, bytes) lies inside, because `torch.load` does not notice flipped bits; one rename so commits data
-and digest together. Files hold plain values and tensors only and are read with `weights_only=True`.
+A file is written beside its name, flushed and renamed (registry/files.py). A digest over every leaf (name, type, shape,
+bytes) lies inside, because `torch.load` does not notice flipped bits; one rename so commits data and digest together.
+Files hold plain values and tensors only and are read with `weights_only=True`.
 
 Knows nothing of what the state means (trainer/engine/loop.py) or when it is saved (trainer/engine/keeper.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from registry import files
 from registry.errors import CheckpointError
 
 FORMAT = 1
-TEMPORARY = ".tmp-"  # in the name of a file that is not whole yet, before the process id
 
 
 def snapshot(value: Any) -> Any:
@@ -63,51 +61,23 @@ def digest(state: Mapping[str, Any]) -> str:
     return hasher.hexdigest()
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Put `data` at `path`, so that a crash at any moment leaves the old file or the new one, whole.
-
-    Raises:
-        OSError: the disk is full, the folder is gone, ...; the old file is untouched and no temporary file stays.
-    """
-    with temporary_beside(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    _flush_folder(path.parent)
-
-
-@contextlib.contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
-    """Give a name in the folder of `path` to write under before a rename; what still has it after an error goes."""
-    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
-    try:
-        yield temporary
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed process left half written; only for the one that holds the run's lock."""
-    for stray in folder.glob(f"*{TEMPORARY}*"):
-        with contextlib.suppress(OSError):
-            stray.unlink()
-
-
-def write(path: Path, state: Mapping[str, Any]) -> None:
+def write(path: Path, state: Mapping[str, Any], *, below: Path | None = None) -> None:
     """Write `state` (plain values and CPU tensors) with its format and digest.
 
+    Args:
+        path: the file.
+        state: what it will hold.
+        below: the folder below which no link is followed; the file's own where omitted.
+
     Raises:
-        OSError: as `write_bytes`.
+        OSError: as `files.write`; the old file is untouched and no temporary file stays.
+        StorageError: a link stands in the way.
     """
     whole = {"format": FORMAT, **state}
     whole["digest"] = digest(whole)
     buffer = io.BytesIO()
     torch.save(whole, buffer)  # to memory first: torch hides a full disk behind a RuntimeError
-    write_bytes(path, buffer.getbuffer())
+    files.write(path, buffer.getbuffer(), below=below or path.parent)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -119,9 +89,12 @@ def read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with files.opened(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:  # says nothing about the file
         raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error.strerror or error})") from error
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
@@ -136,15 +109,3 @@ def read(path: Path) -> dict[str, Any]:
     if digest(state) != expected:
         raise CheckpointError(f"{path}: its content does not match its digest; the file was damaged or changed")
     return state
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can."""
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

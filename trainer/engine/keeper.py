@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import safetensors.torch
 
+from registry import files
 from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint
 from trainer.engine.loop import Loop
@@ -30,7 +30,7 @@ class CheckpointKeeper:
     """Writes last.pt, best.pt and best.safetensors into one folder.
 
     Args:
-        folder: the run's checkpoints folder; exists.
+        folder: the run's checkpoints folder.
         facts: plain values stored in every file: the resolved recipe, class names, versions.
         every: epochs between checkpoints.
         epochs: planned; the last epoch is always saved.
@@ -40,6 +40,7 @@ class CheckpointKeeper:
         log: takes one line.
         whole_epoch_in_last: epoch whose end last.pt holds already, in a resumed run; None where it holds none.
         before: called before the state is copied: what must be on the disk by then because a resume begins after it.
+        below: the run's folder, below which no link is followed; `folder` where omitted.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class CheckpointKeeper:
         log: Callable[[str], None],
         whole_epoch_in_last: int | None = None,
         before: Callable[[], None] = lambda: None,
+        below: Path | None = None,
     ) -> None:
-        self._folder, self._facts = folder, facts
+        self._folder, self._facts, self._below = folder, facts, below or folder
         self._every, self._epochs, self._minutes, self._steps, self._keep = every, epochs, minutes, steps, keep
         self._log, self._before = log, before
         self._saved_at = time.monotonic()
@@ -101,7 +103,7 @@ class CheckpointKeeper:
     def last_state(self) -> Mapping[str, Any] | None:
         """Return the last whole state; None before the first."""
         self.wait()
-        return read_latest(self._folder, self._log)
+        return read_latest(self._folder, self._log, below=self._below)
 
     def wait(self) -> None:
         """Wait for the writer.
@@ -170,20 +172,20 @@ class CheckpointKeeper:
     def _write_last(self, state: Mapping[str, Any], whole_epoch: int | None) -> None:
         last, before = self._folder / "last.pt", self._whole_epoch_in_last
         if before is not None and before != whole_epoch and self._keep and last.exists():
-            _second_name(last, self._folder / f"epoch-{before}.pt")
-        checkpoint.write(last, state)
+            files.second_name(last, f"epoch-{before}.pt", below=self._below)
+        checkpoint.write(last, state, below=self._below)
         self._whole_epoch_in_last = whole_epoch
         for old in epoch_files(self._folder)[self._keep :]:
             with contextlib.suppress(OSError):
-                old.unlink()
+                files.remove(old, below=self._below)
 
     def _write_best(self) -> None:
         state = self._unwritten_best
         if state is None:
             return
-        checkpoint.write(self._folder / "best.pt", state)
+        checkpoint.write(self._folder / "best.pt", state, below=self._below)
         weights = {name: tensor.contiguous() for name, tensor in state["model"].items()}
-        checkpoint.write_bytes(self._folder / "best.safetensors", safetensors.torch.save(weights))
+        files.write(self._folder / "best.safetensors", safetensors.torch.save(weights), below=self._below)
         self._unwritten_best = None
 
 
@@ -216,10 +218,15 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
     return weights
 
 
-def read_latest(folder: Path, log: Callable[[str], None]) -> dict[str, Any] | None:
+def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None = None) -> dict[str, Any] | None:
     """Return the newest whole state in `folder`, falling back to earlier ones; None where there never was one.
 
     Files that had to be passed over get another name, so that no later save takes them for whole.
+
+    Args:
+        folder: of the checkpoints.
+        log: takes one line.
+        below: the run's folder, below which no link is followed; `folder` where omitted.
 
     Raises:
         CheckpointError: there are files, but none is whole.
@@ -237,22 +244,10 @@ def read_latest(folder: Path, log: Callable[[str], None]) -> dict[str, Any] | No
         for damaged, problem in passed_over.items():
             log(f"warning: {problem}; falling back to {path.name}")
             with contextlib.suppress(OSError):
-                damaged.rename(damaged.with_name(f"{damaged.name}{UNREADABLE}"))
+                files.rename(damaged, f"{damaged.name}{UNREADABLE}", below=below or folder)
         return state
     if passed_over:
         raise CheckpointError(
             "no checkpoint of this run is whole:\n  " + "\n  ".join(passed_over.values()), "start the run again"
         )
     return None
-
-
-def _second_name(path: Path, other: Path) -> None:
-    """Give the file a second name, without copying where the file system can."""
-    with checkpoint.temporary_beside(other) as temporary:
-        temporary.unlink(missing_ok=True)
-        try:
-            temporary.hardlink_to(path)
-        except OSError:
-            shutil.copyfile(path, temporary)
-        temporary.replace(other)
-        temporary.unlink(missing_ok=True)  # it is still there where both already named one file: POSIX renames nothing

@@ -161,6 +161,7 @@ class Loop:
             DivergedError: at a loss that is not finite, as `on_nan` says.
         """
         self._tell("run_started")
+        self.parts.recorder.pulse(self.progress, self.meter)
         try:
             while self.progress.epoch < self.limits.epochs and not self.progress.stopped:
                 self._train_epoch()

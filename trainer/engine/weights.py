@@ -9,6 +9,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from registry import files
 from registry.errors import CheckpointError
 from trainer.engine import checkpoint
 
@@ -30,9 +31,11 @@ def read_weights(path: Path) -> tuple[Path, dict[str, Any]]:
         path = found[0]
     if path.suffix == ".safetensors":
         try:
-            return path, safetensors.torch.load_file(path)
+            with files.opened(path):  # else a pipe would be waited for
+                return path, safetensors.torch.load_file(path)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{path}: cannot be read as safetensors ({reason})") from error
     state = checkpoint.read(path)
     if "model" not in state:
         raise CheckpointError(f"{path}: holds no model weights")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from registry.files import opened
 from registry.suggest import nearest
 from trainer.recipe.nodes import Node
 from trainer.recipe.problems import Collector
@@ -42,7 +43,7 @@ def _bytes(path: Path, shown_as: str, place: Origin, problems: Collector) -> byt
         if path.is_dir():
             problems.report("R001", place, f"'{shown_as}' is a folder, not a recipe", hint="name the .yaml file in it")
             return None
-        with path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         near = _neighbours(path)

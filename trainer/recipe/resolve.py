@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.catalog import Catalogue, Entry, catalogue
+from registry.printing import printable
 from trainer.recipe.keys import default_name
 from trainer.recipe.load import Loaded
 from trainer.recipe.outline import Items, Line, Value, render
@@ -93,6 +94,21 @@ def flat(recipe: Recipe) -> dict[str, Any]:
         value = getattr(recipe, name)
         if value or name not in _HIDDEN:
             _flatten(name, value, found)
+    return found
+
+
+def hparams(recipe: Recipe, facts: Mapping[str, object]) -> dict[str, bool | int | float | str]:
+    """Return every value of a recipe by dotted path as a dashboard takes it, to sort and compare runs by.
+
+    Args:
+        recipe: what runs.
+        facts: run-time values; each stands where the recipe refers to it.
+    """
+    found = {}
+    for path, value in flat(bind(recipe, facts)).items():
+        told = _flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
+        if told is not None:
+            found[path] = printable(told) if isinstance(told, str) else told
     return found
 
 

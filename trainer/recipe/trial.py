@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.errors import UserError
+from registry.files import kind_of
 from registry.patterns import matches
 from registry.reports import layers as cam_layers
 from registry.suggest import nearest
@@ -301,8 +302,14 @@ class Trial:
 
     def _start_from(self) -> None:
         path = self.recipe.train.start_from
-        if path is not None and not Path(path).exists():
+        if path is None:
+            return
+        if not Path(path).exists():
             self.draft.report("R074", "train.start_from", f"train.start_from: there is no '{path}'")
+        elif (kind := kind_of(Path(path).stat().st_mode)) not in ("a file", "a folder"):
+            self.draft.report(
+                "R074", "train.start_from", f"train.start_from: '{path}' is {kind}, not a file or run folder"
+            )
 
 
 def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:

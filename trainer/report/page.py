@@ -7,14 +7,15 @@ frame.py, how they look by html.py and markdown.py.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry import files
 from registry.contracts import Evidence, Paragraph, ReportPart, Section
+from registry.printing import printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
 from registry.reports.classes import PerClass
@@ -73,8 +74,11 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     sections = _with_anchors(sorted(sections, key=lambda section: _place(section.key)))
     answer = answer_of(evidence)
     page, text = evidence.folder / "report.html", evidence.folder / "report.md"
-    _write(page, html(evidence.name, answer, sections, evidence.folder))
-    _write(text, markdown(evidence.name, answer, sections))
+    for path, content in (
+        (page, html(evidence.name, answer, sections, evidence.folder)),
+        (text, markdown(evidence.name, answer, sections)),
+    ):
+        files.write(path, printable(content).encode(), below=evidence.folder)
     facts = {section.key: dict(section.facts) for section in sections if section.facts}
     return ReportResult(page, text, facts, tuple(failed), time.perf_counter() - started)
 
@@ -126,10 +130,3 @@ def _with_anchors(sections: Sequence[Section]) -> list[Section]:
         key = next(name for name in names if name not in (*found, "answer"))
         found[key] = replace(section, key=key)
     return list(found.values())
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace `path` at once, so that a reader never meets half a page."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -43,6 +43,7 @@ def fit(
     *,
     state: Mapping[str, Any] | None,
     log: Callable[[str], None],
+    below: Path | None = None,
 ) -> FitResult:
     """Train, from the start or from `state`.
 
@@ -55,6 +56,7 @@ def fit(
         facts: plain values stored in each of them.
         state: a checkpoint to continue from; None for a fresh start.
         log: takes one line.
+        below: the run's folder, below which no link is followed; `checkpoints` where omitted.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -74,6 +76,7 @@ def fit(
         log=log,
         whole_epoch_in_last=None if state is None or state["progress"]["batch"] else state["progress"]["epoch"],
         before=recorder.flush,
+        below=below,
     )
     loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
     if state is not None:

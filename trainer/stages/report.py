@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from registry.contracts import Evidence, LRFinding, Predictions
+from registry.printing import printable
 from registry.recording import Recorder
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
@@ -108,7 +109,7 @@ def gather(
         description=recipe.description,
         recipe=recipe.text,
         resolved=yaml.safe_load(resolved) or {},
-        class_names=data.class_names,
+        class_names=tuple(printable(name) for name in data.class_names),
         split=data.selected_on if data.test is None else part.name,
         selected_on=data.selected_on,
         history=history,

@@ -1,0 +1,41 @@
+r"""Text that every stream and file can take.
+
+A name that is no UTF-8 (an old zip's, say) reaches Python with a stand-in for each byte it cannot read; a terminal may
+know ASCII alone. Neither may stop a run or lose a line: such a byte is written `\xe9`, such a letter `\u00e9`.
+Names stay as they are wherever they open files; they are made printable where they are shown.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
+_BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with escapes for what is no character: `caf\udce9` becomes `caf\xe9`."""
+    return text if text.isascii() else text.encode("utf-8", ERRORS).decode("utf-8")
+
+
+def never_fails(stream: object) -> None:
+    """Have a text stream write what it has no letter for as its number, where it can be told to."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors=ERRORS)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = (ord(letter) for letter in error.object[error.start : error.end])
+    return "".join(_number(letter) for letter in letters), error.end
+
+
+def _number(letter: int) -> str:
+    if _BYTE + 0x80 <= letter <= _BYTE + 0xFF:
+        return f"\\x{letter - _BYTE:02x}"
+    return f"\\u{letter:04x}" if letter < 0x10000 else f"\\U{letter:08x}"
+
+
+codecs.register_error(ERRORS, _escaped)
