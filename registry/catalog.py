@@ -97,20 +97,52 @@ class Entry:
         """Return the names a recipe may set, in order."""
         return [one.name for one in self.parameters if one.role != "engine" and one.type["kind"] != "opaque"]
 
-    def data_facts(self) -> DataFacts:
-        """Return what a dataset's entry declares without being read."""
-        facts = self.facts
+    def data_facts(self, arguments: Mapping[str, object] | None = None) -> DataFacts:
+        """Return what is known of a dataset without reading it.
+
+        Args:
+            arguments: that a recipe gives it; what they say goes before what the entry declares.
+        """
+        facts = {**self.facts, **self._told({} if arguments is None else arguments)}
         names, size = facts.get("class_names"), facts.get("image_size")
+        names = None if names is None or len(names) != facts.get("classes") else tuple(names)
         return DataFacts(
             splits=facts.get("splits", {}),
-            class_names=None if names is None else tuple(names),
+            class_names=names,
             image_size=None if size is None else (size[0], size[1]),
             channels=facts.get("channels"),
+            num_classes=facts.get("classes"),
         )
+
+    def _told(self, arguments: Mapping[str, object]) -> dict[str, Any]:
+        """Return the facts that follow from arguments."""
+        told: dict[str, Any] = {}
+        for name, rule in self.facts.get("follows", {}).items():
+            parameter = self.parameter(rule["argument"])
+            value = arguments.get(rule["argument"], None if parameter is None else parameter.default)
+            if rule["values"]:
+                value = rule["values"].get(str(value), rule["values"].get("*"))
+            told |= _fact(name, value, {**self.facts, **told})
+        return told
 
     def load(self) -> Callable[..., object]:
         """Import and return the class or function."""
         return load_target(self.target)
+
+
+def _fact(name: str, value: object, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fact in the form in which an entry holds it; nothing where the value is of another form."""
+    if name == "input" and isinstance(value, (list, tuple)) and len(value) == 3:
+        return {"channels": value[0], "image_size": list(value[1:])}
+    if name == "image_size" and isinstance(value, (list, tuple)):
+        return {name: list(value)}
+    if not isinstance(value, int) or isinstance(value, bool):
+        return {}
+    if name == "image_size":
+        return {name: [value, value]}
+    if name.startswith("splits."):
+        return {"splits": {**known["splits"], name.removeprefix("splits."): value}}
+    return {"classes": value} if name == "num_classes" else {}
 
 
 class Catalogue:

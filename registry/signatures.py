@@ -181,10 +181,11 @@ def data_facts(facts: DataFacts) -> Record:
     """Return a dataset's facts as JSON; what is unknown is null."""
     return {
         "splits": dict(facts.splits),
-        "classes": None if facts.class_names is None else len(facts.class_names),
+        "classes": facts.classes,
         "class_names": None if facts.class_names is None else list(facts.class_names),
         "image_size": None if facts.image_size is None else list(facts.image_size),
         "channels": facts.channels,
+        "follows": {name: {"argument": of.argument, "values": dict(of.values)} for name, of in facts.follows.items()},
     }
 
 

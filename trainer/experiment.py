@@ -34,7 +34,7 @@ from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Guard, Mixer, Penalty, Step
 from trainer.engine.weights import load_weights
-from trainer.facts import Facts, declared_facts
+from trainer.facts import Facts
 from trainer.groups import Bind, ParameterGroups, make_schedule
 from trainer.recipe import patterns
 from trainer.recipe.recipe import Recipe, Reference, Spec
@@ -365,7 +365,7 @@ def snake_case(name: str) -> str:
 
 def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
     spec = recipe.data.dataset
-    facts = declared_facts(catalogue, spec.type)
+    facts = catalogue.entry("dataset", spec.type).data_facts(spec.arguments)
 
     def open_split(split: str) -> ImageSource:
         source: ImageSource = build(

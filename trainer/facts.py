@@ -1,12 +1,9 @@
-"""Facts that a recipe may refer to: what the data and the run tell once they are known, and what a dataset declares."""
+"""Facts that a recipe may refer to: what the data and the run tell once they are known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-from registry.catalog import Catalogue
-from registry.contracts import DataFacts
 
 
 class Facts(Mapping[str, Any]):
@@ -36,15 +33,3 @@ class Facts(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._lazy)
-
-
-def declared_facts(catalogue: Catalogue, dataset: str) -> DataFacts:
-    """Return what a dataset's entry declares without the data."""
-    known = catalogue.entry("dataset", dataset).facts
-    names, size = known.get("class_names"), known.get("image_size")
-    return DataFacts(
-        splits=known.get("splits", {}),
-        class_names=None if names is None else tuple(names),
-        image_size=None if size is None else (size[0], size[1]),
-        channels=known.get("channels"),
-    )

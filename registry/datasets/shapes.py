@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.contracts import DataFacts
+from registry.contracts import DataFacts, FromArgument
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.markers import Bounds
 
@@ -158,6 +158,10 @@ class Shapes(PackedSource):
         class_names=tuple(OUTLINES),
         image_size=(32, 32),
         channels=3,
+        follows={
+            **{f"splits.{name}": FromArgument(f"{name}_size") for name in ("train", "val", "test")},
+            "image_size": FromArgument("image_size"),
+        },
     )
 
     def __init__(

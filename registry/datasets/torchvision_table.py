@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from registry.contracts import DataFacts
+from registry.contracts import DataFacts, FromArgument
 
 __all__: list[str] = []
 
@@ -66,8 +66,15 @@ _TRAIN_VAL = _by_name(train="train", val="val")
 _THREE = _by_name(train="train", val="val", test="test")
 
 
-def _facts(size: int | None = None, channels: int = 3, names: str = "", **splits: int | None) -> DataFacts:
+def _facts(
+    size: int | None = None,
+    channels: int = 3,
+    names: str = "",
+    follows: Mapping[str, FromArgument] | None = None,
+    **splits: int | None,
+) -> DataFacts:
     return DataFacts(
+        follows=follows or {},
         splits=splits,
         class_names=tuple(names.split("|")) if names else None,
         image_size=None if size is None else (size, size),
@@ -75,6 +82,20 @@ def _facts(size: int | None = None, channels: int = 3, names: str = "", **splits
     )
 
 
+_EMNIST = {  # (training images, test images, classes) of each selection; letters have an empty class 0
+    name: FromArgument("subset", {subset: numbers[place] for subset, numbers in selections.items()})
+    for selections in [
+        {
+            "byclass": (697_932, 116_323, 62),
+            "bymerge": (697_932, 116_323, 47),
+            "balanced": (112_800, 18_800, 47),
+            "letters": (124_800, 20_800, 27),
+            "digits": (240_000, 40_000, 10),
+            "mnist": (60_000, 10_000, 10),
+        }
+    ]
+    for place, name in enumerate(("splits.train", "splits.test", "num_classes"))
+}
 _DIGITS = "0|1|2|3|4|5|6|7|8|9"
 # as upstream writes them
 _DIGIT_NAMES = "0 - zero|1 - one|2 - two|3 - three|4 - four|5 - five|6 - six|7 - seven|8 - eight|9 - nine"
@@ -100,7 +121,7 @@ TABLE: dict[str, TorchvisionDataset] = {
     ),
     "EMNIST": TorchvisionDataset(
         "handwritten letters and digits, grey, 28x28, in six selections",
-        _facts(28, 1, train=None, test=None),
+        _facts(28, 1, follows=_EMNIST, train=None, test=None),
         _TRAIN_FLAG,
         user={
             "subset": UserArgument(
@@ -128,7 +149,12 @@ TABLE: dict[str, TorchvisionDataset] = {
     # ----------------------------------------------------------------------------------------------- objects and scenes
     "STL10": TorchvisionDataset(
         "13,000 labelled photographs of 10 classes, 96x96",
-        _facts(96, 3, "airplane|bird|car|cat|deer|dog|horse|monkey|ship|truck", train=5000, test=8000),
+        _facts(
+            *(96, 3, "airplane|bird|car|cat|deer|dog|horse|monkey|ship|truck"),
+            {"splits.train": FromArgument("folds", {"None": 5000, "*": 1000})},
+            train=5000,
+            test=8000,
+        ),
         _TRAIN_TEST,
         user={"folds": UserArgument(int | None, "which of ten folds of 1,000 training images, 0 to 9; all when null.")},
     ),
@@ -152,7 +178,7 @@ TABLE: dict[str, TorchvisionDataset] = {
     "Caltech256": TorchvisionDataset("30,607 photographs of 257 classes", _facts(train=30_607), _ONE),
     "Places365": TorchvisionDataset(
         "1.8 million photographs of 365 kinds of places",
-        _facts(train=1_803_460, val=36_500),
+        _facts(follows={"image_size": FromArgument("small", {"True": [256, 256]})}, train=1_803_460, val=36_500),
         _by_name(train="train-standard", val="val"),
         user={"small": UserArgument(bool, "the images of 256x256 instead of the large ones.")},
     ),
@@ -187,7 +213,14 @@ TABLE: dict[str, TorchvisionDataset] = {
     ),
     "FGVCAircraft": TorchvisionDataset(
         "10,000 photographs of aircraft",
-        _facts(train=3334, val=3333, test=3333),
+        _facts(
+            follows={
+                "num_classes": FromArgument("annotation_level", {"variant": 100, "family": 70, "manufacturer": 30})
+            },
+            train=3334,
+            val=3333,
+            test=3333,
+        ),
         _THREE,
         user={
             "annotation_level": UserArgument(
@@ -231,7 +264,18 @@ TABLE: dict[str, TorchvisionDataset] = {
     # ------------------------------------------------------------------------------------------------------- invented
     "FakeData": TorchvisionDataset(
         "random noise with random labels, for trying things out",
-        _facts(None, 3, train=1000, test=1000),
+        _facts(
+            None,
+            3,
+            follows={
+                "splits.train": FromArgument("size"),
+                "splits.test": FromArgument("size"),
+                "input": FromArgument("image_size"),
+                "num_classes": FromArgument("num_classes"),
+            },
+            train=1000,
+            test=1000,
+        ),
         {"train": {}, "test": {"random_offset": 1_000_000_000}},
         user={
             "size": UserArgument(int, "images per split."),

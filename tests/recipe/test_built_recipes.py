@@ -206,6 +206,53 @@ def test_the_truth_about_the_data_is_held_against_the_recipe() -> None:
     assert any("no training image is of 'class 1'" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["data.dataset={type: Shapes, image_size: 96}", "model=alexnet", "report=[]"],
+        [
+            "data.dataset={type: Shapes, image_size: 128}",
+            "model=resnet18",
+            "report=[{type: GradCAM, layers: [layer2]}]",
+        ],
+        [
+            "data.dataset={type: Shapes, image_size: 64}",
+            "data.augment=[{type: RandomCrop, height: 48, width: 48}]",
+            "data.eval=[{type: CenterCrop, height: 48, width: 48}]",
+        ],
+        ["data.dataset={type: FakeData, num_classes: 3}", "loss={type: CrossEntropyLoss, weight: [1, 2, 3]}"],
+        [
+            "data.dataset={type: FakeData, image_size: [3, 20, 30]}",
+            "data.augment=[{type: RandomCrop, height: 20, width: 30}]",
+        ],
+        ["data.dataset={type: EMNIST, subset: letters}", "model={type: resnet18, num_classes: 27}", "report=[]"],
+    ],
+)
+def test_what_follows_from_a_datasets_arguments_is_believed(changes: list[str]) -> None:
+    assert [line for line in said(*changes) if "warning" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            [
+                "data.dataset={type: FakeData, image_size: [3, 20, 30]}",
+                "data.augment=[{type: RandomCrop, height: 32, width: 30}]",
+            ],
+            "a crop of 32x30 is larger than the image of 20x30",
+        ),
+        (
+            ["data.dataset={type: FakeData, num_classes: 3}", "model={type: resnet18, num_classes: 4}", "report=[]"],
+            "gives 4 numbers per image, and there are 3 classes",
+        ),
+        (["data.dataset={type: FakeData, size: 143}"], "129 training images leave one for the last batch of 128"),
+    ],
+)
+def test_what_contradicts_a_datasets_arguments_is_told(changes: list[str], message: str) -> None:
+    assert any(message in line for line in said(*changes))
+
+
 def test_one_class_is_an_error_that_looks_for_a_wrong_level() -> None:
     Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
     loaded = load_recipe("recipe.yaml")

@@ -178,7 +178,7 @@ def _schedule_step(draft: Draft) -> None:
 # --------------------------------------------------------------------------------------------------- data and devices
 def _validation_split(draft: Draft) -> None:
     val, dataset = draft.recipe.data.val, draft.recipe.data.dataset
-    declared = draft.entry(dataset).facts.get("splits", {})
+    declared = draft.data_facts.splits
     if not isinstance(val, str) or not declared:
         return
     if val == "train":
@@ -252,7 +252,7 @@ def _patterns(draft: Draft) -> list[tuple[str, Sequence[object]]]:
 def _weights_count(draft: Draft) -> None:
     """Hold class weights against the number of classes a dataset declares."""
     loss, dataset = draft.recipe.loss, draft.recipe.data.dataset
-    weight, classes = loss.arguments.get("weight"), draft.entry(dataset).facts.get("classes")
+    weight, classes = loss.arguments.get("weight"), draft.data_facts.classes
     if isinstance(weight, (list, tuple)) and isinstance(classes, int) and len(weight) != classes:
         text = f"loss {loss.type}.weight: {dataset.type} has {classes} classes, got {len(weight)} weights"
         draft.report("R058", "loss.weight", text, "one per class, in the order of the classes")

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from registry.catalog import Catalogue, Entry
+from registry.contracts import DataFacts
 from trainer.recipe.check import Invalid
 from trainer.recipe.keys import key_of
 from trainer.recipe.problems import Collector
@@ -58,6 +59,12 @@ class Draft:
     def entry(self, spec: Spec) -> Entry:
         """Return the catalogue's entry of a component."""
         return self.catalogue.entry(spec.slot, spec.type)
+
+    @cached_property
+    def data_facts(self) -> DataFacts:
+        """What the dataset and its arguments tell of the data; nothing where it could not be told which dataset."""
+        dataset = self.recipe.data.dataset
+        return self.entry(dataset).data_facts(dataset.arguments) if _is(dataset) else DataFacts({})
 
     @cached_property
     def specs(self) -> tuple[Spec, ...]:
@@ -123,9 +130,7 @@ class Draft:
     @property
     def holds_out_test(self) -> bool:
         """Whether the dataset has a test split that chooses nothing."""
-        dataset = self.recipe.data.dataset
-        declared = self.entry(dataset).facts.get("splits", {}) if _is(dataset) else {}
-        return "test" in declared and self.recipe.data.val != "test"
+        return "test" in self.data_facts.splits and self.recipe.data.val != "test"
 
     @property
     def _metrics(self) -> Mapping[str, str | None]:

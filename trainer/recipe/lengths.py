@@ -14,7 +14,7 @@ from trainer.recipe.recipe import Fraction, Spec
 DEFAULT_SHARE = 0.1  # of the training images, where a dataset has no validation split
 EACH_STEP = ("OneCycleLR", "CyclicLR")  # schedulers that step with the optimizer where the recipe does not say
 LENGTH = (  # what the length of a run depends on
-    *("data.dataset.type", "data.val", "data.batch_size", "data.drop_last", "data.limit"),
+    *("data.dataset", "data.val", "data.batch_size", "data.drop_last", "data.limit"),
     *("train.epochs", "train.accumulate", "scheduler.type", "scheduler.step"),
 )
 
@@ -69,9 +69,9 @@ def run_length(draft: Draft) -> Length | None:
 def train_images(draft: Draft) -> int | None:
     """Return how many images are learnt from, as the dataset declares and `val` and `limit` leave."""
     data = draft.recipe.data
-    splits = draft.entry(data.dataset).facts.get("splits", {})
-    count = data.dataset.arguments.get("train_size", splits.get("train"))  # made-up datasets are told their size
-    if not isinstance(count, int):
+    splits = draft.data_facts.splits
+    count = splits.get("train")
+    if count is None:
         return None
     if isinstance(data.val, Fraction) or (data.val is None and "val" not in splits):
         share = data.val.fraction if isinstance(data.val, Fraction) else DEFAULT_SHARE

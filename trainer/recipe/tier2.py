@@ -33,9 +33,9 @@ def check_built(recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = 
 
 def declared(draft: Draft) -> DataKnown:
     """Return what the dataset's entry declares, stand-ins for the rest."""
-    facts = draft.entry(draft.recipe.data.dataset).data_facts()
+    facts = draft.data_facts
     return DataKnown(
-        len(facts.class_names) if facts.class_names is not None else CLASSES,
+        facts.classes or CLASSES,
         facts.channels or CHANNELS,
         facts.image_size,
         lengths.train_images(draft),
