@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from registry.data_facts import DataFacts as DataFacts
+from registry.data_facts import FromArgument as FromArgument
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
@@ -22,46 +25,6 @@ Plain = Any  # bool | int | float | str | None | Tensor, and lists and dicts of 
 
 
 # --------------------------------------------------------------------------------------------------------- datasets
-@dataclass(frozen=True)
-class FromArgument:
-    """A fact of a dataset that the recipe tells: the value of an argument, or what belongs to it.
-
-    Attributes:
-        argument: of the dataset; its default where the recipe does not say.
-        values: value, as text, -> the fact, "*" for any other; empty where the value itself is the fact.
-    """
-
-    argument: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a dataset entry declares without being read; None where only the data can tell.
-
-    Attributes:
-        splits: images per split, by the split's name ("train", "val", "test"), in this order.
-        class_names: one name per class index.
-        image_size: (height, width) in pixels.
-        channels: 3 for RGB, 1 for grey.
-        num_classes: how many classes, where their names are not known.
-        follows: facts that follow from arguments, instead of what stands above: "splits.train", "num_classes",
-            "image_size" (a side, or height and width), "input" (channels, height and width).
-    """
-
-    splits: Mapping[str, int | None]
-    class_names: tuple[str, ...] | None = None
-    image_size: tuple[int, int] | None = None
-    channels: int | None = None
-    num_classes: int | None = None
-    follows: Mapping[str, FromArgument] = field(default_factory=dict)
-
-    @property
-    def classes(self) -> int | None:
-        """Number of classes; None where only the data can tell."""
-        return self.num_classes if self.class_names is None else len(self.class_names)
-
-
 class ImageSource(Protocol):
     """One split of a dataset: labelled images, uint8 (H, W, C) with C = 3 (RGB) or 1, read on request.
 
