@@ -74,3 +74,38 @@ def test_one_early_spike_is_no_descent():
     losses = noisy(np.full(121, 2.3), 0.02)
     losses[3] = 6.0
     assert "noise" in lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end", 4.8)
+
+
+NOISES = {  # of deviation 1
+    "normal": lambda random, count: random.normal(size=count),
+    "uniform": lambda random, count: random.uniform(-1, 1, count) * 3**0.5,
+    "skewed": lambda random, count: (random.lognormal(0, 0.5, count) - np.exp(0.125)) / 0.604,
+}
+
+
+def answered(curve, count: int, curves: int) -> float:
+    """Return the share of curves, `curve(random, count)`, that have an answer."""
+    random, sigma = np.random.default_rng(count), 0.04 * count
+    reasons = []
+    for _ in range(curves):
+        losses = list(curve(random, count))
+        reasons.append(lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, sigma), count, "end", sigma))
+    return reasons.count("") / curves
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("count", [30, 60, 100, 391])
+def test_less_than_one_in_a_hundred_flat_curves_has_an_answer(count, noise):
+    assert answered(lambda random, n: 2.3 + 0.1 * NOISES[noise](random, n), count, 500) < 0.01
+
+
+@pytest.mark.parametrize(("count", "deviations"), [(30, 5), (60, 4), (100, 3), (391, 2)])
+def test_a_descent_of_a_few_deviations_of_noise_is_seen(count, deviations):
+    """Flat, down, and the blow-up: 2.3 to 2.3 - `deviations` * 0.1."""
+
+    def curve(random, n):
+        place = np.linspace(0, 1, n)
+        fallen = 0.1 * deviations * np.clip((place - 0.4) / 0.35, 0, 1)
+        return 2.3 - fallen + 20 * np.maximum(place - 0.85, 0) + 0.1 * random.normal(size=n)
+
+    assert answered(curve, count, 200) > 0.95

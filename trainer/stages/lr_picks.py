@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
 Array = np.ndarray
+FALSE_ALARMS = 0.001  # share of flat, noisy curves in which a descent may be seen
 
 
 def learning_rates(start: float, end: float, steps: int, mode: str) -> Array:
@@ -74,20 +76,45 @@ PICKS: Mapping[str, Callable[[Array, Array], float]] = {
 
 
 def noise_of(losses: Sequence[float]) -> float:
-    """Return the standard deviation of a curve's noise, from its differences: a trend or a blow-up hardly counts."""
+    """Return the standard deviation of a curve's noise, from its differences: a trend hardly counts.
+
+    Differences beyond four deviations, as a spike or a blow-up makes them, count as four.
+    """
     differences = np.abs(np.diff(np.asarray(losses, dtype=np.float64)))
-    return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
+    if not differences.size:
+        return 0.0
+    usual = 1.4826 * np.median(differences)
+    return float(np.sqrt(np.mean(np.minimum(differences, 4 * usual) ** 2) / 2))
 
 
-def chance_drop(losses: Sequence[float], sigma: float) -> float:
-    """Return how far the smooth of a flat, noisy curve may dip by chance: the lowest of n points of smoothed noise.
+def level_at_start(losses: Sequence[float], noise: float) -> float:
+    """Return the loss that a sweep starts from: a mean, in which a single spike counts as three deviations of noise."""
+    first = np.asarray(losses[: _at_start(len(losses))], dtype=np.float64)
+    middle = np.median(first)
+    return float(np.mean(np.clip(first, middle - 3 * noise, middle + 3 * noise)))
 
-    A Gaussian of `sigma` points averages about 2 sqrt(pi) sigma of them; the lowest of n normal draws lies about
-    sqrt(2 ln n) deviations down, and one more deviation makes the test strict.
+
+def chance_drop(count: int, noise: float, sigma: float) -> float:
+    """Return how far the smooth of a flat, noisy curve may dip below its start by chance, in units of the loss.
+
+    Both ends of the drop are noisy. The start is a mean of the first points. A Gaussian of `sigma` points averages about
+    2 sqrt(pi) sigma of them, so a curve has that many times fewer independent lows, and the lowest of them is held to
+    `FALSE_ALARMS` divided by their number. The noise itself is only estimated, from few points badly: 5 / n more.
+
+    Args:
+        count: points of the curve.
+        noise: standard deviation of a point.
+        sigma: width of the smooth in points.
     """
     averaged = max(2 * math.sqrt(math.pi) * sigma, 1.0)
-    deviations = math.sqrt(2 * math.log(max(len(losses), 2))) + 1
-    return deviations * noise_of(losses) / math.sqrt(averaged)
+    lows = max(count / averaged, 1.0)
+    deviations = NormalDist().inv_cdf(1 - FALSE_ALARMS / lows) * (1 + 5 / max(count, 1))
+    return deviations * noise * math.sqrt(1 / _at_start(count) + 1 / averaged)
+
+
+def _at_start(count: int) -> int:
+    """Return how many points tell the loss that a sweep starts from."""
+    return max(5, count // 10)
 
 
 def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str, sigma: float) -> str:
@@ -109,8 +136,9 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
     best = int(np.argmin(smoothed))
     if best == 0:
         return "the loss only rises from the first learning rate on; lower lr_finder.start"
-    first = float(np.median(losses[: max(5, len(losses) // 10)]))  # a single spike is no level to fall from
-    if first - smoothed[best] <= max(chance_drop(losses, sigma), 1e-3 * abs(first)):
+    noise = noise_of(losses[: max(best + 1, len(losses) // 2)])  # what comes after the minimum may be the blow-up
+    first = level_at_start(losses, noise)
+    if first - smoothed[best] <= max(chance_drop(len(losses), noise, sigma), 1e-3 * abs(first)):
         return (
             "the loss does not fall anywhere by more than its noise; widen lr_finder.start and end, or take more steps"
         )
