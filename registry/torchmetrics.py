@@ -57,13 +57,16 @@ class TorchMetric:
         Raises:
             RecipeError: the metric has more than one value, one per class.
         """
-        value: Tensor = self._metric.compute()
-        if value.numel() != 1:
+        value = self._metric.compute()
+        count = value.numel() if hasattr(value, "numel") else len(value)  # else a curve, or a value and its threshold
+        if count != 1:
+            per_class = count == getattr(self._metric, "num_classes", None)
             raise RecipeError(
-                f"the metric torchmetrics:{self._name} has {value.numel()} values, and a column takes one",
-                "set `average: macro`, `micro` or `weighted`",
+                f"the metric torchmetrics:{self._name} has {count} values, and a column takes one",
+                "set `average: macro`, `micro` or `weighted`" if per_class else "take a metric that is one number",
             )
-        return value.reshape(())
+        single: Tensor = value.reshape(())
+        return single
 
     def state(self) -> dict[str, Plain]:
         """Return the metric's state."""

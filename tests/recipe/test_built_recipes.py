@@ -293,3 +293,197 @@ def test_every_shipped_recipe_can_be_built(path: Path) -> None:
     assert isinstance(loaded.recipe, Recipe)
     problems = [one for one in check_built(loaded.recipe, loaded.catalogue) if one.severity == "error"]
     assert render(problems) == ""
+
+
+FOLDER = "data.dataset={type: ImageFolder, root: photos}"  # declares no classes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "loss={type: CrossEntropyLoss, weight: [1, 2]}",
+        "loss={type: MultiMarginLoss, weight: [1, 2, 3]}",
+        "model.num_classes=2",
+        "model.num_classes=37",
+        "train.mix={type: MixUp, num_classes: 4}",
+    ],
+)
+def test_where_nobody_declares_the_classes_the_recipes_own_count_stands_in_for_them(change: str) -> None:
+    assert said(FOLDER, change) == []
+
+
+def test_counts_of_classes_that_contradict_each_other_need_no_data() -> None:
+    weights = "loss={type: CrossEntropyLoss, weight: [1, 2]}"
+    for dataset, says in (
+        (FOLDER, "model.num_classes says 3 classes"),
+        ("data.dataset={type: FakeData, num_classes: 3}", "FakeData has 3 classes"),
+        ("data.dataset=CIFAR10", "CIFAR10 has 10 classes"),
+    ):
+        Path("recipe.yaml").write_text(RIGHT)
+        model = ["model.num_classes=3"] if dataset is FOLDER else []
+        problems = load_recipe("recipe.yaml", [dataset, weights, *model]).problems
+        assert [problem.rule for problem in problems] == ["R058"]
+        assert f"{says}, got 2 weights" in problems[0].text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("loss={type: CrossEntropyLoss, weight: [1, 2]}", "loss.weight: the data have 3 classes, got 2 weights"),
+        ("model.num_classes=2", "model.num_classes: the data have 3 classes, got 2"),
+        ("train.mix={type: CutMix, num_classes: 5}", "train.mix.num_classes: the data have 3 classes, got 5"),
+    ],
+)
+def test_a_wrong_count_of_classes_is_told_once_when_the_data_are_read(change: str, text: str) -> None:
+    Path("recipe.yaml").write_text(RIGHT)
+    loaded = load_recipe("recipe.yaml", [FOLDER, change])
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    known = DataKnown(num_classes=3, image_size=(32, 32))
+    found = check_data(loaded.recipe, loaded.catalogue, known, ["a", "b", "c"])
+    assert [(problem.rule, problem.text) for problem in found] == [("R080", text)]
+
+
+def test_a_head_of_its_own_size_is_right_until_the_data_say_otherwise(tmp_path: Path) -> None:
+    Path("heads.py").write_text(
+        "from torch import nn\nfrom registry.catalog import component\n\n\n@component('model')\n"
+        "def seven() -> nn.Module:\n    '''Build a head of seven.'''\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7))\n"
+    )
+    changes = ("plugins=[./heads.py]", "model=seven", "report=[]")
+    assert said(FOLDER, *changes) == []
+    assert "gives 7 numbers per image, and there are 3 classes" in said(FOLDER, *changes, num_classes=3)[0]
+
+
+PLUGIN = """
+import torch
+from torch import nn
+
+from registry.catalog import component
+
+
+class Weighed(nn.Module):
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.weight = torch.arange(1.0, 1 + classes)
+
+    def forward(self, logits, targets):
+        return nn.functional.cross_entropy(logits, targets, weight=self.weight)
+
+
+@component("loss")
+class Secretive(Weighed):
+    '''Divides by weights and does not say so.'''
+
+
+@component("loss")
+class Frank(Weighed):
+    '''Divides by weights and says so.'''
+
+    def normaliser(self, targets):
+        return self.weight[targets].sum()
+
+
+@component("loss")
+class Summed(nn.CrossEntropyLoss):
+    '''A sum.'''
+
+    def __init__(self) -> None:
+        super().__init__(reduction="sum")
+
+    def forward(self, logits, targets):
+        return super().forward(logits, targets)
+
+
+@component("loss")
+class Each(Summed):
+    '''One number per image.'''
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduction = "none"
+
+
+@component("loss")
+class Counted(nn.Module):
+    '''Counts mistakes, which has no gradient.'''
+
+    def forward(self, logits, targets):
+        return (logits.argmax(1) != targets).float().mean()
+
+
+@component("metric")
+class PerClass:
+    '''A number per class.'''
+
+    mode = "max"
+
+    def reset(self):
+        pass
+
+    def update(self, logits, targets):
+        self.mean = logits.mean(0)
+
+    def compute(self):
+        return self.mean
+
+    def state(self):
+        return {}
+
+    def load(self, state):
+        pass
+
+
+@component("metric")
+class Probabilities(PerClass):
+    '''Takes no class indices.'''
+
+    def update(self, logits, targets):
+        self.mean = (logits * targets).mean()
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "text"),
+    [
+        ("loss=Secretive", "W024", "loss Secretive is no mean over the images"),
+        ("loss=Frank", "", ""),
+        ("loss=Summed", "W024", "divide by the images, or say by what in a method normaliser(targets)"),
+        ("loss=Each", "R071", "loss Each cannot take class indices: it gives 24 numbers for a batch of 24"),
+        ("loss=Counted", "R071", "loss Counted cannot take class indices: element 0 of tensors does not require grad"),
+        ("train.metrics=[Accuracy, PerClass]", "R071", "metric PerClass cannot take logits and class indices"),
+        ("train.metrics=[Accuracy, Probabilities]", "R071", "RuntimeError: The size of tensor a (10) must match"),
+        ("train.metrics=[Accuracy, TopKAccuracy]", "", ""),
+    ],
+)
+def test_losses_and_metrics_are_tried_on_made_up_answers(change: str, rule: str, text: str) -> None:
+    Path("measures.py").write_text(PLUGIN)
+    problems = said("plugins=[./measures.py]", change, "report=[]")
+    assert len(problems) == bool(rule), problems
+    assert all(f"[{rule}]" in problem and text in problem for problem in problems)
+
+
+def test_the_k_greatest_of_no_more_classes_are_warned_of_when_the_classes_are_known() -> None:
+    five = "train.metrics=[Accuracy, TopKAccuracy]"
+    assert said(FOLDER, five, "report=[]", "model.num_classes=3") == []  # only the data can tell
+    lines = said(FOLDER, five, "report=[]", num_classes=3)
+    assert len(lines) == 1
+    assert "metric TopKAccuracy: the 5 greatest of 3 classes always hold the true one: it is 1" in lines[0]
+    assert "take k below 3" in lines[0]
+    assert said(FOLDER, "train.metrics=[Accuracy, {type: TopKAccuracy, k: 2}]", "report=[]", num_classes=3) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "text"),
+    [
+        ("torchmetrics:MulticlassAUROC", ""),
+        ("{type: torchmetrics:MulticlassRecall, average: none}", "has 10 values, and a column takes one (set `average"),
+        ("torchmetrics:MulticlassStatScores", "has 5 values, and a column takes one (take a metric that is one number"),
+        ("{type: torchmetrics:MulticlassRecallAtFixedPrecision, min_precision: 0.5}", "has 2 values"),
+    ],
+)
+def test_a_metric_of_torchmetrics_is_tried_before_training(metric: str, text: str) -> None:
+    pytest.importorskip("torchmetrics")
+    problems = said(f"train.metrics=[Accuracy, {metric}]", "report=[]")
+    assert len(problems) == bool(text), problems
+    assert all("[R071]" in problem and text in problem for problem in problems)

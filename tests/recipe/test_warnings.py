@@ -125,6 +125,16 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "train: {best: {metric: val/loss, mode: min}}",
     ),
     (
+        "W025",
+        "loss: {type: CrossEntropyLoss, ignore_index: 3}",
+        "loss: {type: CrossEntropyLoss, ignore_index: 255}",
+    ),
+    (
+        "W025",
+        "loss: {type: MultiMarginLoss, weight: [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]}",
+        "loss: {type: MultiMarginLoss, weight: [0.1, 1, 1, 1, 1, 1, 1, 1, 1, 1]}",
+    ),
+    (
         "W010",
         "data: {eval: [{type: HorizontalFlip, p: 0.5}]}",
         "data: {eval: [{type: CenterCrop, height: 9, width: 9}]}",
@@ -188,6 +198,8 @@ def test_every_warning_of_the_text_has_a_case() -> None:
         "W011",
         "W012",
         "W013",
+        "W024",
+        "W026",
         "W061",
         "W062",
     }  # those of later tiers

@@ -13,6 +13,7 @@ from registry.catalog import Catalogue
 from registry.patterns import matches
 from registry.suggest import nearest
 from trainer.recipe import schedules
+from trainer.recipe.classes import counted_classes, counts, told
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
 from trainer.recipe.keys import key_of
@@ -249,13 +250,27 @@ def _patterns(draft: Draft) -> list[tuple[str, Sequence[object]]]:
     return found
 
 
-def _weights_count(draft: Draft) -> None:
-    """Hold class weights against the number of classes a dataset declares."""
-    loss, dataset = draft.recipe.loss, draft.recipe.data.dataset
-    weight, classes = loss.arguments.get("weight"), draft.data_facts.classes
-    if isinstance(weight, (list, tuple)) and isinstance(classes, int) and len(weight) != classes:
-        text = f"loss {loss.type}.weight: {dataset.type} has {classes} classes, got {len(weight)} weights"
-        draft.report("R058", "loss.weight", text, "one per class, in the order of the classes")
+def _class_counts(draft: Draft) -> None:
+    """Hold every number of classes against what the dataset declares, else against the first one in the recipe."""
+    known = told(draft)
+    if known is None:
+        return
+    for path, number, _ in counts(draft):
+        if number == known.number or path == f"{draft.recipe.model.path}.num_classes":
+            continue  # the model is tried in the second tier, which says more
+        if path == f"{draft.recipe.loss.path}.weight":
+            text, hint = f"got {number} weights", "one per class, in the order of the classes"
+            draft.report("R058", path, f"loss {draft.recipe.loss.type}.weight: {known.said}, {text}", hint)
+        else:
+            draft.report("R058", path, f"{path}: {known.said}, got {number}", "leave it out: the engine supplies it")
+
+
+def _weights_left(draft: Draft) -> None:
+    """Refuse class weights under which no image counts."""
+    if isinstance(draft.recipe.loss.arguments.get("weight"), (list, tuple)) and not any(
+        counted_classes(draft).values()
+    ):
+        draft.report("R095", "loss.weight", "loss.weight: no class has a weight above 0, so nothing is learnt")
 
 
 def _something_is_left(draft: Draft) -> None:
@@ -287,6 +302,7 @@ RULES: tuple[Rule, ...] = (
     (_device, ("train.device",)),
     (_group_rates, ("optimizer",)),
     (_pattern_kinds, ()),
-    (_weights_count, ("loss.weight", "data.dataset.type")),
+    (_class_counts, ("model", "loss", "train.metrics", "train.mix", "data.dataset")),
+    (_weights_left, ("loss",)),
     (_something_is_left, LENGTH),
 )

@@ -12,14 +12,14 @@ class DataKnown:
     """What is known of the data.
 
     Attributes:
-        num_classes: classes to tell apart.
+        num_classes: classes to tell apart; None where nobody says.
         channels: 3 for RGB, 1 for grey.
         image_size: (height, width) of the stored images; None where they differ or nobody says.
         train_images: images learnt from; None where nobody says.
         class_counts: training images per class; None where nobody says.
     """
 
-    num_classes: int = CLASSES
+    num_classes: int | None = None
     channels: int = CHANNELS
     image_size: tuple[int, int] | None = None
     train_images: int | None = None

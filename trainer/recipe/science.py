@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trainer.recipe import schedules
+from trainer.recipe.classes import counted_classes
 from trainer.recipe.draft import Draft
-from trainer.recipe.problems import COMMAND_LINE
+from trainer.recipe.problems import COMMAND_LINE, listed
 from trainer.recipe.recipe import Spec
 
 
@@ -41,6 +42,17 @@ def _balanced_twice(draft: Draft) -> None:
     if draft.recipe.data.sampler == "balanced" and draft.recipe.loss.arguments.get("weight") == "balanced":
         text = "balanced class weights beside the balanced sampler correct for rare classes twice"
         draft.report("W008", "loss.weight", text, "keep one of them")
+
+
+def _class_not_learnt(draft: Draft) -> None:
+    weights = counted_classes(draft)
+    unseen = [index for index, weight in weights.items() if weight == 0]
+    if not unseen or (len(unseen) == len(weights) > 1):  # all of them is an error of its own
+        return
+    which = f"class {unseen[0]}" if len(unseen) == 1 else f"classes {listed(map(str, unseen))}"
+    path = "loss.ignore_index" if draft.argument(draft.recipe.loss, "ignore_index") in unseen else "loss.weight"
+    text = f"{path}: images of {which} count for nothing in the loss, so they are not learnt, but accuracy counts them"
+    draft.report("W025", path, text, "leave the class out of the data, or give it a weight")
 
 
 def _best_on_training(draft: Draft) -> None:
@@ -84,6 +96,7 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_two_decays, ("optimizer.type", "optimizer.weight_decay", "regularizers")),
     (_steepest, ("lr_finder",)),
     (_balanced_twice, ("data.sampler", "loss")),
+    (_class_not_learnt, ("loss", "data.dataset", "model")),
     (_best_on_training, ("train.best",)),
     (_random_evaluation, ("data.eval",)),
     (_name_of_a_base, ("name",)),

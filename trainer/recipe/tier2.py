@@ -11,7 +11,7 @@ from pathlib import Path
 from registry.catalog import Catalogue
 from trainer.recipe import lengths
 from trainer.recipe.draft import Draft
-from trainer.recipe.known import CHANNELS, CLASSES, DataKnown
+from trainer.recipe.known import CHANNELS, DataKnown
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.trial import Trial
@@ -35,7 +35,7 @@ def declared(draft: Draft) -> DataKnown:
     """Return what the dataset's entry declares, stand-ins for the rest."""
     facts = draft.data_facts
     return DataKnown(
-        facts.classes or CLASSES,
+        facts.classes,
         facts.channels or CHANNELS,
         facts.image_size,
         lengths.train_images(draft),

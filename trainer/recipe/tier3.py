@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from registry.catalog import Catalogue
+from trainer.recipe.classes import counts
 from trainer.recipe.draft import Draft
 from trainer.recipe.known import DataKnown
 from trainer.recipe.problems import Collector, Problem, listed
 from trainer.recipe.recipe import Recipe
-from trainer.recipe.tier2 import check_built, sources_of
+from trainer.recipe.tier2 import sources_of
+from trainer.recipe.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +37,9 @@ def check_data(
     """
     problems = Collector(sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
-    _weights(draft, known)
+    _class_counts(draft, known)
     _empty_classes(draft, known, class_names)
-    problems.take(check_built(recipe, catalogue, known))
+    Trial(draft, known).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
 
 
@@ -48,11 +50,15 @@ def known_from(data: LoadedData) -> DataKnown:
     return DataKnown(classes, data.channels, data.image_size, len(data.train), tuple(counts.tolist()))
 
 
-def _weights(draft: Draft, known: DataKnown) -> None:
-    weight = draft.recipe.loss.arguments.get("weight")
-    if isinstance(weight, (list, tuple)) and len(weight) != known.num_classes:
-        text = f"loss.weight: the data have {known.num_classes} classes, got {len(weight)} weights"
-        draft.report("R080", "loss.weight", text, "one per class, in the order of the classes")
+def _class_counts(draft: Draft, known: DataKnown) -> None:
+    """Hold every number of classes in the recipe against the data."""
+    for path, number, _ in counts(draft):
+        if number == known.num_classes:
+            continue
+        weights = path.endswith(".weight")
+        text = f"{path}: the data have {known.num_classes} classes, got {number}{' weights' if weights else ''}"
+        hint = "one per class, in the order of the classes" if weights else "leave it out: the engine supplies it"
+        draft.report("R080", path, text, hint)
 
 
 def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:

@@ -27,8 +27,10 @@ from trainer.build import build
 from trainer.engine.schedule import Schedule
 from trainer.groups import ParameterGroups, make_schedule, named_groups
 from trainer.recipe import lengths
+from trainer.recipe.classes import told
 from trainer.recipe.draft import Draft
-from trainer.recipe.known import DataKnown
+from trainer.recipe.known import CLASSES, DataKnown
+from trainer.recipe.measures import try_loss, try_metric
 from trainer.recipe.passage import Passage
 from trainer.recipe.patterns import KINDS, select, unmatched
 from trainer.recipe.problems import did_you_mean, listed
@@ -57,13 +59,15 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.recipe = self.draft.recipe
+        said = told(self.draft)
+        self.classes = self.known.num_classes or (said.number if said is not None else CLASSES)
+        self._classes_are_open = self.known.num_classes is None and said is None
         steps = STEPS_PER_EPOCH
         if self.known.train_images is not None:
             steps = max(1, lengths.steps_per_epoch(self.draft, self.known.train_images))
         finder = self.recipe.lr_finder
         self.facts: dict[str, object] = {
-            "data.num_classes": self.known.num_classes,
-            "data.class_names": [f"class {index}" for index in range(self.known.num_classes)],
+            **_facts_of_classes(self.classes),
             "data.mean": [0.5] * self.known.channels,
             "data.std": [0.25] * self.known.channels,
             "data.image_size": list(self.known.size),
@@ -91,8 +95,8 @@ class Trial:
 
     def _classes(self) -> None:
         """Report data of one class: whatever the network answers would be right."""
-        if self.known.num_classes < 2:
-            text = f"{self.recipe.data.dataset.type} has {self.known.num_classes} class, there is nothing to tell apart"
+        if self.known.num_classes == 1:
+            text = f"{self.recipe.data.dataset.type} has 1 class, there is nothing to tell apart"
             hint = "is data.dataset.root one level too high? It holds train, val and test, or one folder per class"
             rooted = self.draft.entry(self.recipe.data.dataset).parameter("root") is not None
             self.draft.report("R080", "data.dataset", text, hint if rooted else "")
@@ -124,13 +128,15 @@ class Trial:
     def _model(self, shape: tuple[int, int, int]) -> nn.Module | None:
         """Return the model on the meta device after a dry run; None where it cannot be built or run."""
         spec = self.recipe.model
+        if not self.draft.sound(spec.path):
+            return None
         loading = {name: value for name, value in _WEIGHTS.items() if name in spec.arguments}
         spec = _with(spec, loading)
         channels, height, width = shape
         size = height if height == width else (height, width)
         before = len(self.draft.problems.found)
         with torch.device("meta"):
-            model = self.make(spec, num_classes=self.known.num_classes, in_channels=channels, image_size=size)
+            model = self.make(spec, num_classes=self.classes, in_channels=channels, image_size=size)
         if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
             return None
         images = torch.empty((2, *shape), device="meta")
@@ -142,9 +148,12 @@ class Trial:
             text = f"model {spec.type} cannot take images of {channels} x {height} x {width}: {said}"
             self.draft.report("R071", "model", text[:300])
             return None
-        if isinstance(logits, Tensor) and logits.shape != (2, self.known.num_classes):
+        if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
+            self.classes = logits.shape[1]  # a head of its own size: the data will tell whether it is right
+            self.facts |= _facts_of_classes(self.classes)
+        if isinstance(logits, Tensor) and logits.shape != (2, self.classes):
             got = " x ".join(map(str, logits.shape[1:]))
-            text = f"model {spec.type} gives {got} numbers per image, and there are {self.known.num_classes} classes"
+            text = f"model {spec.type} gives {got} numbers per image, and there are {self.classes} classes"
             self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
         return model
 
@@ -274,31 +283,24 @@ class Trial:
 
     # ---------------------------------------------------------------------------------------------------- all the rest
     def _loss(self) -> None:
-        """Build the loss and give it logits; with a mix, class probabilities as well."""
-        classes = self.known.num_classes
-        before = len(self.draft.problems.found)
-        loss = self.make(self.recipe.loss, weight=torch.ones(classes), num_classes=classes)
-        if len(self.draft.problems.found) > before:
+        if not self.draft.sound("loss"):
             return
-        logits, targets = torch.zeros(2, classes), torch.zeros(2, dtype=torch.int64)
-        soft = torch.full((2, classes), 1 / classes)
-        what: list[tuple[str, str, Tensor]] = [("loss", "class indices", targets)]
-        if self.recipe.train.mix is not None:
-            what.append(("train.mix", "the mixed targets of a batch", soft))
-        for path, words, given in what:
-            try:
-                loss(logits, given)
-            except Exception as error:
-                said = " ".join(str(error).split())[:200]
-                self.draft.report("R071", path, f"loss {self.recipe.loss.type} cannot take {words}: {said}")
-                return
+        before = len(self.draft.problems.found)
+        weight = torch.linspace(0.5, 1.5, self.classes)  # a stand-in for `balanced`
+        loss = self.make(self.recipe.loss, weight=weight, num_classes=self.classes)
+        if len(self.draft.problems.found) == before:
+            try_loss(self.draft, loss, self.classes)
 
     def _rest(self) -> None:
-        recipe, classes = self.recipe, self.known.num_classes
+        recipe, draft = self.recipe, self.draft
         for spec in (*recipe.regularizers, *recipe.callbacks, *recipe.report):
             self.make(spec)
-        for spec in (*recipe.train.metrics, *((recipe.train.mix,) if recipe.train.mix else ())):
-            self.make(spec, num_classes=classes, task="multiclass")
+        if recipe.train.mix is not None:
+            self.make(recipe.train.mix, num_classes=self.classes)
+        for spec in recipe.train.metrics:
+            metric = self.make(spec, num_classes=self.classes, task="multiclass") if draft.sound(spec.path) else None
+            if metric is not None:
+                try_metric(draft, spec, metric, self.classes, certain=self.known.num_classes is not None)
 
     def _start_from(self) -> None:
         path = self.recipe.train.start_from
@@ -310,6 +312,10 @@ class Trial:
             self.draft.report(
                 "R074", "train.start_from", f"train.start_from: '{path}' is {kind}, not a file or run folder"
             )
+
+
+def _facts_of_classes(count: int) -> dict[str, object]:
+    return {"data.num_classes": count, "data.class_names": [f"class {index}" for index in range(count)]}
 
 
 def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:

@@ -97,9 +97,9 @@ def level_at_start(losses: Sequence[float], noise: float) -> float:
 def chance_drop(count: int, noise: float, sigma: float) -> float:
     """Return how far the smooth of a flat, noisy curve may dip below its start by chance, in units of the loss.
 
-    Both ends of the drop are noisy. The start is a mean of the first points. A Gaussian of `sigma` points averages about
-    2 sqrt(pi) sigma of them, so a curve has that many times fewer independent lows, and the lowest of them is held to
-    `FALSE_ALARMS` divided by their number. The noise itself is only estimated, from few points badly: 5 / n more.
+    Both ends of the drop are noisy. The start is a mean of the first points. A Gaussian of `sigma` points averages
+    about 2 sqrt(pi) sigma of them, so a curve has that many times fewer independent lows, and the lowest of them is
+    held to `FALSE_ALARMS` divided by their number. The noise is only estimated, from few points badly: 5 / n more.
 
     Args:
         count: points of the curve.
