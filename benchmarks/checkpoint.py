@@ -50,7 +50,7 @@ class StandingLoop:
 
     def evaluated_weights(self) -> Mapping[str, Any]:
         with self._averaging.applied():
-            return {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
+            return {"model": {name: tensor.clone() for name, tensor in self._model.state_dict().items()}}
 
 
 def _keeper(folder: Path) -> CheckpointKeeper:

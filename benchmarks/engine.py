@@ -19,11 +19,12 @@ from registry.models.small import SmallCNN
 from registry.recording import RunInfo
 from trainer.console import Console
 from trainer.data.batches import Batch
+from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.loop import Limits, Loop, Parts
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Step
+from trainer.engine.step import Step
 from trainer.recorder import MetricsFile, Recorder
 
 STEPS = 400

@@ -15,7 +15,8 @@ from registry.models.cifar_resnet import cifar_resnet18
 from registry.regularizers import L1, L2
 from trainer.data.batches import Batch
 from trainer.engine import precision as precisions
-from trainer.engine.step import Guard, Penalty, Step
+from trainer.engine.guard import Guard
+from trainer.engine.step import Penalty, Step
 
 BATCH = 128
 

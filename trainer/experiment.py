@@ -30,9 +30,11 @@ from trainer.engine import precision as precisions
 from trainer.engine import rng
 from trainer.engine.criterion import Loss
 from trainer.engine.device import choose_device, tune_backends
+from trainer.engine.guard import Guard
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Mixer, Penalty, Step
+from trainer.engine.step import Mixer, Penalty, Step
+from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts
 from trainer.groups import Bind, ParameterGroups, make_schedule
@@ -137,11 +139,12 @@ class Experiment:
         recipe = self.recipe
         rng.seed_everything(recipe.seed)
         self.model = self._model()
-        self.loss = self.make(recipe.loss, weight=self._balanced_weights())
-        if isinstance(self.loss, nn.Module):
-            self.loss.to(self.device)
+        self.loss = self._on_device(self.make(recipe.loss, weight=self._balanced_weights()))
         self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
         self.report = [self.make(spec) for spec in recipe.report]
+
+    def _on_device(self, part: Any) -> Any:
+        return part.to(self.device) if isinstance(part, nn.Module) else part
 
     def make(self, spec: Spec, /, **supplied: object) -> Any:
         """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
@@ -170,7 +173,17 @@ class Experiment:
             self.log(load_weights(model, Path(train.start_from)))
         for name in patterns.select(train.freeze, model):
             model.get_parameter(name).requires_grad_(False)
+        self._tell_frozen_statistics(model)
         return model
+
+    def _tell_frozen_statistics(self, model: nn.Module) -> None:
+        count = len(frozen_statistics(model))
+        if not count:
+            return
+        said = "their statistics stay as they are (train.frozen_statistics: update lets them move)"
+        if self.recipe.train.frozen_statistics == "update":
+            said = "their statistics move all the same (train.frozen_statistics: update)"
+        self.log(f"frozen norm layers: {count}; {said}")
 
     def _sample_for_prepare(self) -> torch.Tensor:
         part = self.data.train
@@ -180,7 +193,7 @@ class Experiment:
             return self.eval_pipeline.apply(part.store.gather(indices), epoch=0, indices=indices).float()
 
     def _penalty(self, spec: Spec) -> Penalty:
-        regularizer = self.make(spec)
+        regularizer = self._on_device(self.make(spec))
         selected = set(patterns.select(regularizer.include or ("**",), self.model))
         selected -= set(patterns.select(regularizer.exclude or (), self.model))
         parameters = [p for name, p in self.model.named_parameters() if name in selected and p.requires_grad]
@@ -327,18 +340,38 @@ class Experiment:
         )
 
     @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """What has a state of its own beside the model, by the role it plays."""
+        roles = {"loss": self.loss, "mix": self.mix}
+        roles.update({f"regularizer {penalty.name}": penalty.regularizer for penalty in self.penalties})
+        return {role: part for role, part in roles.items() if isinstance(part, nn.Module)}
+
+    @cached_property
+    def still(self) -> Sequence[nn.Module]:
+        """Layers that stay in evaluation mode while the model trains."""
+        return frozen_statistics(self.model) if self.recipe.train.frozen_statistics == "keep" else ()
+
+    def train_mode(self) -> None:
+        """Put the model into training mode."""
+        train(self.model, self.still)
+
+    @cached_property
     def forward(self) -> nn.Module:
         """The model, compiled where the recipe asks for it."""
         return torch.compile(self.model) if self.recipe.train.compile else self.model  # type: ignore[return-value]
 
     @cached_property
+    def mix(self) -> Any:
+        """What mixes the images of a batch; None without `train.mix`."""
+        spec = self.recipe.train.mix
+        return None if spec is None else self._on_device(self.make(spec, num_classes=len(self.data.class_names)))
+
+    @cached_property
     def mixer(self) -> Callable[[int, int], Mixer] | None:
         """(epoch, step) -> what mixes that step's batches, by a generator of its own; None without `train.mix`."""
-        spec = self.recipe.train.mix
-        if spec is None:
+        if self.mix is None:
             return None
-        mix = self.make(spec, num_classes=len(self.data.class_names))
-        seed = self.recipe.seed
+        mix, seed = self.mix, self.recipe.seed
 
         def for_step(epoch: int, step: int) -> Mixer:
             generator = torch.Generator().manual_seed(rng.derived_seed("mix", seed, epoch, step))

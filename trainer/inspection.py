@@ -77,7 +77,7 @@ def evaluate(run: Path, options: Options) -> int:
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
     path = folder.checkpoints / "best.pt"
-    weights = checkpoint.read(path)["model"]
+    weights = checkpoint.read(path)
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
     rows = {"weights": str(path)}
     parts: tuple[Which, ...] = ("val", "test")
@@ -136,7 +136,7 @@ def _explain_run(run: Path, console: Console) -> int:
     assert loaded.catalogue is not None
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
     which: Which = "val" if experiment.data.test is None else "test"
-    weights = checkpoint.read(folder.checkpoints / "best.pt")["model"]
+    weights = checkpoint.read(folder.checkpoints / "best.pt")
     outcome = evaluate_weights(experiment, which, weights)
     target = folder.page("mistakes")
     evidence = gather(

@@ -25,6 +25,7 @@ from trainer.data.singly import naming
 from trainer.engine import checkpoint
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
+from trainer.engine.modules import load_network
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
@@ -147,7 +148,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         "image_size": height if height == width else (height, width),
     }
     model: nn.Module = build(recipe.model, supplied=supplied, bind=bind, catalogue=names)
-    model.load_state_dict(state["model"])
+    load_network(model, state)
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     stages, preprocess = (
         [build(spec, supplied={}, bind=bind, catalogue=names) for spec in specs]

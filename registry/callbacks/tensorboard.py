@@ -83,7 +83,7 @@ class TensorBoard(Sink, Callback):
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Write the readings of a log interval as one event: the step waits for it."""
         self._files["steps"].add(
-            summary_of({f"step/{key.rpartition('/')[2]}": value for key, value in values.items()}), step
+            summary_of({f"step/{key.removeprefix('train/')}": value for key, value in values.items()}), step
         )
 
     def curve(self, tag: str, curve: Curve) -> None:

@@ -26,10 +26,10 @@ class StandingLoop:
         self.progress = Progress(epoch=epoch, batch=batch, step=10 * epoch + batch, best=row)
 
     def state(self):
-        return {"model": self.evaluated_weights(), "progress": self.progress.state()}
+        return {**self.evaluated_weights(), "progress": self.progress.state()}
 
     def evaluated_weights(self):
-        return {"weight": torch.full((5, 5), float(self.progress.epoch))}
+        return {"model": {"weight": torch.full((5, 5), float(self.progress.epoch))}}
 
 
 def keeper_in(folder: Path, log: Callable[[str], None] = lambda _: None, **changes) -> CheckpointKeeper:
@@ -150,7 +150,7 @@ def test_a_full_disk_at_any_call_of_the_saver_keeps_the_checkpoint_before_and_th
         kept.epoch_finished(StandingLoop(3, best=2), is_best=False)
         kept.wait()
         assert epoch_in(folder) == 3
-        assert best_weights(folder, 2)["weight"][0, 0] == 2, call  # also where their own save had failed
+        assert best_weights(folder, 2)["model"]["weight"][0, 0] == 2, call  # also where their own save had failed
 
 
 # ------------------------------------------------------------------------------------------------------------- failures
@@ -202,7 +202,7 @@ def test_the_last_save_of_a_training_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "write", once)
     kept.epoch_finished(StandingLoop(1), is_best=True)
     assert epoch_in(tmp_path) == 1
-    assert best_weights(tmp_path, 1)["weight"][0, 0] == 1
+    assert best_weights(tmp_path, 1)["model"]["weight"][0, 0] == 1
 
 
 def test_a_training_whose_last_save_fails_twice_ends_with_exit_5(tmp_path, monkeypatch):

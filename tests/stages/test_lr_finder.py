@@ -85,7 +85,7 @@ def test_a_change_that_escapes_is_noticed(experiment_of):
     kept = rng.restore
 
     def change_and_escape() -> None:
-        with untouched(experiment.model):
+        with untouched(experiment):
             rng.restore = lambda _: None
             torch.rand(1)
 

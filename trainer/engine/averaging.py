@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.engine.modules import Slot
+
 
 class Averaging:
     """Keeps `average = decay * average + (1 - decay) * weights`, updated every `every` optimizer steps.
@@ -29,8 +31,8 @@ class Averaging:
         self._decay, self._every, self._mode = decay, every, mode
         state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._names = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        self._live = [state[name].detach() for name in self._names]
-        self._average = [tensor.clone() for tensor in self._live]
+        self._slots = [_slot(model, name) for name in self._names]
+        self._average = [tensor.clone() for tensor in self._live()]
         self._steps = 0
 
     @torch.no_grad()
@@ -41,21 +43,27 @@ class Averaging:
             return
         number = self._steps // self._every
         decay = min(self._decay, (1 + number) / (10 + number)) if self._mode == "ema" else self._decay
-        torch._foreach_lerp_(self._average, self._live, 1.0 - decay)
+        live = self._live()
+        torch._foreach_lerp_(self._average, live, 1.0 - decay)
         if self._mode == "lookahead":
-            torch._foreach_copy_(self._live, self._average)
+            torch._foreach_copy_(live, self._average)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average in place of the weights for the length of the block."""
+        live = self._live()
         with torch.no_grad():
-            kept = [tensor.clone() for tensor in self._live]
-            torch._foreach_copy_(self._live, self._average)
+            kept = [tensor.clone() for tensor in live]
+            torch._foreach_copy_(live, self._average)
         try:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(self._live, kept)
+                torch._foreach_copy_(live, kept)
+
+    def _live(self) -> list[Tensor]:
+        """Return the tensors that are averaged; a forward pass may put another one in a buffer's place."""
+        return [kind[name].detach() for kind, name in self._slots]
 
     def state(self) -> dict[str, Any]:
         """Return the average by name and the update counter."""
@@ -68,3 +76,10 @@ class Averaging:
         with torch.no_grad():
             for name, tensor in zip(self._names, self._average, strict=True):
                 tensor.copy_(state["average"][name])
+
+
+def _slot(model: nn.Module, full_name: str) -> Slot:
+    """Return where the tensor of a dotted name stands."""
+    path, _, name = full_name.rpartition(".")
+    owner = model.get_submodule(path)
+    return (owner._parameters if name in owner._parameters else owner._buffers), name

@@ -22,6 +22,7 @@ from registry import files
 from registry.errors import CheckpointError
 
 FORMAT = 1
+PLAIN = (bool, int, float, str, type(None))
 
 
 def snapshot(value: Any) -> Any:
@@ -61,6 +62,33 @@ def digest(state: Mapping[str, Any]) -> str:
     return hasher.hexdigest()
 
 
+def refuse_unsaveable(state: Mapping[str, Any]) -> None:
+    """Refuse a state that would be written and could then not be read.
+
+    Raises:
+        CheckpointError: naming the first leaf that is neither a plain value nor a tensor.
+    """
+    for name, leaf in leaves(state):
+        if isinstance(leaf, Tensor) or type(leaf) in PLAIN or _comes_back(leaf):
+            continue
+        kind = f"{type(leaf).__module__}.{type(leaf).__qualname__}".removeprefix("builtins.")
+        raise CheckpointError(
+            f"{name} of the training's state is a {kind}, which a checkpoint cannot hold",
+            "keep numbers, text, lists, dicts and tensors in it (float(x) of a NumPy number, str(x) of a path)",
+        )
+
+
+def _comes_back(leaf: object) -> bool:
+    buffer = io.BytesIO()
+    try:
+        torch.save(leaf, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception:
+        return False
+    return True
+
+
 def write(path: Path, state: Mapping[str, Any], *, below: Path | None = None) -> None:
     """Write `state` (plain values and CPU tensors) with its format and digest.
 
@@ -70,9 +98,11 @@ def write(path: Path, state: Mapping[str, Any], *, below: Path | None = None) ->
         below: the folder below which no link is followed; the file's own where omitted.
 
     Raises:
+        CheckpointError: it holds something else.
         OSError: as `files.write`; the old file is untouched and no temporary file stays.
         StorageError: a link stands in the way.
     """
+    refuse_unsaveable(state)
     whole = {"format": FORMAT, **state}
     whole["digest"] = digest(whole)
     buffer = io.BytesIO()

@@ -39,10 +39,12 @@ class Evaluation:
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode, and restore each module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def evaluation_mode(*parts: object) -> Iterator[None]:
+    """Put those parts that are modules into eval mode, and restore each module's own mode afterwards."""
+    whole = [part for part in parts if isinstance(part, nn.Module)]
+    modes = [(module, module.training) for part in whole for module in part.modules()]
+    for part in whole:
+        part.eval()
     try:
         yield
     finally:
@@ -64,7 +66,7 @@ def evaluate(
     """Evaluate `model` on `batches`.
 
     Args:
-        model: any mode; restored.
+        model: any mode; restored, like the loss's where it is a module.
         batches: the whole part, once.
         loss: plain loss.
         metrics: by key; reset first.
@@ -75,7 +77,7 @@ def evaluate(
     """
     meter, criterion = Meter(metrics), Criterion(loss)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model, loss), torch.inference_mode():
         for batch in batches:
             between()
             with precision.autocast():

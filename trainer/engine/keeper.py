@@ -86,8 +86,9 @@ class CheckpointKeeper:
         due = progress.epoch % self._every == 0 or last
         if is_best:
             self.wait()  # the writer may hold the best weights before these
-            weights = {name: tensor.cpu() for name, tensor in loop.evaluated_weights().items()}
-            self._unwritten_best = {"model": weights, "row": dict(progress.best or {}), **self._facts}
+            held = loop.evaluated_weights()
+            on_host = {key: {name: tensor.cpu() for name, tensor in part.items()} for key, part in held.items()}
+            self._unwritten_best = {**on_host, "row": dict(progress.best or {}), **self._facts}
         if due:
             self._save_last(loop)
         elif is_best:
@@ -198,7 +199,7 @@ def epoch_files(folder: Path) -> list[Path]:
 
 
 def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
-    """Return the weights in best.pt, a state dict.
+    """Return what best.pt holds, the network's `model` and `buffers` among it.
 
     Args:
         folder: of the checkpoints.
@@ -214,8 +215,7 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
             f"{path}: holds the weights of epoch {state['row']['epoch']:.0f}, but the best was epoch {epoch:.0f}",
             "the run was killed while it saved and then resumed with fewer epochs; resume it with those it had",
         )
-    weights: Mapping[str, Any] = state["model"]
-    return weights
+    return state
 
 
 def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None = None) -> dict[str, Any] | None:

@@ -15,11 +15,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from registry.contracts import Callback, Metric, Stop, View
 from registry.errors import DivergedError
@@ -29,12 +30,15 @@ from trainer.engine import rng
 from trainer.engine.averaging import Averaging
 from trainer.engine.criterion import Loss
 from trainer.engine.evaluation import Evaluation, evaluate
+from trainer.engine.guard import Fault, Guard, OnNan
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.meters import BatchResult, Meter
+from trainer.engine.modules import counters_go_on, load_network, load_state, state_of, transient_buffers
 from trainer.engine.precision import Precision
 from trainer.engine.progress import Progress
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Guard, Mixer, Penalty, Step
+from trainer.engine.step import Mixer, Penalty, Step
+from trainer.engine.training_mode import train
 
 MOST_SKIPS_IN_A_ROW = 10
 MOST_RESTORES = 3
@@ -79,7 +83,7 @@ class Limits:
         accumulate: micro-batches per optimizer step.
         log_every: optimizer steps between readings.
         max_minutes: end after the epoch in which this much training time has passed; None for no limit.
-        on_nan: what to do at a loss that is not finite.
+        on_nan: what to do at a loss or gradient that is not finite.
         best_metric: key of the epoch's row that chooses the best epoch.
         best_mode: "max" where greater is better.
     """
@@ -88,7 +92,7 @@ class Limits:
     accumulate: int
     log_every: int
     max_minutes: float | None
-    on_nan: Literal["stop", "skip", "restore"]
+    on_nan: OnNan
     best_metric: str
     best_mode: Literal["min", "max"]
 
@@ -116,6 +120,8 @@ class Parts:
         recorder: records.
         keeper: keeps the state.
         interrupts: signals received.
+        modules: what else has a state of its own, by the role it plays: the loss, the mix, penalties, callbacks.
+        still: layers of `model` that stay in evaluation mode.
     """
 
     model: nn.Module
@@ -136,6 +142,8 @@ class Parts:
     recorder: EpochRecorder
     keeper: Keeper
     interrupts: Interrupts
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    still: Sequence[nn.Module] = ()
 
 
 class Loop:
@@ -158,7 +166,7 @@ class Loop:
 
         Raises:
             Interrupted: after saving, when a signal came.
-            DivergedError: at a loss that is not finite, as `on_nan` says.
+            DivergedError: at a loss, gradient or weight that is not finite, as `on_nan` says.
         """
         self._tell("run_started")
         self.parts.recorder.pulse(self.progress, self.meter)
@@ -181,12 +189,12 @@ class Loop:
         if progress.batch == 0:
             self.meter.reset()
             self._tell("epoch_started")
-        parts.model.train()
+        train(parts.model, parts.still)
         batches = parts.train.epoch(epoch, start=progress.batch)
         while group := list(islice(batches, accumulate)):
-            progress.lr = parts.schedule.lr
+            progress.lr, *progress.group_lrs = parts.schedule.rates
             mix = None if parts.mixer is None else parts.mixer(epoch, progress.step)
-            results = parts.step(group, mix)
+            results = parts.step(group, mix, measure=(progress.step + 1) % self.limits.log_every == 0)
             progress.step += 1
             progress.batch += len(group)
             self._step_finished(results)
@@ -194,8 +202,9 @@ class Loop:
     def _step_finished(self, results: Sequence[BatchResult]) -> None:
         parts, progress = self.parts, self.progress
         due = progress.step % self.limits.log_every == 0
-        if (due or parts.guard.immediate) and parts.guard.tripped():
-            self._not_finite()
+        fault = parts.guard.look() if due or parts.guard.immediate else None
+        if fault is not None:
+            self._not_finite(fault)
         else:
             progress.skipped_in_a_row = 0
             self.meter.add(results)
@@ -211,12 +220,11 @@ class Loop:
 
     def _close_epoch(self) -> None:
         parts, progress = self.parts, self.progress
-        if parts.guard.tripped():
-            self._not_finite()
-        train = self.meter.read()
+        self._require_sound()
+        training = self.meter.read()
         validation = self._validate()
         self._read_clock()
-        row = self._row(train, validation)
+        row = self._row(training, validation)
         parts.schedule.epoch_finished(row)
         is_best = self._select_best(row)
         progress.history.append(row)
@@ -245,10 +253,10 @@ class Loop:
         with parts.averaging.applied():
             return run()
 
-    def _row(self, train: Mapping[str, float], validation: Evaluation) -> dict[str, float]:
+    def _row(self, training: Mapping[str, float], validation: Evaluation) -> dict[str, float]:
         progress = self.progress
-        row: dict[str, float] = {"epoch": progress.epoch + 1, "lr": progress.lr, "seconds": progress.epoch_seconds}
-        row.update({f"train/{key}": value for key, value in train.items()})
+        row: dict[str, float] = {"epoch": progress.epoch + 1, **self._rates(), "seconds": progress.epoch_seconds}
+        row.update({f"train/{key}": value for key, value in training.items()})
         for penalty in self.parts.penalties:
             row[f"train/penalty/{penalty.name}"] = float(penalty.regularizer.value(penalty.parameters))
         row["val/loss"] = validation.loss
@@ -265,10 +273,13 @@ class Loop:
         return row
 
     def _select_best(self, row: Mapping[str, float]) -> bool:
+        """Note the row as the best so far where it is; without a finite validation loss it never is."""
         value = row.get(self.limits.best_metric, float("nan"))
         best = self.progress.best
         sign = 1.0 if self.limits.best_mode == "max" else -1.0
-        if not math.isfinite(value) or (best is not None and sign * value <= sign * best[self.limits.best_metric]):
+        if not math.isfinite(row["val/loss"] + value) or (
+            best is not None and sign * value <= sign * best[self.limits.best_metric]
+        ):
             return False
         self.progress.best = dict(row)
         return True
@@ -277,43 +288,79 @@ class Loop:
         limit = self.limits.max_minutes
         return limit is not None and self.progress.seconds >= 60 * limit
 
-    def _interval(self) -> dict[str, float]:
-        return {"lr": self.progress.lr, **{f"train/{key}": value for key, value in self.meter.fold().items()}}
+    def _rates(self) -> dict[str, float]:
+        """Learning rates of the last step: `lr` of the first parameter group, `lr/group2` of the second, ..."""
+        others = {f"lr/group{number}": lr for number, lr in enumerate(self.progress.group_lrs, start=2)}
+        return {"lr": self.progress.lr, **others}
 
-    def _not_finite(self) -> None:
+    def _interval(self) -> dict[str, float]:
+        values = {**self._rates(), **{f"train/{key}": value for key, value in self.meter.fold().items()}}
+        norm = self.parts.step.gradient_norm
+        return values if norm is None else {**values, "grad_norm": float(norm)}
+
+    # ------------------------------------------------------------------------------------------- what is not finite
+    def _require_sound(self) -> None:
+        """Look before something is kept: at the steps since the last look, and at the weights they have left."""
+        guard = self.parts.guard
+        fault = guard.look() or (None if guard.sound() else Fault("weight", 0, self.progress.lr))
+        if fault is not None:
+            self._not_finite(fault)
+
+    def _not_finite(self, fault: Fault) -> None:
         progress, limits = self.progress, self.limits
-        where = f"epoch {progress.epoch + 1}, step {progress.step}, learning rate {progress.lr:.4g}"
-        self.parts.guard.clear()
+        where = f"epoch {progress.epoch + 1}, step {progress.step - fault.ago}, learning rate {fault.lr:.4g}"
         progress.skipped_in_a_row += 1
-        if limits.on_nan == "skip" and progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW:
+        undone = fault.what != "weight"  # a bad weight comes of an update, which only a checkpoint takes back
+        if limits.on_nan == "skip" and undone and progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW:
             progress.skipped += 1
-            self.parts.recorder.text("log", f"loss not finite at {where}: step skipped")
+            self.parts.recorder.text("log", f"{fault.what} not finite at {where}: step skipped")
             return
         kept = self.parts.keeper.last_state() if limits.on_nan == "restore" else None
         if kept is not None and progress.restores < MOST_RESTORES:
             progress.restores += 1
-            self._load_learnt(kept)
-            self.parts.recorder.text("log", f"loss not finite at {where}: weights of the last checkpoint restored")
+            self._restore(kept)
+            lost = progress.step - kept["progress"]["step"]
+            self.parts.recorder.text(
+                "log",
+                f"{fault.what} not finite at {where}: weights of the last checkpoint restored, "
+                f"what the last {lost} steps learnt is lost",
+            )
             return
         raise DivergedError(
-            f"the loss is not finite ({where})",
+            f"the {fault.what} is not finite ({where})",
             "lower optimizer.lr, or set train.clip_norm; train.on_nan: skip leaves such steps out. "
             "The last good checkpoint is kept.",
         )
 
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take what was learnt from `state`; where training stands, and so its schedule and counters, goes on."""
+        optimizer = self.parts.step.optimizer
+        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        with counters_go_on([self.parts.model, *self.parts.modules.values()]):
+            self._load_learnt(state)
+        for group, own in zip(optimizer.param_groups, settings, strict=True):
+            group.update(own)
+
     # ------------------------------------------------------------------------------------------------------- its state
     def state(self) -> dict[str, Any]:
-        """Return everything a resume needs, random states last; tensors are the live ones."""
+        """Return everything a resume needs, random states last; tensors are the live ones.
+
+        Raises:
+            DivergedError: something is not finite, and `on_nan` cannot take it back: it is not to be kept.
+        """
+        self._require_sound()
         parts = self.parts
         return {
             "model": parts.model.state_dict(),
+            "buffers": transient_buffers(parts.model),
+            "modules": {name: state_of(module) for name, module in parts.modules.items()},
             "optimizer": parts.step.optimizer.state_dict(),
             "schedule": parts.schedule.state(),
             "precision": parts.precision.state(),
             "averaging": None if parts.averaging is None else parts.averaging.state(),
             "progress": self.progress.state(),
             "meter": self.meter.state(),
-            "callbacks": {key: callback.state() for key, callback in self._named_callbacks()},
+            "callbacks": {key: callback.state() for key, callback in named_callbacks(self.parts.callbacks)},
             "rng": rng.capture(),
         }
 
@@ -326,39 +373,31 @@ class Loop:
         if self.progress.stopped.startswith(TIME_IS_UP) and not self._time_is_up():
             self.progress.stopped = ""
         self.meter.load(state["meter"], next(parts.model.parameters()).device)
-        for key, callback in self._named_callbacks():
+        for key, callback in named_callbacks(self.parts.callbacks):
             if key in state["callbacks"]:
                 callback.load(state["callbacks"][key])
         rng.restore(state["rng"])
 
-    def _named_callbacks(self) -> list[tuple[str, Callback]]:
-        """Callbacks by type and number among their kind: a resume may add or drop others."""
-        named, seen = [], Counter[str]()
-        for callback in self.parts.callbacks:
-            kind = type(callback).__name__
-            named.append((f"{kind}-{seen[kind]}", callback))
-            seen[kind] += 1
-        return named
-
     def _load_learnt(self, state: Mapping[str, Any]) -> None:
         parts = self.parts
-        parts.model.load_state_dict(state["model"])
-        rates = [group["lr"] for group in parts.step.optimizer.param_groups]
+        load_network(parts.model, state)
+        for name, module in parts.modules.items():
+            if name in state.get("modules", {}):  # a callback may be new, a checkpoint of an earlier version
+                load_state(module, state["modules"][name])
         parts.step.optimizer.load_state_dict(state["optimizer"])
-        if self.progress.step:  # a restore in the middle of a run keeps the schedule's rates
-            for group, lr in zip(parts.step.optimizer.param_groups, rates, strict=True):
-                group["lr"] = lr
         parts.precision.load(state["precision"])
         if parts.averaging is not None and state["averaging"] is not None:
             parts.averaging.load(state["averaging"])
 
-    def evaluated_weights(self) -> dict[str, Any]:
-        """Return the weights that validation saw: the averaged ones where there are any. Tensors are copies."""
+    def evaluated_weights(self) -> dict[str, dict[str, Tensor]]:
+        """Return what validation saw of the network, averaged where there is an average, as `load_network` takes it.
+
+        Tensors are copies.
+        """
         parts = self.parts
-        if parts.averaging is None:
-            return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
-        with parts.averaging.applied():
-            return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+        with nullcontext() if parts.averaging is None else parts.averaging.applied():
+            held = {"model": parts.model.state_dict(), "buffers": transient_buffers(parts.model)}
+            return {key: {name: tensor.clone() for name, tensor in part.items()} for key, part in held.items()}
 
     # ---------------------------------------------------------------------------------------------------------- events
     def _view(self, *, starts: bool = False) -> View:
@@ -390,3 +429,13 @@ class Loop:
         self.progress.seconds += now - self._clock
         self.progress.epoch_seconds += now - self._clock
         self._clock = now
+
+
+def named_callbacks(callbacks: Sequence[Callback]) -> list[tuple[str, Callback]]:
+    """Return callbacks by type and number among their kind: a resume may add or drop others."""
+    named, seen = [], Counter[str]()
+    for callback in callbacks:
+        kind = type(callback).__name__
+        named.append((f"{kind}-{seen[kind]}", callback))
+        seen[kind] += 1
+    return named

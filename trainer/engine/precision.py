@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 Name = Literal["fp32", "bf16", "fp16"]
+NO_SCALE = 1.0  # of fp16's losses: a gradient that overflows even so is no matter of the format
 
 
 class Precision:
@@ -32,6 +33,13 @@ class Precision:
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Bring `.grad` to true size, before penalties and clipping."""
+
+    def fault(self, found: Tensor) -> Tensor:
+        """Return what `found`, not 0 where a gradient is not finite, says of the network; on the device."""
+        return found
+
+    def leave_out(self, optimizer: Optimizer) -> None:
+        """Instead of `step`, after `unscale`: the update is not taken."""
 
     def step(self, optimizer: Optimizer) -> None:
         """Let the optimizer step."""
@@ -78,6 +86,17 @@ class FP16(Precision):
     def unscale(self, optimizer: Optimizer) -> None:
         """Divide `.grad` by the scale, and note overflows."""
         self._scaler.unscale_(optimizer)
+
+    def fault(self, found: Tensor) -> Tensor:
+        """Leave overflows to the scaler, as long as it has a scale to come down from."""
+        scale = self._scaler.scale(torch.ones((), device=found.device))
+        return torch.where(scale > NO_SCALE, torch.zeros_like(found), found)
+
+    def leave_out(self, optimizer: Optimizer) -> None:  # noqa: ARG002  (there is one optimizer)
+        """Forget the step, the scale unchanged."""
+        scale = self._scaler.state_dict()
+        self._scaler.update()
+        self._scaler.load_state_dict(scale)
 
     def step(self, optimizer: Optimizer) -> None:
         """Step unless gradients overflowed, then adapt the scale."""

@@ -18,13 +18,14 @@ class Progress:
         step: optimizer steps done in all.
         seconds: training and validation time, without what lies between a stop and its resume.
         epoch_seconds: the part of `seconds` that the running epoch took.
-        lr: learning rate of the last step.
+        lr: learning rate of the last step, of the first parameter group.
+        group_lrs: those of the other groups.
         best: row of the best epoch; None before the first.
         history: one row per finished epoch.
         stopped: why a callback or a limit ended training; "" otherwise.
-        skipped: steps left out because their loss was not finite.
+        skipped: steps left out because their loss or gradient was not finite.
         skipped_in_a_row: those since the last good step.
-        restores: times the last checkpoint was restored after such a loss.
+        restores: times the last checkpoint was restored after such a step.
     """
 
     epoch: int = 0
@@ -33,6 +34,7 @@ class Progress:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     lr: float = 0.0
+    group_lrs: list[float] = field(default_factory=list)
     best: dict[str, float] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
@@ -49,6 +51,7 @@ class Progress:
         """
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
         values["best"] = None if self.best is None else dict(self.best)
+        values["group_lrs"] = list(self.group_lrs)
         self._lines += [json.dumps(row, default=float) for row in self.history[len(self._lines) :]]
         values["history"] = "\n".join(self._lines)
         return values
@@ -56,7 +59,7 @@ class Progress:
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         for each in fields(self):
-            if each.init:
+            if each.init and each.name in state:  # one of an earlier version holds less
                 setattr(self, each.name, state[each.name])
         self.best = None if self.best is None else dict(self.best)
         self.history, self._lines = history_in(state), []

@@ -115,6 +115,11 @@ class Schedule:
             lead.hand_on()
 
     @property
+    def rates(self) -> list[float]:
+        """Learning rate of every parameter group, as the next step will use it."""
+        return [float(group["lr"]) for group in self._optimizer.param_groups]
+
+    @property
     def lr(self) -> float:
         """Learning rate of the first parameter group, as the next step will use it."""
         return float(self._optimizer.param_groups[0]["lr"])

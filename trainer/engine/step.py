@@ -5,7 +5,6 @@ The training loop and the LR finder share it. Knows nothing of epochs, schedules
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from torch.optim import Optimizer
 from registry.contracts import Regularizer
 from trainer.data.batches import Batch
 from trainer.engine.criterion import Criterion, Loss, part_of_step
+from trainer.engine.guard import Guard
 from trainer.engine.meters import BatchResult
 from trainer.engine.precision import Precision
 
@@ -48,7 +48,10 @@ class Step:
         precision: number format.
         penalties: added to the gradients once per step.
         clip_norm: largest total gradient norm, penalties included; None for no limit.
-        guard: notices losses that are not finite.
+        guard: lets no update run whose loss or gradient is not finite.
+
+    Attributes:
+        gradient_norm: of the last step that measured it, penalties included, before clipping; None for not measured.
     """
 
     def __init__(
@@ -64,12 +67,21 @@ class Step:
         self.optimizer = optimizer
         self._model, self._criterion, self._precision = model, Criterion(loss), precision
         self._penalties, self._clip_norm, self._guard = penalties, clip_norm, guard
-        self._clipped = (
-            [p for group in optimizer.param_groups for p in group["params"]] if clip_norm is not None else []
-        )
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._one = torch.ones((), device=self._parameters[0].device)
+        self.gradient_norm: Tensor | None = None
 
-    def __call__(self, group: Sequence[Batch], mix: Mixer | None = None) -> list[BatchResult]:
-        """Take one step over the micro-batches of `group`; a bad loss changes no weight."""
+    def __call__(self, group: Sequence[Batch], mix: Mixer | None = None, *, measure: bool = False) -> list[BatchResult]:
+        """Take one step over the micro-batches of `group`.
+
+        A loss or a gradient that is not finite changes no weight where the guard reads at once.
+
+        Args:
+            group: micro-batches.
+            mix: mixes each; None for not.
+            measure: take the gradient's norm, which clipping needs anyway.
+        """
+        self._guard.step_started()
         given = [(batch.images, batch.targets) if mix is None else mix(batch.images, batch.targets) for batch in group]
         weights = [self._criterion.weight(targets) for _, targets in given]
         whole = sum(weights[1:], start=weights[0])
@@ -80,60 +92,34 @@ class Step:
             loss = self._criterion(logits.float(), mixed)
             self._precision.backward(part_of_step(loss, weight, whole))
             results.append(BatchResult(loss.detach(), logits.detach(), batch.targets, weight))
-        if self._guard.admits(results, self.optimizer):
-            self._update()
+        self._update([result.loss for result in results], measure)
         self.optimizer.zero_grad(set_to_none=True)
         return results
 
-    def _update(self) -> None:
+    def _update(self, losses: Sequence[Tensor], measure: bool) -> None:
         self._precision.unscale(self.optimizer)
         for penalty in self._penalties:
             penalty.regularizer.add_gradients(penalty.parameters)
-        if self._clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._clipped, self._clip_norm)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        clips = self._clip_norm is not None
+        norm = nn.utils.get_total_norm(gradients) if clips or measure else None
+        self.gradient_norm = norm
+        # What clipping divides by must be finite; else each gradient is what counts, however large.
+        fault = norm - norm if norm is not None and clips else not_finite(gradients, self._one)
+        if not self._guard.admits(losses, self._precision.fault(fault), float(self.optimizer.param_groups[0]["lr"])):
+            self._precision.leave_out(self.optimizer)
+            return
+        if norm is not None and self._clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
         self._precision.step(self.optimizer)
 
 
-class Guard:
-    """Notices the first loss that is not finite.
+def not_finite(tensors: list[Tensor], one: Tensor) -> Tensor:
+    """Return a scalar like `one`, which is 1: 1 where any number in `tensors` is not finite, else 0.
 
-    On the CPU a loss is read at once, which costs nothing there, and a bad one never reaches the weights. On other
-    devices a reading would stall the device, so a flag stays there: fused optimizers take it as `found_inf` and leave
-    the weights alone from the first bad step on, and the loop reads it at the log interval, always before a checkpoint.
-
-    Args:
-        device: where losses lie.
+    One call however many tensors there are, and no second pass over them: the check of torch's own gradient scaler,
+    which multiplies by 1 on the way. Measured on one thread: 2 us on 4 tensors, 7 us on 14; a norm of each, 9 and 27.
     """
-
-    def __init__(self, device: torch.device) -> None:
-        self._at_once = device.type == "cpu"
-        self._device = device
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget what was seen."""
-        self._bad_on_host = False
-        self._flag = None if self._at_once else torch.zeros((), device=self._device)
-
-    def admits(self, results: Sequence[BatchResult], optimizer: Optimizer) -> bool:
-        """Note the losses of a step and return whether its update may run."""
-        if self._at_once:
-            for result in results:
-                if not math.isfinite(result.loss.item()):
-                    self._bad_on_host = True
-            return not self._bad_on_host
-        assert self._flag is not None
-        for result in results:
-            self._flag = torch.maximum(self._flag, (~torch.isfinite(result.loss)).float())
-        if optimizer.defaults.get("fused"):
-            optimizer.found_inf = self._flag  # type: ignore[attr-defined]
-        return True
-
-    @property
-    def immediate(self) -> bool:
-        """Whether `tripped` costs nothing and may be asked after every step."""
-        return self._at_once
-
-    def tripped(self) -> bool:
-        """Whether a bad loss was seen. Waits for the device where losses are not read at once."""
-        return self._bad_on_host if self._at_once else bool(self._flag)
+    found = torch.zeros_like(one)
+    torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
+    return found

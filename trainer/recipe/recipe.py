@@ -206,12 +206,14 @@ class Train:
         deterministic: only deterministic algorithms, on a GPU too.
         metrics: measured on train and val every epoch.
         best: which epoch's weights are kept as the best.
-        on_nan: at a loss that is not finite: `stop`, `skip` the step, or `restore` the last checkpoint's
-            weights, three times at most.
+        on_nan: at a loss or gradient that is not finite: `stop`, `skip` the step as if its batch had not been, or
+            `restore` the last checkpoint's weights, three times at most. On a GPU the last two wait for every step.
         log_every: optimizer steps between readings of the running numbers.
         checkpoint: when and how many.
         max_minutes: end training after the epoch in which this much time has passed.
         freeze: patterns of parameters that do not learn.
+        frozen_statistics: the running mean and variance of norm layers (BatchNorm) whose parameters are all frozen:
+            `keep` normalises by them as they are, `update` lets them follow the training images.
         start_from: a run folder, checkpoint or safetensors file whose weights are loaded first.
         tta: test-time augmentation of the final evaluation: `flip` averages over mirrored images, `flip_translate` also
             over images moved by one pixel.
@@ -233,6 +235,7 @@ class Train:
     checkpoint: Checkpoint = Checkpoint()
     max_minutes: Annotated[float, Bounds(above=0)] | None = None
     freeze: tuple[Annotated[str, Text("pattern")], ...] = ()
+    frozen_statistics: Literal["keep", "update"] = "keep"
     start_from: Annotated[str, Text("path")] | None = None
     tta: Literal["none", "flip", "flip_translate"] = "none"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from registry.contracts import Predictions
 from trainer.engine.evaluation import TTA, Evaluation, evaluate
+from trainer.engine.modules import load_network
 from trainer.experiment import Experiment, Which
 
 
@@ -37,12 +38,12 @@ def evaluate_weights(
     Args:
         experiment: its model is given `weights` and keeps them.
         which: the part.
-        weights: a state dict; None for the model as it is.
+        weights: `model` and `buffers` as a checkpoint has them; None for the model as it is.
         tta: also evaluate with this test-time augmentation.
         between: called before each batch; may raise to stop.
     """
     if weights is not None:
-        experiment.model.load_state_dict(dict(weights))
+        load_network(experiment.model, weights)
 
     def run(mode: TTA, keep: bool) -> Evaluation:
         return evaluate(

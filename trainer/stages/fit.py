@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from registry.contracts import Callback
 from registry.errors import MemoryLimitError
+from trainer.engine import checkpoint
 from trainer.engine.averaging import Averaging
+from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.keeper import CheckpointKeeper
-from trainer.engine.loop import EpochRecorder, Limits, Loop, Parts
+from trainer.engine.loop import EpochRecorder, Limits, Loop, Parts, named_callbacks
 from trainer.engine.progress import Progress
-from trainer.engine.step import Guard
 from trainer.experiment import Experiment
 
 
@@ -60,7 +62,8 @@ def fit(
 
     Raises:
         Interrupted: a signal came; the state is saved.
-        DivergedError: the loss is not finite.
+        DivergedError: the loss, a gradient or a weight is not finite.
+        CheckpointError: a component's state cannot be saved.
         MemoryLimitError: the device is out of memory.
         StorageError: checkpoints cannot be written.
     """
@@ -81,6 +84,7 @@ def fit(
     loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
     if state is not None:
         loop.load(state)
+    checkpoint.refuse_unsaveable(loop.state())  # before anything is trained that could not be kept
     try:
         progress = loop.run()
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -106,7 +110,7 @@ def assemble(
     section = experiment.recipe.train
     optimizer = experiment.optimizer()
     precision = experiment.precision()
-    guard = Guard(experiment.device)
+    guard = Guard(experiment.device, section.on_nan, [experiment.model, *experiment.modules.values()])
     ema = section.ema
     parts = Parts(
         model=experiment.model,
@@ -127,6 +131,8 @@ def assemble(
         recorder=recorder,
         keeper=keeper,
         interrupts=interrupts,
+        modules={**experiment.modules, **_modules_of(callbacks)},
+        still=experiment.still,
     )
     limits = Limits(
         epochs=section.epochs,
@@ -138,3 +144,8 @@ def assemble(
         best_mode=section.best.mode,
     )
     return Loop(parts, limits)
+
+
+def _modules_of(callbacks: Sequence[Callback]) -> dict[str, nn.Module]:
+    """Return the callbacks that are modules, by type and number among their kind: a resume may add or drop others."""
+    return {f"callback {key}": each for key, each in named_callbacks(callbacks) if isinstance(each, nn.Module)}

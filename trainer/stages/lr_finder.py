@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import nn
 
 from registry.contracts import LRFinding
 from registry.errors import DivergedError
 from trainer.data.batches import Batch, Batches
 from trainer.engine import rng
-from trainer.engine.checkpoint import digest, snapshot
+from trainer.engine.checkpoint import digest
 from trainer.engine.evaluation import evaluate
+from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.meters import mean_loss
+from trainer.engine.modules import Kept, slots_of, state_of
 from trainer.experiment import Experiment
 from trainer.recipe.recipe import LRFinder
 from trainer.stages import lr_picks
@@ -54,7 +55,7 @@ def find_lr(
         progress: told (step, steps, lr, loss).
     """
     started = time.perf_counter()
-    with untouched(experiment.model):
+    with untouched(experiment):
         lrs, losses, stopped = _sweep(experiment, section, interrupts or Interrupts(), progress)
     sigma = section.smooth * section.steps
     smoothed = lr_picks.smooth(losses, sigma)
@@ -102,7 +103,8 @@ def _sweep(
 ) -> tuple[list[float], list[float], Ending]:
     """Return the learning rate that belongs to each loss, the losses, and how the sweep ended."""
     planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
-    step = experiment.step(experiment.optimizer(section.start))
+    guard = Guard(experiment.device, free=True)  # every loss is read here anyway
+    step = experiment.step(experiment.optimizer(section.start), guard=guard)
     groups = _endless(experiment.batches("train"), experiment.recipe.train.accumulate)
     measure = _validation_loss(experiment) if section.loss == "val" else None
     lrs: list[float] = []
@@ -119,12 +121,15 @@ def _sweep(
             continue
         # A training loss is taken before its own update: it tells of the rate one step before.
         belongs = planned[index - 1] if measure is None and index else lr
-        if not math.isfinite(loss):
+        refused = guard.look() is not None
+        if not math.isfinite(loss) or (refused and measure is not None):
             return lrs, losses, "non-finite"
         if measure is not None or index:
             lrs.append(float(belongs))
             losses.append(loss)
         progress(index + 1, section.steps, float(lr), loss)
+        if refused:  # a gradient, while its loss is finite
+            return lrs, losses, "non-finite"
         mean = DIVERGENCE_MEMORY * mean + (1 - DIVERGENCE_MEMORY) * loss
         weight = DIVERGENCE_MEMORY * weight + (1 - DIVERGENCE_MEMORY)
         best = min(best, mean / weight)
@@ -154,25 +159,29 @@ def _validation_loss(experiment: Experiment) -> Callable[[], float]:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Give back the model and every random state exactly as they were, and prove it."""
-    modes = [(module, module.training) for module in model.modules()]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    state = snapshot(model.state_dict())
+def untouched(experiment: Experiment) -> Iterator[None]:
+    """Train in the block, and then give back every module and random state exactly as they were, and prove it."""
+    parts = [experiment.model, *experiment.modules.values()]
+    modes = [(module, module.training) for part in parts for module in part.modules()]
+    gradients = [(parameter, parameter.grad) for part in parts for parameter in part.parameters()]
+    before = _digest(parts)
+    kept = Kept(slots_of(parts, parameters=True)).take()
     for parameter, _ in gradients:
         parameter.grad = None
-    model.train()
+    experiment.train_mode()
     try:
         with rng.untouched_randomness():
-            before = digest(rng.capture())
+            random_before = digest(rng.capture())
             yield
     finally:
-        with torch.no_grad():
-            for name, tensor in model.state_dict().items():
-                tensor.copy_(state[name])
+        kept.put_back()
         for parameter, gradient in gradients:
             parameter.grad = gradient
         for module, mode in modes:
             module.training = mode
-    assert digest(snapshot(model.state_dict())) == digest(state), "the LR finder changed the model"
-    assert digest(rng.capture()) == before, "the LR finder changed a random state"
+    assert _digest(parts) == before, "the LR finder changed the model or what trains it"
+    assert digest(rng.capture()) == random_before, "the LR finder changed a random state"
+
+
+def _digest(parts: Sequence[nn.Module]) -> str:
+    return digest({str(index): state_of(part) for index, part in enumerate(parts)})
