@@ -406,11 +406,8 @@ def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast
         )
         return source
 
-    if not fast:
-        return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log)
-    few = FAST_BATCHES * recipe.data.batch_size
-    data = open_data(replace(recipe.data, limit=few), open_split, facts, seed=recipe.seed, log=log)
-    return data if data.test is None else replace(data, test=replace(data.test, indices=data.test.indices[:few]))
+    few = FAST_BATCHES * recipe.data.batch_size if fast else None
+    return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
 
 
 def _where(dataset: Spec, catalogue: Catalogue) -> str:

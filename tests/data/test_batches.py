@@ -1,5 +1,6 @@
 """Batches: every image as often as it should, the same whatever the chunk and the place one starts at."""
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from registry.errors import DataError
 from trainer.data import batches as module
 from trainer.data.batches import REPEAT, Batches
 from trainer.data.opening import open_store
+from trainer.data.pipeline import Pipeline
 from trainer.data.splits import Part
 
 CPU = torch.device("cpu")
@@ -133,6 +135,38 @@ def test_chunks_of_images_that_the_pipeline_enlarges_stay_small(monkeypatch):
     pipeline = Enlarging()
     list(batches(part(100), pipeline).epoch(1))
     assert [size for size, _, _ in pipeline.calls] == [8, 16, 16, 16, 16, 16, 12]
+
+
+@pytest.mark.parametrize("values", [1, 3 * 12, 5 * 12, 8 * 12, 1000 * 12])
+def test_a_batch_of_large_images_is_gathered_in_pieces_and_is_the_same(values, monkeypatch):
+    """Batches of 512 are the default of evaluation; stored images may be far larger than what the model is given."""
+    expected = list(batches(part(20), Keyed(), batch_size=16).epoch(3))
+    monkeypatch.setattr(module, "CPU_CHUNK_VALUES", values)
+    pipeline = Keyed()
+    for first, second in zip(expected, batches(part(20), pipeline, batch_size=16).epoch(3), strict=True):
+        assert torch.equal(first.images, second.images)
+        assert torch.equal(first.indices, second.indices)
+        assert second.images.is_contiguous(memory_format=torch.channels_last)
+    assert max(size for size, _, _ in pipeline.calls) <= max(1, values // 12)
+
+
+def test_large_packed_images_are_resized_in_pieces_to_the_last_bit(monkeypatch):
+    images = np.random.default_rng(2).integers(0, 256, (12, 61, 47, 3), dtype=np.uint8)
+    store = open_store(PackedSource("made", images, np.zeros(12, np.int64), ["a"]))
+    pipeline = Pipeline([A.Resize(24, 20), A.RandomCrop(16, 16), A.HorizontalFlip()], [A.Normalize()], seed=3)
+    made = Batches(
+        Part("val", store, torch.arange(12), "val"),
+        pipeline,
+        batch_size=12,
+        seed=1,
+        shuffle=False,
+        drop_last=False,
+        device=CPU,
+    )
+    (whole,) = made.epoch(1)
+    monkeypatch.setattr(module, "CPU_CHUNK_VALUES", 5 * 61 * 47 * 3)
+    (pieces,) = made.epoch(1)
+    assert torch.equal(whole.images, pieces.images)
 
 
 def test_nothing_is_augmented_before_it_is_asked_for():

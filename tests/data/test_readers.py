@@ -15,6 +15,7 @@ from PIL import Image
 
 from registry.datasets.folder import ImageFolder
 from registry.errors import DataError
+from trainer.data import batches as batches_module
 from trainer.data.batches import Batches
 from trainer.data.opening import open_store
 from trainer.data.pipeline import Pipeline
@@ -200,6 +201,20 @@ def test_the_number_of_workers_changes_nothing(lazy):
             assert torch.equal(first.targets, second.targets)
             assert torch.equal(first.indices, second.indices)
         fresh._readers.close()
+
+
+def test_large_images_are_asked_for_in_pieces_and_the_batches_are_the_same(lazy, monkeypatch):
+    expected = list(lazy_batches(lazy, 0).epoch(3))
+    monkeypatch.setattr(batches_module, "READ_VALUES", 2 * lazy.values_per_image())
+    asked, read = [], Readers.batches
+    monkeypatch.setattr(
+        Readers, "batches", lambda self, wanted, *rest: read(self, (asked.append(len(w)) or w for w in wanted), *rest)
+    )
+    fresh = LazyStore(lazy.source, 3, (), lazy.survey)
+    for first, second in zip(expected, lazy_batches(fresh, 2).epoch(3), strict=True):
+        assert torch.equal(first.images, second.images)
+    assert asked == [2, 2, 1] * 4 + [2, 1]
+    fresh._readers.close()
 
 
 def test_workers_apply_what_is_done_image_by_image_and_an_image_meets_the_same_chance(lazy):

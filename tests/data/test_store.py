@@ -13,7 +13,7 @@ from PIL import Image
 from registry.datasets.folder import ImageFolder
 from registry.datasets.source import PackedSource
 from registry.errors import DataError
-from trainer.data import cache, opening
+from trainer.data import cache, opening, splits
 from trainer.data.opening import open_store
 from trainer.data.splits import open_data
 from trainer.data.store import LazyStore, Store
@@ -47,6 +47,13 @@ def assert_right(made):
     assert made.targets.tolist() == [0] * 25 + [1] * 15
 
 
+def loaded(root, log=print, few=None, **values):
+    def open_split(split):
+        return ImageFolder(str(root), split=split, download=False)
+
+    return open_data(Data(dataset=None, **values), open_split, ImageFolder.facts, seed=1, log=log, few=few)
+
+
 def refuse_to_decode(monkeypatch):
     monkeypatch.setattr(ImageFolder, "image", lambda self, index: pytest.fail("an image was decoded again"))
 
@@ -56,8 +63,12 @@ def test_files_of_one_size_are_decoded_into_one_array(root):
     made, log = opened(root)
     assert_right(made)
     assert (made.image_size, made.channels, made.class_names) == ((4, 6), 3, ("cat", "dog"))
-    assert len(log) == 1
-    assert "decoded 40 images once; kept in" in log[0]
+    assert len(log) == 2
+    assert log[0] == (
+        "decoding 40 images once: they take 2.8 KiB of memory and as much disk, in "
+        f"{Path(os.environ['XDG_CACHE_HOME'], 'recipe-trainer', 'images')}"
+    )
+    assert "decoded 40 images once; kept in" in log[1]
 
 
 def test_images_are_taken_out_by_index(root):
@@ -114,7 +125,7 @@ def test_any_change_of_the_files_makes_a_new_cache_and_removes_the_old(root, tou
     _, log = opened(root)
     (after,) = cache_files()
     assert before != after
-    assert "decoded" in log[0]
+    assert "decoded" in log[1]
 
 
 def test_a_picture_replaced_by_one_of_the_same_size_and_time_is_not_taken_from_the_cache(root):
@@ -233,8 +244,9 @@ def test_a_cache_folder_that_cannot_be_written_costs_one_line(root, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     made, log = opened(root)
     assert_right(made)
-    assert len(log) == 2
-    assert "no cache is kept" in log[1]
+    assert len(log) == 3
+    assert "is not used, it is built anew" in log[0]
+    assert "no cache is kept" in log[2]
 
 
 def test_a_full_disk_costs_one_line_and_leaves_nothing(root, monkeypatch):
@@ -244,8 +256,8 @@ def test_a_full_disk_costs_one_line_and_leaves_nothing(root, monkeypatch):
     monkeypatch.setattr(cache.os, "fsync", full)
     made, log = opened(root)
     assert_right(made)
-    assert len(log) == 1
-    assert "No space left on device" in log[0]
+    assert len(log) == 2
+    assert "No space left on device" in log[1]
     assert cache_files() == []
 
 
@@ -344,7 +356,7 @@ def test_an_image_mended_since_is_read_again(damaged, monkeypatch, capfd):
 @pytest.mark.parametrize("times", [1, 2])
 def test_images_read_during_training_are_looked_at_once_before_bad_ones_are_skipped(damaged, times, monkeypatch, capfd):
     Image.new("RGB", (9, 9)).save(damaged / "train/dog/big.png")
-    image, again = ImageFolder.image, {5, 30, *SAMPLED}
+    image, again = ImageFolder.image, {5, 30}
     made, log = opened(damaged, "skip")
     if times == 2:
         monkeypatch.setattr(ImageFolder, "image", lambda self, index: image(self, index) if index in again else 1 / 0)
@@ -352,10 +364,7 @@ def test_images_read_during_training_are_looked_at_once_before_bad_ones_are_skip
     assert isinstance(made, LazyStore)
     assert made.bad == (5, 30)
     assert sum("left out" in line for line in log) == 2
-    assert sum("looked for unreadable ones among 41 images once" in line for line in log) == (times == 1)
-
-
-SAMPLED = {round(step * 40 / (opening.SAMPLE - 1)) for step in range(opening.SAMPLE)}
+    assert sum("looked at 41 images once; kept in" in line for line in log) == (times == 1)
 
 
 # ---------------------------------------------------------------------------------------------------- what does not fit
@@ -365,10 +374,10 @@ def test_images_of_several_sizes_are_read_during_training(root):
     assert isinstance(made, LazyStore)
     assert made.image_size is None
     assert log[0].startswith("images stay on the disk and are read during training: they differ in size")
-    assert made.digests is None
+    assert "looked at 41 images once; kept in" in log[1]
     images = made.gather(torch.tensor([1, 40]))
     assert [image.shape for image in images] == [(4, 6, 3), (9, 9, 3)]
-    assert cache_files() == []
+    assert [path.stat().st_size < 20_000 for path in cache_files()] == [True], "what was seen, and no pixels"
 
 
 def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
@@ -376,7 +385,86 @@ def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
     Image.new("RGB", (9, 9)).save(root / "train/cat/17b.png")
     made, log = opened(root)
     assert isinstance(made, LazyStore)
-    assert log == ["images stay on the disk and are read during training: they differ in size"]
+    assert log[1] == "images stay on the disk and are read during training: they differ in size (4 x 6, 9 x 9)"
+    refuse_to_decode(monkeypatch)
+    again, log = opened(root)
+    assert isinstance(again, LazyStore), "the finding is kept"
+    assert log == [log[0]]
+    assert log[0].startswith("images stay on the disk")
+
+
+@pytest.mark.parametrize("broken", ["train", "val", "test"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_broken_image_among_several_sizes_is_found_before_training_in_every_split(root, broken, times):
+    for split in ("val", "test"):
+        shutil.copytree(root / "train", root / split)
+    Image.new("RGB", (9, 9)).save(root / broken / "dog/big.png")
+    (root / broken / "dog/33.png").write_bytes(b"junk")
+    (root / broken / "dog/34.png").write_bytes(b"")
+    for _ in range(times):
+        with pytest.raises(DataError, match=rf"{broken}/dog/33.png is damaged.*; so are 1 more of 41 images") as caught:
+            loaded(root)
+    assert caught.value.hint == "data.on_bad_image: skip leaves such images out"
+    data = loaded(root, on_bad_image="skip")
+    assert len(getattr(data, broken)) == 39
+
+
+def test_looking_says_how_far_it_is(root, monkeypatch):
+    Image.new("RGB", (9, 9)).save(root / "train/dog/big.png")
+    monkeypatch.setattr(opening, "SAY_EVERY", 0.0)
+    monkeypatch.setattr(opening, "TASK", 10)
+    log = opened(root)[1]
+    assert [line for line in log if line.startswith("looked at") and "once" not in line] == [
+        f"looked at {count} of 41 images" for count in (10, 20, 30, 40)
+    ]
+
+
+def test_a_fast_run_decodes_no_more_images_than_it_uses(root, monkeypatch):
+    shutil.copytree(root / "train", root / "test")
+    decoded, image = [], ImageFolder.image
+    monkeypatch.setattr(ImageFolder, "image", lambda self, index: decoded.append(index) or image(self, index))
+    monkeypatch.setattr(opening, "SAMPLE", 2)
+    data = loaded(root, few=6)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [6, 4, 6]
+    assert len(decoded) == 2 * 2 + 16, "a sample of both splits, and what is used"
+    assert cache_files() == []
+    assert data.image_size == (4, 6)
+    pixels = np.stack(data.train.store.gather(data.train.indices)).reshape(-1, 3) / 255
+    assert data.mean == pytest.approx(pixels.mean(0).tolist(), abs=1e-12)
+
+
+def test_a_fast_run_takes_what_is_decoded_already_and_finds_a_broken_image_it_uses(root, monkeypatch):
+    opened(root)
+    with monkeypatch.context() as context:
+        refuse_to_decode(context)
+        assert isinstance(loaded(root, few=6).train.store, Store)
+    for path in (root / "train").glob("*/*.png"):
+        path.write_bytes(b"junk")
+    Image.new("RGB", (6, 4)).save(root / "train/cat/00.png")
+    with pytest.raises(DataError, match="is damaged"):
+        loaded(root, few=6)
+
+
+def test_all_splits_share_one_half_of_memory(root, monkeypatch):
+    shutil.copytree(root / "train", root / "val")
+    one, log = 40 * 4 * 6 * 3, []
+    monkeypatch.setattr(splits, "physical_memory", lambda: 2 * (2 * one) - 1)
+    data = loaded(root, log=log.append)
+    assert (type(data.train.store), type(data.val.store)) == (Store, LazyStore)
+    assert any("2.8 KiB, with 2.8 KiB of other splits, are more than half of 11.2 KiB" in line for line in log)
+    assert data.val.store.image_size == (4, 6), "they have one size, only no room"
+    monkeypatch.setattr(splits, "physical_memory", lambda: 2 * (2 * one))
+    assert type(loaded(root).val.store) is Store
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux where memory belongs")
+def test_the_memory_that_images_were_decoded_in_is_free_once_they_are_written(root):
+    made, _ = opened(root)
+    address, (path,) = made.images.data_ptr(), cache_files()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= address < last:
+            assert line.endswith(str(path))
 
 
 def test_images_beyond_half_of_memory_are_read_during_training(root, monkeypatch):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -23,8 +23,9 @@ from trainer.data.store import LazyStore, Store
 from trainer.data.transfer import sent
 
 CPU_CHUNK = 512  # images augmented at a time on the CPU: more fall out of the cache, fewer pay Python's overhead
-CPU_CHUNK_VALUES = 8 << 20  # pixel values in such a chunk at most, before or after augmentation
+CPU_CHUNK_VALUES = 8 << 20  # pixel values gathered and augmented at a time, before or after augmentation
 GPU_CHUNK_VALUES = 64 << 20  # the same on a GPU
+READ_VALUES = 32 << 20  # pixel values a worker is asked for at a time; several such answers wait in memory
 MAX_WORKERS = 8  # that `auto` starts
 REPEAT = 1 << 32  # added to an image's key per repetition within an epoch; beyond any index
 
@@ -152,23 +153,33 @@ class Batches:
         where = self._pipeline.begins_on
         keys, places = sent(keys, where), order if where.type == "cpu" else indices
         resident = store.resident(where)
-        position, size = start * self.batch_size, self.batch_size
-        while position < len(order):
-            some = slice(position, position + size)
+
+        def made(some: slice) -> Tensor:
             if resident is not None:
                 images = resident.index_select(0, places[some])
             else:
                 images = sent(store.gather(order[some]), where)
             with naming(store.describe, order[some]):
-                inputs = self._pipeline.apply(images, epoch=epoch, indices=keys[some])
+                return self._pipeline.apply(images, epoch=epoch, indices=keys[some])
+
+        position, size, values = start * self.batch_size, self.batch_size, max(1, store.images[:1].numel())
+        while position < len(order):
+            some = slice(position, min(position + size, len(order)))
+            inputs = _in_pieces(made, some, max(1, self._chunk_values // values))
             parts = (each.split(self.batch_size) for each in (inputs, targets[some], indices[some]))
             yield from map(Batch, *parts)
             position += size
-            size = self._chunk(max(images[0].numel(), inputs[0].numel()))
+            values = max(values, inputs[0].numel())
+            size = self._chunk(values)
+
+    @property
+    def _chunk_values(self) -> int:
+        return CPU_CHUNK_VALUES if self._device.type == "cpu" else GPU_CHUNK_VALUES
 
     def _chunk(self, values: int) -> int:
-        """Return how many images of so many values are augmented at a time, whole batches."""
-        most = min(CPU_CHUNK, CPU_CHUNK_VALUES // values) if self._device.type == "cpu" else GPU_CHUNK_VALUES // values
+        """Return how many images of so many values are augmented for several batches at a time, whole batches."""
+        most = self._chunk_values // values
+        most = min(CPU_CHUNK, most) if self._device.type == "cpu" else most
         return max(1, most // self.batch_size) * self.batch_size
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
@@ -178,12 +189,34 @@ class Batches:
             each.split(self.batch_size)[start:] for each in (order, keys, targets, indices)
         )
         ahead = self._pipeline.ahead if self._workers else ()
-        chances = (self._pipeline.keys(epoch=epoch, indices=some) for some in parts) if ahead else None
-        pixels = store.batches(asked, self._workers, ahead, chances)
-        for indices, some, images, *known in zip(asked, parts, pixels, answers, places, strict=True):
+        piece = max(1, READ_VALUES // store.values_per_image())
+        chances = (
+            (self._pipeline.keys(epoch=epoch, indices=few) for some in parts for few in some.split(piece))
+            if ahead
+            else None
+        )
+        pixels = store.batches((few for some in asked for few in some.split(piece)), self._workers, ahead, chances)
+        for indices, some, *known in zip(asked, parts, answers, places, strict=True):
+            images = [image for _ in range(0, len(indices), piece) for image in next(pixels)]
             with naming(store.describe, indices):
                 inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
             yield Batch(inputs, *known)
+
+
+def _in_pieces(made: Callable[[slice], Tensor], some: slice, piece: int) -> Tensor:
+    """Return what `made` returns for a range of images, made at most `piece` images at a time; channels last."""
+    count = some.stop - some.start
+    if count <= piece:
+        return made(some)
+    first = made(slice(some.start, some.start + piece))
+    whole = torch.empty(
+        (count, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=torch.channels_last
+    )
+    whole[:piece] = first
+    for start in range(piece, count, piece):
+        stop = min(start + piece, count)
+        whole[start:stop] = made(slice(some.start + start, some.start + stop))
+    return whole
 
 
 def _keys(order: Tensor) -> Tensor:

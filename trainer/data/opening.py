@@ -1,30 +1,39 @@
 """Opening a dataset split: decoded once into an array and kept, or left on disk to be read during training.
 
-Owns the choice: one size for all images, and half of the memory enough for them. How images then lie is store.py, the
-file that keeps them cache.py.
+Owns the choice: one size for all images, and room for them in half of memory, which all splits share. Every image is
+looked at before training in either case, and what was seen is kept, so a broken one is found first and once. How images
+then lie is store.py, the file that keeps them cache.py, what is known of each survey.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry import cache
 from registry.contracts import ImageSource
 from registry.errors import DataError
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
-from trainer.data.content import UNREADABLE, digest_of
+from trainer.data.content import digest_of
+from trainer.data.memory import Budget, physical_memory
 from trainer.data.readers import read
 from trainer.data.store import AnyStore, LazyStore, Store
+from trainer.data.survey import Survey, described
 
 SAMPLE = 16  # images, evenly spread, whose sizes are compared before all are decoded
 TASK = 64  # images a thread decodes at a time
+THREADS = 32  # at most
+DECODING_SHARE = 8  # of memory that the images being decoded may take: the whole divided by this
+SAY_EVERY = 15.0  # seconds between two lines on how far looking is
 TOO_MANY_BAD = 0.1  # share of unreadable images beyond which `skip` is no answer
 NAMED = 10  # unreadable images that the log names
 
@@ -32,22 +41,33 @@ SKIP = "data.on_bad_image: skip leaves such images out"
 
 Log = Callable[[str], None]
 OnBadImage = Literal["fail", "skip"]
+Shape = tuple[int, int, int]
 
 
-def open_store(source: ImageSource, *, on_bad_image: OnBadImage = "fail", log: Log = lambda _: None) -> AnyStore:
+def open_store(
+    source: ImageSource,
+    *,
+    on_bad_image: OnBadImage = "fail",
+    log: Log = lambda _: None,
+    budget: Budget | None = None,
+    undecoded: bool = False,
+) -> AnyStore:
     """Make a split ready to be taken from.
 
     Args:
         source: the split.
         on_bad_image: what happens where an image is unreadable.
         log: takes a line for the run's log.
+        budget: of memory, which other splits share; None where there are none.
+        undecoded: decode a sample only and leave the rest to `look_at`, for a fast run that needs few images.
 
     Returns:
-        A `Store` where all images have one size and fit in half of memory, else a `LazyStore`.
+        A `Store` where all images have one size and there is room for them, else a `LazyStore`.
 
     Raises:
         DataError: images and labels do not fit together, or an image is unreadable.
     """
+    budget = budget if budget is not None else Budget(physical_memory())
     if len(source.targets) == 0:
         return Store(source, Packed(np.zeros((0, 1, 1, 3), dtype=np.uint8), ()))
     images = source.packed()
@@ -57,8 +77,32 @@ def open_store(source: ImageSource, *, on_bad_image: OnBadImage = "fail", log: L
                 f"the dataset gave images of type {images.dtype} and shape {images.shape} for {len(source.targets)} "
                 "labels; uint8 (N, H, W, C) belongs there"
             )
+        budget.take(images.nbytes)
         return Store(source, Packed(images, ()))
-    return _Opening(source, on_bad_image, log).run()
+    return _Opening(source, on_bad_image, log, budget).run(undecoded=undecoded)
+
+
+def look_at(store: AnyStore, indices: NDArray[np.int64], *, on_bad_image: OnBadImage, log: Log, budget: Budget) -> None:
+    """Look at some images of a store that was opened `undecoded`; its survey and its unreadable images grow by them.
+
+    Args:
+        store: one that holds its images, or knows all of them, stays as it is.
+        indices: places in the split, int64 (n,).
+        on_bad_image: what happens where an image is unreadable.
+        log: takes a line for the run's log.
+        budget: of memory.
+
+    Raises:
+        DataError: an image is unreadable.
+    """
+    if isinstance(store, Store):
+        return
+    survey = store.survey if store.survey is not None else Survey(len(store), store.channels)
+    new = indices[~survey.seen[indices]]
+    opening = _Opening(store.source, on_bad_image, log, budget)
+    opening.look(survey, new)
+    store.survey = survey
+    store.bad = (*store.bad, *opening.without_bad(survey, survey.unreadable(new), len(new)))
 
 
 class _Opening:
@@ -68,115 +112,164 @@ class _Opening:
         source: the split.
         on_bad_image: what happens where an image is unreadable.
         log: takes a line for the run's log.
+        budget: of memory.
     """
 
-    def __init__(self, source: ImageSource, on_bad_image: OnBadImage, log: Log) -> None:
+    def __init__(self, source: ImageSource, on_bad_image: OnBadImage, log: Log, budget: Budget) -> None:
         self._source = source
         self._on_bad_image = on_bad_image
         self._log = log
+        self._budget = budget
         self._count = len(source.targets)
         self._listing = source.listing()
+        self._unread = False  # whether a cache could not be read
+        self._threads = min(THREADS, os.cpu_count() or 1)
 
-    def run(self) -> AnyStore:
+    # ---------------------------------------------------------------------------------------------------------- choice
+    def run(self, *, undecoded: bool) -> AnyStore:
         """Take the images from the cache, or decode them into it, or leave them where they are."""
         packed = self._cached("")
-        if packed is None:
-            shape, reason = self._common_shape()
-            packed = None if reason else self._decoded(shape)
-            if packed is None:
-                self._log(f"images stay on the disk and are read during training: {reason or 'they differ in size'}")
-                return self._lazy(shape[2])
-            self._keep("", packed, f"decoded {self._count} images once")
-        return Store(self._source, self._without_bad(packed))
+        if packed is not None:
+            return self._held(packed)
+        kept = self._cached("looked")
+        survey = None if kept is None else Survey.unpacked(kept)
+        shape, reason = self._sampled_shape() if survey is None else _known_shape(survey)
+        reason = reason or ("this fast run needs few of them" if undecoded else self._no_room(shape))
+        if not reason:
+            survey, packed = self._decoded(shape)
+            if packed is not None:
+                return self._held(self._kept("", packed, f"decoded {self._count} images once"))
+            reason = _differ(survey.sizes())
+        self._log(f"images stay on the disk and are read during training: {reason}")
+        if survey is None and undecoded:
+            return LazyStore(self._source, shape[2])
+        if survey is None:
+            survey = Survey(self._count, shape[2])
+            self.look(survey, np.arange(self._count))
+        if kept is None:
+            self._kept("looked", survey.packed(), f"looked at {self._count} images once")
+        bad = self.without_bad(survey, survey.unreadable(np.arange(self._count)), self._count)
+        return LazyStore(self._source, shape[2], bad, survey)
 
-    def _lazy(self, channels: int) -> LazyStore:
-        """Leave the images where they are; to skip unreadable ones they must be known first, so look at each once."""
-        if self._on_bad_image == "fail":
-            return LazyStore(self._source, channels)
-        checked = self._cached("checked")
-        if checked is None:
-            nothing = np.empty((self._count, 0, 0, channels), dtype=np.uint8)
-            checked = self._decoded(None)
-            assert checked is not None, "without a shape to keep to there is nothing to stop at"
-            checked = Packed(nothing, checked.bad, checked.digests)
-            self._keep("checked", checked, f"looked for unreadable ones among {self._count} images once")
-        checked = self._without_bad(checked)
-        return LazyStore(self._source, channels, checked.bad, checked.digests)
-
-    def _common_shape(self) -> tuple[tuple[int, int, int], str]:
-        """Return the shape of a sample of the images, and why they cannot all be held ("" where they can)."""
-        last = self._count - 1
-        sample = []
-        for index in sorted({round(step * last / (SAMPLE - 1)) for step in range(SAMPLE)}):
-            with contextlib.suppress(DataError):  # dealt with when all are decoded
-                sample.append(read(self._source, index).shape)
-        if not sample:
-            raise self._too_many(min(SAMPLE, self._count), min(SAMPLE, self._count), self._source.describe(0))
-        shapes = sorted(set(sample))
-        shape: tuple[int, int, int] = shapes[0]
-        if len(shapes) > 1:
-            few = ", ".join(f"{height} x {width}" for height, width, _ in shapes[:3])
-            return shape, f"they differ in size ({few}{', ...' if len(shapes) > 3 else ''})"
-        needed, memory = self._count * int(np.prod(shape)), physical_memory()
-        if needed > memory // 2:
-            return shape, f"{needed / 2**30:.1f} GiB are more than half of {memory / 2**30:.1f} GiB of memory"
-        return shape, ""
-
-    def _decoded(self, shape: tuple[int, int, int] | None) -> Packed | None:
-        """Decode every image in threads and keep it; None as soon as one has another shape. Without one, keep none."""
-        images = np.empty((self._count, *(shape or (0, 0, 0))), dtype=np.uint8)
-        digests = np.full(self._count, UNREADABLE, dtype=np.int64)
-
-        def decode(start: int) -> list[int] | None:
-            bad = []
-            for index in range(start, min(start + TASK, self._count)):
-                try:
-                    image = read(self._source, index)
-                except DataError:
-                    images[index] = 0
-                    bad.append(index)
-                    continue
-                if shape is not None and image.shape != shape:
-                    return None
-                digests[index] = digest_of(image)
-                if shape is not None:
-                    images[index] = image
-            return bad
-
-        all_bad: list[int] = []
-        pool = ThreadPoolExecutor(min(32, os.cpu_count() or 1))
-        try:
-            for bad in pool.map(decode, range(0, self._count, TASK)):
-                if bad is None:
-                    return None
-                all_bad += bad
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return Packed(images, all_bad, digests)
-
-    def _without_bad(self, packed: Packed) -> Packed:
-        """Look again at the images that were unreadable; fail, or say which are left out."""
-        bad = []
+    def _held(self, packed: Packed) -> Store:
+        self._budget.take(packed.images.nbytes)
         assert packed.digests is not None
         digests = packed.digests.copy()
-        for index in packed.bad:
+
+        def mend(index: int, image: NDArray[np.uint8]) -> None:
+            packed.images[index] = image
+            digests[index] = digest_of(image)
+
+        bad = self._still_bad(packed.bad, self._count, mend)
+        return Store(self._source, Packed(packed.images, bad, digests))
+
+    def _sampled_shape(self) -> tuple[Shape, str]:
+        """Return the shape of a sample of the images, and why they cannot all be held as one array ("" so far)."""
+        last = self._count - 1
+        sample: set[Shape] = set()
+        for index in sorted({round(step * last / (SAMPLE - 1)) for step in range(SAMPLE)}):
+            with contextlib.suppress(DataError):  # dealt with when all are looked at
+                sample.add(read(self._source, index).shape)
+        if not sample:
+            raise self._too_many(min(SAMPLE, self._count), min(SAMPLE, self._count), self._source.describe(0))
+        shapes = sorted(sample)
+        largest = max(int(np.prod(shape)) for shape in shapes)
+        self._threads = max(1, min(self._threads, self._budget.memory // DECODING_SHARE // (2 * largest)))
+        return shapes[0], "" if len(shapes) == 1 else _differ([shape[:2] for shape in shapes])
+
+    def _no_room(self, shape: Shape) -> str:
+        """Return why images of this shape cannot all be held; "" where they can."""
+        needed, others, memory = self._count * int(np.prod(shape)), self._budget.taken, self._budget.memory
+        if self._budget.room_for(needed):
+            return ""
+        beside = f", with {_size(others)} of other splits," if others else ""
+        return f"{_size(needed)}{beside} are more than half of {_size(memory)} of memory"
+
+    # --------------------------------------------------------------------------------------------------------- looking
+    def _decoded(self, shape: Shape) -> tuple[Survey, Packed | None]:
+        """Look at every image and hold all; hold none from where one has another shape."""
+        self._announce(shape)
+        survey, held = Survey(self._count, shape[2]), [np.empty((self._count, *shape), dtype=np.uint8)]
+        self.look(survey, np.arange(self._count), held)
+        if not held:
+            return survey, None
+        return survey, Packed(held[0], survey.unreadable(np.arange(self._count)), survey.digests)
+
+    def _announce(self, shape: Shape) -> None:
+        size, path = _size(self._count * int(np.prod(shape))), self._path("")
+        disk = "no disk: there are no files to tell a cache by" if path is None else f"as much disk, in {path.parent}"
+        self._log(f"decoding {self._count:,} images once: they take {size} of memory and {disk}")
+
+    def look(self, survey: Survey, indices: NDArray[np.int64], held: list[NDArray[np.uint8]] | None = None) -> None:
+        """Decode images in threads and enter each into the survey; say now and then how far it is.
+
+        Args:
+            survey: takes what is seen.
+            indices: of the images, int64 (n,).
+            held: one array of all images, (N, H, W, C), that takes their pixels; emptied where one does not fit in.
+        """
+        over, held = threading.Event(), [] if held is None else held
+        pool = ThreadPoolExecutor(self._threads)
+        tasks = [indices[start : start + TASK].tolist() for start in range(0, len(indices), TASK)]
+        said, done = time.monotonic(), 0
+        try:
+            for count in pool.map(lambda some: self._look_at_some(survey, some, held, over), tasks):
+                done += count
+                if time.monotonic() - said >= SAY_EVERY and done < len(indices):
+                    said = time.monotonic()
+                    self._log(f"looked at {done:,} of {len(indices):,} images")
+        finally:
+            over.set()  # an interrupt waits for the image at hand, not for the rest of the task
+            pool.shutdown(cancel_futures=True)
+
+    def _look_at_some(
+        self, survey: Survey, indices: list[int], held: list[NDArray[np.uint8]], over: threading.Event
+    ) -> int:
+        for index in indices:
+            if over.is_set():
+                break
             try:
-                image = read(self._source, index)
-            except DataError as error:
-                if self._on_bad_image == "fail":
-                    raise DataError(error.message, error.hint or SKIP) from error
-                bad.append(index)
-                if len(bad) <= NAMED:
-                    self._log(f"left out: {error.message}")
-                continue
-            digests[index] = digest_of(image)  # mended since
-            if packed.images.size:
-                packed.images[index] = image
-        if len(bad) > NAMED:
-            self._log(f"left out: {len(bad)} unreadable images in all")
-        if len(bad) > TOO_MANY_BAD * self._count:
-            raise self._too_many(len(bad), self._count, self._source.describe(bad[-1]))
-        return Packed(packed.images, bad, digests)
+                image = read(self._source, index, survey.channels)
+            except DataError:
+                survey.miss(index)
+                _hold(held, index, None)
+            else:
+                survey.enter(index, image)
+                _hold(held, index, image)
+        return len(indices)
+
+    # ------------------------------------------------------------------------------------------------------- unreadable
+    def without_bad(self, survey: Survey, bad: Sequence[int], looked: int) -> list[int]:
+        """Look again at the images that were unreadable; fail, or say which are left out."""
+        return self._still_bad(bad, looked, survey.enter)
+
+    def _still_bad(
+        self, known: Sequence[int], looked: int, mend: Callable[[int, NDArray[np.uint8]], None]
+    ) -> list[int]:
+        """Look again at images that were unreadable; fail, or say which are left out.
+
+        Args:
+            known: their indices.
+            looked: images that were looked at, of which at most a tenth may be unreadable.
+            mend: takes those that were mended since.
+        """
+        errors: list[tuple[int, DataError]] = []
+        for index in known:
+            try:
+                mend(index, read(self._source, index))
+            except DataError as unread:
+                errors.append((index, unread))
+        if errors and self._on_bad_image == "fail":
+            first = errors[0][1]
+            more = f"; so are {len(errors) - 1} more of {looked:,} images" if len(errors) > 1 else ""
+            raise DataError(f"{first.message}{more}", first.hint or SKIP) from first
+        for _, error in errors[:NAMED]:
+            self._log(f"left out: {error.message}")
+        if len(errors) > NAMED:
+            self._log(f"left out: {len(errors)} unreadable images in all")
+        if len(errors) > TOO_MANY_BAD * looked:
+            raise self._too_many(len(errors), looked, self._source.describe(errors[-1][0]))
+        return [index for index, _ in errors]
 
     def _too_many(self, bad: int, count: int, example: str) -> DataError:
         return DataError(
@@ -201,31 +294,52 @@ class _Opening:
             return None
         try:
             return read_cache(path, self._count)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             self._log(f"the image cache {path} is not used, it is built anew: {error}")
-            return None
+        except OSError as error:
+            if not self._unread:  # the folder's fault, most likely: said once
+                self._log(f"the image cache {path} is not used, it is built anew: {error}")
+            self._unread = True
+        return None
 
-    def _keep(self, kind: str, packed: Packed, done: str) -> None:
+    def _kept(self, kind: str, packed: Packed, done: str) -> Packed:
+        """Write a cache and return it as it is mapped: the memory it was made in is free. Else return what is given."""
         path = self._path(kind)
         if path is None:
-            return
+            return packed
         try:
             write_cache(path, packed)
             self._log(f"{done}; kept in {path}")
         except (OSError, ValueError) as error:
             self._log(f"{done}; no cache is kept in {path.parent}: {error}")
+            return packed
+        mapped = self._cached(kind)
+        return packed if mapped is None else mapped
 
 
-def physical_memory() -> int:
-    """Return the bytes of memory this process may have: the machine's, or its container's where that is less."""
-    limits = []
-    try:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # Windows
-        limits.append(8 << 30)
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int(Path(limit).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return min(limits)
+def _known_shape(survey: Survey) -> tuple[Shape, str]:
+    sizes = survey.sizes()
+    if len(sizes) == 1:
+        return (*sizes[0], survey.channels), ""
+    return (0, 0, survey.channels), _differ(sizes)
+
+
+def _hold(held: list[NDArray[np.uint8]], index: int, image: NDArray[np.uint8] | None) -> None:
+    """Put an image into the array of all, zeros for None; where it does not fit in, let go of the array's memory."""
+    for images in tuple(held):
+        if image is not None and image.shape != images.shape[1:]:
+            held.clear()
+        else:
+            images[index] = 0 if image is None else image
+
+
+def _differ(sizes: Sequence[tuple[int, int]]) -> str:
+    return f"they differ in size ({described(sizes)})"
+
+
+def _size(size: int) -> str:
+    """Return bytes as people say them."""
+    for power, unit in ((30, "GiB"), (20, "MiB")):
+        if size >= 2**power / 10:
+            return f"{size / 2**power:.1f} {unit}"
+    return f"{size / 2**10:.1f} KiB"

@@ -57,8 +57,13 @@ class Reads(Protocol):
         """Name image `index` for a message."""
 
 
-def read(source: Reads, index: int) -> NDArray[np.uint8]:
+def read(source: Reads, index: int, channels: int | None = None) -> NDArray[np.uint8]:
     """Decode one image, uint8 (H, W, C).
+
+    Args:
+        source: of the images.
+        index: of the image.
+        channels: that it must have, as the others do; None for any number.
 
     Raises:
         DataError: it is unreadable. Whatever went wrong, StopIteration included: the message names the image.
@@ -71,6 +76,8 @@ def read(source: Reads, index: int) -> NDArray[np.uint8]:
         raise DataError(f"{source.describe(index)} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
         raise DataError(f"{source.describe(index)} is not a uint8 image of three dimensions")
+    if channels is not None and image.shape[2] != channels:
+        raise DataError(f"{source.describe(index)} has {image.shape[2]} channels, other images have {channels}")
     return image
 
 

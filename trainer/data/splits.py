@@ -7,8 +7,8 @@ standard deviation. Knows nothing of batches; opens datasets only through the fu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -17,14 +17,14 @@ from torch import Tensor
 from registry.contracts import DataFacts, ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
-from trainer.data.opening import open_store
-from trainer.data.store import AnyStore, LazyStore
+from trainer.data.memory import Budget, physical_memory
+from trainer.data.opening import look_at, open_store
+from trainer.data.store import AnyStore
+from trainer.data.survey import mean_and_deviation
 from trainer.recipe.recipe import Data, Fraction
 
 DEFAULT_SHARE = Fraction(0.1)  # of the training split, where a dataset has no validation split of its own
 NAMED_CLASSES = 12  # that the log names
-STATISTICS_CHUNK = 128  # images whose pixels are counted at a time
-STATISTICS_SAMPLE = 5000  # images that stand for all where every one would have to be read from disk for it
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ class LoadedData:
         channels: 3 for RGB, 1 for grey.
         image_size: (height, width) in pixels; None where images differ in size.
         selected_on: the split that chooses: "test" when the recipe says `val: test`.
-        log: takes a line for the run's log.
     """
 
     train: Part
@@ -74,7 +73,6 @@ class LoadedData:
     channels: int
     image_size: tuple[int, int] | None
     selected_on: str
-    log: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -106,16 +104,7 @@ class LoadedData:
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        part = self.train
-        if isinstance(part.store, LazyStore) and len(part) > STATISTICS_SAMPLE:
-            self.log(f"mean and std are taken over {STATISTICS_SAMPLE} of {len(part)} training images")
-            part = replace(part, indices=part.indices[:: -(-len(part) // STATISTICS_SAMPLE)])
-        counts = _histogram(part)  # exact: the pixels are whole numbers
-        values = torch.arange(256, dtype=torch.float64) / 255
-        share = counts.double() / counts.sum(1, keepdim=True)
-        mean = share @ values
-        variance = share @ values.square() - mean.square()
-        return tuple(mean.tolist()), tuple(variance.clamp_min(0).sqrt().tolist())
+        return mean_and_deviation(*self.train.store.sums(self.train.indices))
 
 
 def open_data(
@@ -125,6 +114,7 @@ def open_data(
     *,
     seed: int,
     log: Callable[[str], None],
+    few: int | None = None,
 ) -> LoadedData:
     """Open a dataset and divide it as the recipe says.
 
@@ -134,6 +124,7 @@ def open_data(
         facts: what the dataset declares.
         seed: the recipe's; `limit` draws with it.
         log: takes a line for the run's log.
+        few: images of each part that are used and decoded, for a fast run; None for all that the recipe uses.
 
     Returns:
         The parts, with what is known of all of them.
@@ -143,6 +134,7 @@ def open_data(
             declares, a share that leaves nothing.
     """
     declared = tuple(facts.splits)
+    budget = Budget(physical_memory())
     if isinstance(section.val, str):
         _check_split(section.val, declared)
 
@@ -150,7 +142,7 @@ def open_data(
         source = open_split(name)
         for remark in getattr(source, "remarks", tuple)():
             log(remark)
-        store = open_store(source, on_bad_image=section.on_bad_image, log=log)
+        store = open_store(source, on_bad_image=section.on_bad_image, log=log, budget=budget, undecoded=few is not None)
         _check_store(store, name, facts, like)
         return store
 
@@ -177,10 +169,20 @@ def open_data(
         log(
             f"validation: {len(val)} of {len(train) + len(val)} training images ({share.fraction:g}, seed {share.seed})"
         )
+    limit = section.limit if few is None else few
+    if limit is not None:
+        train, val = (_limited(part, limit, seed) for part in (train, val))
     test_store = None if val_split == "test" else optional("test", store)
     test = None if test_store is None else Part("test", test_store, _readable(test_store), "test")
-    if section.limit is not None:
-        train, val = (_limited(part, section.limit, seed) for part in (train, val))
+    if few is not None:
+
+        def seen(part: Part) -> Part:
+            look_at(part.store, part.indices.numpy(), on_bad_image=section.on_bad_image, log=log, budget=budget)
+            readable = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
+            return replace(part, indices=part.indices[readable])
+
+        test = None if test is None else seen(replace(test, indices=test.indices[:few]))
+        train, val = seen(train), seen(val)
     return LoadedData(
         train=train,
         val=val,
@@ -189,7 +191,6 @@ def open_data(
         channels=store.channels,
         image_size=store.image_size,
         selected_on=val_split,
-        log=log,
     )
 
 
@@ -267,7 +268,8 @@ def by_class(targets: Tensor) -> tuple[Tensor, ...]:
     Args:
         targets: class index of every image, int64 (N,).
     """
-    return targets.argsort(stable=True).split(torch.bincount(targets).tolist())
+    ordered: Tensor = targets.argsort(stable=True)
+    return tuple(ordered.split(torch.bincount(targets).tolist()))
 
 
 def _apportion(counts: Tensor, wanted: int) -> Tensor:
@@ -321,23 +323,3 @@ def _difference(train: tuple[str, ...], other: tuple[str, ...]) -> str:
         if names:
             parts.append(f"{title}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}")
     return "; ".join(parts) or "their order differs"
-
-
-def _histogram(part: Part) -> Tensor:
-    """Count each pixel value per channel, int64 (C, 256)."""
-    channels = part.store.channels
-    counts = torch.zeros(channels * 256, dtype=torch.int64)
-    offset = torch.arange(channels, dtype=torch.int32) * 256
-    for pixels in _pixels(part):
-        counts += torch.bincount((pixels.to(torch.int32) + offset).flatten(), minlength=channels * 256)
-    return counts.view(channels, 256)
-
-
-def _pixels(part: Part) -> Iterator[Tensor]:
-    """Yield all pixels of a part, uint8 (..., C), some images at a time."""
-    for indices in part.indices.split(STATISTICS_CHUNK):
-        images = part.store.gather(indices)
-        if isinstance(images, Tensor):
-            yield images
-        else:
-            yield from map(torch.from_numpy, images)

@@ -18,6 +18,9 @@ from trainer.data.cache import Packed
 from trainer.data.content import Digests, digests_of
 from trainer.data.readers import Pixels, Readers, read
 from trainer.data.singly import Singly
+from trainer.data.survey import Sums, Survey, sums_of
+
+CHUNK_VALUES = 8 << 20  # pixel values that are summed at a time
 
 
 class _Labels:
@@ -84,6 +87,14 @@ class Store(_Labels):
         """
         return self.images.index_select(0, indices)
 
+    def sums(self, indices: Tensor) -> tuple[int, Sums]:
+        """Return how many pixels these images have together, and their sums per channel."""
+        height, width, channels = self.images.shape[1:]
+        total = np.zeros((channels, 2), dtype=np.int64)
+        for some in indices.split(max(1, CHUNK_VALUES // (height * width * channels))):
+            total += sums_of(self.gather(some).numpy())
+        return len(indices) * height * width, total
+
     def resident(self, device: torch.device) -> Tensor | None:
         """Return all images on `device`, copied there once; None where they would take more than half of its memory."""
         if device.type == "cpu":
@@ -101,26 +112,44 @@ class LazyStore(_Labels):
         source: where images come from.
         channels: 3 for RGB, 1 for grey.
         bad: indices of images known to be unreadable.
-        digests: of the images' pixels, int64 (N,); None where nobody has looked at them.
+        survey: what was seen of the images; None where nobody has looked at them yet.
 
     Attributes:
         targets: class indices, int64 (N,).
         class_names: one per class index.
-        image_size: None.
         channels: 3 for RGB, 1 for grey.
         bad: indices of images known to be unreadable, which no part may hold.
-        digests: of the images' pixels, int64 (N,); None where nobody has looked at them.
+        survey: what was seen of the images; None where nobody has looked at them yet.
     """
 
     def __init__(
-        self, source: ImageSource, channels: int, bad: Sequence[int] = (), digests: Digests | None = None
+        self, source: ImageSource, channels: int, bad: Sequence[int] = (), survey: Survey | None = None
     ) -> None:
         super().__init__(source)
-        self.digests = digests
-        self.image_size: tuple[int, int] | None = None
         self.channels = channels
         self.bad: Sequence[int] = tuple(bad)
+        self.survey = survey
         self._readers: Readers | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels where all that was seen has one; None otherwise."""
+        sizes = [] if self.survey is None else self.survey.sizes()
+        return sizes[0] if len(sizes) == 1 else None
+
+    @property
+    def digests(self) -> Digests | None:
+        """Digests of the images' pixels, int64 (N,); None where nobody has looked at them."""
+        return None if self.survey is None else self.survey.digests
+
+    def sums(self, indices: Tensor) -> tuple[int, Sums]:
+        """Return how many pixels these images have together, and their sums per channel."""
+        assert self.survey is not None, "every image is looked at before training"
+        return self.survey.sums(indices.numpy())
+
+    def values_per_image(self) -> int:
+        """Return how many pixel values an image has, on average over those that were seen."""
+        return 1 if self.survey is None else self.survey.mean_values()
 
     def gather(self, indices: Tensor) -> Pixels:
         """Read images here and now.

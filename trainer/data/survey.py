@@ -1,0 +1,127 @@
+"""What is known of a split's images once each was looked at: whether it can be read, its size, sums and digest.
+
+Owns the numbers and how they are kept (in a cache file of their own); opening.py looks. Mean and standard deviation
+follow from the sums, which are whole numbers and so exact, for any part of the split, without another look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.cache import Packed
+from trainer.data.content import UNREADABLE, Digests, digest_of
+
+BAND = 1 << 22  # pixels counted at a time: OpenCV's counts are float32, exact up to 2**24
+
+Sums = NDArray[np.int64]  # (C, 2) per channel: of the values, of their squares
+
+_VALUES = np.arange(256, dtype=np.int64)
+_POWERS = np.stack((_VALUES, _VALUES**2), axis=1)  # (256, 2)
+
+
+def sums_of(pixels: NDArray[np.uint8]) -> Sums:
+    """Return sum and sum of squares per channel of uint8 (..., C), int64 (C, 2).
+
+    They come from counts of the 256 values, a band of pixels at a time, so that no pixel is ever widened.
+    """
+    channels = pixels.shape[-1]
+    flat = np.ascontiguousarray(pixels).reshape(1, -1, channels)
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, flat.shape[1], BAND):
+        band = flat[:, start : start + BAND]
+        for channel in range(channels):
+            counts[channel] += cv2.calcHist([band], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+    return counts @ _POWERS
+
+
+def mean_and_deviation(pixels: int, sums: Sums) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, in 0..1.
+
+    Args:
+        pixels: how many.
+        sums: over all of them.
+    """
+    exact = [(int(total), int(squares)) for total, squares in sums]  # beyond 64 bits below
+    means = tuple(total / (255 * pixels) for total, _ in exact)
+    return means, tuple(math.sqrt(pixels * squares - total**2) / (255 * pixels) for total, squares in exact)
+
+
+class Survey:
+    """A row of numbers per image; for many threads at once, each at images of its own.
+
+    Args:
+        count: images of the split.
+        channels: of each.
+
+    Attributes:
+        channels: of each image.
+        seen: whether somebody has looked, bool (N,).
+        digests: of each image's pixels, int64 (N,); `UNREADABLE` where it cannot be read or nobody has looked.
+    """
+
+    def __init__(self, count: int, channels: int) -> None:
+        self.channels = channels
+        self.seen: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._sizes = np.zeros((count, 2), dtype=np.int64)
+        self._sums = np.zeros((count, channels, 2), dtype=np.int64)
+        self.digests: Digests = np.full(count, UNREADABLE, dtype=np.int64)
+
+    def enter(self, index: int, image: NDArray[np.uint8]) -> None:
+        """Take in an image, uint8 (H, W, C)."""
+        self._sizes[index] = image.shape[:2]
+        self._sums[index] = sums_of(image)
+        self.digests[index] = digest_of(image)
+        self.seen[index] = True
+
+    def miss(self, index: int) -> None:
+        """Take in that an image cannot be read."""
+        self.seen[index] = True
+
+    def unreadable(self, indices: NDArray[np.int64]) -> list[int]:
+        """Return which of these images, that were looked at, could not be read."""
+        return [int(index) for index in indices[self.digests[indices] == UNREADABLE]]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the sizes (height, width) that there are, ascending."""
+        there = self._sizes[self.digests != UNREADABLE]
+        return [(int(height), int(width)) for height, width in np.unique(there, axis=0)]
+
+    def mean_values(self) -> int:
+        """Return how many pixel values an image has on average, at least 1."""
+        there = self._sizes[self.digests != UNREADABLE]
+        return max(1, int(there.prod(axis=1).mean()) * self.channels) if len(there) else 1
+
+    def sums(self, indices: NDArray[np.int64]) -> tuple[int, Sums]:
+        """Return how many pixels these images have together, and their sums."""
+        return int(self._sizes[indices].prod(axis=1).sum()), self._sums[indices].sum(axis=0)
+
+    # ------------------------------------------------------------------------------------------------------- as a file
+    def packed(self) -> Packed:
+        """Return the rows as what a cache file holds, the bytes of each in place of an image's."""
+        count = len(self.digests)
+        rows = np.concatenate((self._sizes, self._sums.reshape(count, -1)), axis=1).astype("<i8")
+        return Packed(rows.view(np.uint8).reshape(count, 1, -1, 1), (), self.digests)
+
+    @classmethod
+    def unpacked(cls, packed: Packed) -> Survey:
+        """Return the survey that `packed` made."""
+        assert packed.digests is not None
+        rows = packed.images.reshape(len(packed.images), -1).view("<i8")
+        made = cls(len(rows), (rows.shape[1] - 2) // 2)
+        made._sizes[:] = rows[:, :2]
+        made._sums[:] = rows[:, 2:].reshape(made._sums.shape)
+        made.digests[:] = packed.digests
+        made.seen[:] = True
+        made.seen[:] = True
+        return made
+
+
+def described(sizes: Sequence[tuple[int, int]]) -> str:
+    """Return the first of several sizes, for a message."""
+    few = ", ".join(f"{height} x {width}" for height, width in sizes[:3])
+    return f"{few}{', ...' if len(sizes) > 3 else ''}"
