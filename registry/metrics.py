@@ -73,3 +73,39 @@ class Accuracy(TopKAccuracy):
 
     def _hit(self, logits: Tensor, targets: Tensor) -> Tensor:
         return logits.argmax(dim=1) == targets
+
+
+class CrossEntropy:
+    """Plain cross entropy per image, without smoothing, weights or mixing: comparable between recipes of any loss."""
+
+    mode: ClassVar[Literal["min", "max"]] = "min"
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._sum: Tensor | None = None
+        self._seen = 0
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Take in logits (N, C) and class indices (N,)."""
+        from torch.nn.functional import cross_entropy
+
+        summed = cross_entropy(logits.float(), targets, reduction="sum")
+        self._sum = summed if self._sum is None else self._sum + summed
+        self._seen += targets.numel()
+
+    def compute(self) -> Tensor:
+        """Return the mean, a float32 scalar; NaN before the first image."""
+        import torch
+
+        return torch.tensor(float("nan")) if self._sum is None else self._sum / self._seen
+
+    def state(self) -> dict[str, Plain]:
+        """Return the sum and the count."""
+        return {"sum": self._sum, "seen": self._seen}
+
+    def load(self, state: Mapping[str, Plain]) -> None:
+        """Continue from the sum and the count of `state`."""
+        self._sum, self._seen = state["sum"], state["seen"]

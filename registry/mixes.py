@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+MIXED_NUMBERS = (  # what mixing means to the numbers of an epoch
+    "train/loss is against the mixed classes, and train/accuracy counts only the first of the two classes in an image, "
+    "so it stays low however good the network is"
+)
+
 MIXES = Registry("mix")
 MIXES.adopt_own("registry.mixes", base="registry.mixes:Mixer")
 

@@ -24,6 +24,7 @@ from registry.printing import ERRORS, printable
 from registry.recording import Sink
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
+from trainer.recipe.keys import CROSS_ENTROPY
 
 REDRAW_SECONDS = 0.25
 
@@ -103,7 +104,9 @@ class Console(Sink):
         shown = [f"epoch {epoch:>{len(str(self._plan[0]))}}/{self._plan[0]}", f"lr {row['lr']:.3g}"]
         for part in ("train", "val"):
             words = [
-                f"{_short(key)} {_number(key, row[key])}" for key in row if key.startswith(f"{part}/") and _main(key)
+                f"{_short(key)} {_number(key, row[key])}"
+                for key in row
+                if key.startswith(f"{part}/") and _main(key) and not _repeats_the_loss(key, row)
             ]
             shown.append(f"{part} {', '.join(words)}")
         shown.append(f"{row['seconds']:.1f} s")
@@ -199,6 +202,11 @@ def duration(seconds: float) -> str:
 
 def _main(key: str) -> bool:
     return key.count("/") == 1
+
+
+def _repeats_the_loss(key: str, row: Mapping[str, float]) -> bool:
+    """Whether it is the plain cross entropy, and the recipe's loss is nothing else."""
+    return key == f"val/{CROSS_ENTROPY}" and _number(key, row[key]) == _number(key, row["val/loss"])
 
 
 def _short(key: str) -> str:

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from registry.catalog import Catalogue
 from registry.contracts import Callback, ImageSource, Metric, ReportPart
 from registry.errors import DataError, RecipeError
+from registry.metrics import CrossEntropy
 from registry.recording import Sink
 from trainer.build import build
 from trainer.data.batches import Batches
@@ -39,6 +40,7 @@ from trainer.engine.weights import load_weights
 from trainer.facts import Facts
 from trainer.groups import Bind, ParameterGroups, make_schedule
 from trainer.recipe import patterns
+from trainer.recipe.keys import CROSS_ENTROPY
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.references import LR_FOUND
 
@@ -285,6 +287,10 @@ class Experiment:
     def groups(self) -> ParameterGroups:
         """Which learnt parameters go into which group."""
         return ParameterGroups.of(self.recipe.optimizer, self.model)
+
+    def evaluation_metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics of validation and test by key: the recipe's, and the plain cross entropy first."""
+        return {CROSS_ENTROPY: CrossEntropy(), **self.metrics()}
 
     def optimizer(self, found: float | None = None) -> Optimizer:
         """Return a fresh optimizer over the trained parameters.

@@ -15,6 +15,7 @@ from typing import Any
 from registry.catalog import Catalogue, catalogue
 from registry.contracts import LRFinding
 from registry.errors import RecipeError, UserError
+from registry.mixes import MIXED_NUMBERS
 from registry.plugins import find_plugins
 from registry.recording import Curve, RunInfo
 from trainer import verdicts as verdicts_table
@@ -210,6 +211,8 @@ class _Run:
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
         for line in experiment.transform_lines():
             self._log(line)
+        if self._recipe.train.mix is not None:
+            self._log(f"{self._recipe.train.mix.type} mixes training images: {MIXED_NUMBERS}")
         self._hold_against_data(experiment, names)
         self._forecast(experiment)
         return experiment

@@ -78,10 +78,21 @@ class PerClass(ReportPart):
             )
             for i in order
         ]
-        means = tuple(_percent(_mean(values)) for values in (found.precision, found.recall, found.f1))
+        mean = scores.mean_scores(found)
+        means = tuple(_percent(value) for value in (mean.precision, mean.recall, mean.f1))
         rows.append(("mean over classes", *means, str(int(found.support.sum()))))
         table = Table(caption, ("class", "precision", "recall", "F1", "images"), tuple(rows), "lrrrr")
-        return Section(title, (table,), key, {"macro_f1": _mean(found.f1)})
+        return Section(title, (table, _how_meant(mean, len(names))), key, {"macro_f1": mean.f1})
+
+
+def _how_meant(mean: scores.MeanScores, classes: int) -> Paragraph:
+    """Say which classes the means are over."""
+    without = classes - mean.classes
+    words = f"Means are over the {mean.classes} classes that have images here, each counting the same"
+    words += f"; {without} without images {'is' if without == 1 else 'are'} left out" if without else ""
+    count = "one class was" if mean.unpredicted == 1 else f"{mean.unpredicted} classes were"
+    words += f"; {count} never predicted, which counts as a precision and an F1 of 0" if mean.unpredicted else ""
+    return Paragraph(f"{words}.", "note")
 
 
 def _worst(counts: np.ndarray, names: tuple[str, ...], most: int) -> Table | Paragraph:
@@ -134,8 +145,3 @@ def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> Non
 
 def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.1f} %"
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from registry.contracts import Evidence, Figure, LRFinding, Paragraph, ReportPart, Section, Table
+from registry.mixes import MIXED_NUMBERS
 from registry.reports.chart import Axis, Line, LineChart, Mark
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
@@ -18,6 +20,14 @@ _PICK_NAMES = {
     "steepest": "steepest",
     "valley": "valley",
     "minimum_over_10": "minimum / 10",
+}
+_AS_TRAINED = (
+    "Training values are means over the epoch's batches as trained, with augmentation and dropout; "
+    "validation values are taken after the epoch on whole images. So validation may lie above training."
+)
+_NOT_PLAIN = {  # argument of the loss -> what it does to its value
+    "label_smoothing": "its targets are smoothed, so that it cannot come near 0",
+    "weight": "its images count by the weights of their classes",
 }
 _MOST_NAMED = 5  # drops of the learning rate up to which each has a label
 Rows = Sequence[Mapping[str, float]]
@@ -40,13 +50,21 @@ class Curves(ReportPart):
             "lr": _learning_rate(rows),
         }
         figures = [_figure(evidence, name, chart, _summary(chart)) for name, chart in charts.items() if chart.lines]
-        return Section("Training curves", (_Note, *figures), "curves", _facts(rows))
+        return Section("Training curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows))
 
 
-_Note = Paragraph(
-    "Training values are means over the epoch's batches as trained, with augmentation and dropout; "
-    "validation values are taken after the epoch on whole images. So validation may lie above training."
-)
+def _notes(resolved: Mapping[str, Any]) -> list[Paragraph]:
+    """Return what a reader must know to compare the lines, as the recipe has it."""
+    notes = [Paragraph(_AS_TRAINED)]
+    loss, mix = resolved.get("loss"), (resolved.get("train") or {}).get("mix")
+    own = [words for name, words in _NOT_PLAIN.items() if isinstance(loss, Mapping) and loss.get(name)]
+    if own:
+        words = f"The loss is the recipe's: {' and '.join(own)}. `val/cross_entropy` beside it is plain."
+        notes.append(Paragraph(words, "note"))
+    if mix:
+        name = mix.get("type") if isinstance(mix, Mapping) else mix
+        notes.append(Paragraph(f"{name} mixes training images: {MIXED_NUMBERS}.", "note"))
+    return notes
 
 
 class LRFinderCurve(ReportPart):

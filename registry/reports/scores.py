@@ -111,6 +111,37 @@ def class_scores(counts: np.ndarray) -> ClassScores:
 
 
 @dataclass(frozen=True)
+class MeanScores:
+    """Means over the classes that have images, each counting the same; NaN where none has.
+
+    Attributes:
+        precision: of a class that was never predicted it counts as 0, as its F1 is.
+        recall: mean recall, the balanced accuracy.
+        f1: macro F1.
+        classes: classes that have images.
+        unpredicted: those of them that were never predicted.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    classes: int
+    unpredicted: int
+
+
+def mean_scores(found: ClassScores) -> MeanScores:
+    """Return the means of scores per class; a class without images is left out of all three alike."""
+    present = found.support > 0
+    if not present.any():
+        return MeanScores(np.nan, np.nan, np.nan, 0, 0)
+    precision, recall, f1 = (values[present] for values in (found.precision, found.recall, found.f1))
+    never = int(np.isnan(precision).sum())
+    return MeanScores(
+        float(np.nan_to_num(precision).mean()), float(recall.mean()), float(f1.mean()), int(present.sum()), never
+    )
+
+
+@dataclass(frozen=True)
 class Reliability:
     """Confidence against accuracy in bins of equal width.
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from registry.metrics import Accuracy, TopKAccuracy
+from registry.metrics import Accuracy, CrossEntropy, TopKAccuracy
 from registry.mixes import CutMix, MixUp
 
 LOGITS = torch.tensor([[3.0, 2, 1, 0], [0, 3, 2, 1], [1, 0, 3, 2], [2, 1, 0, 3]])
@@ -32,6 +32,15 @@ def test_a_metric_over_parts_is_that_over_the_whole_and_survives_its_state() -> 
     assert resumed.compute() == 0.5
     resumed.reset()
     assert resumed.compute().isnan()
+
+
+def test_cross_entropy_is_torchs_over_all_images_and_survives_its_state() -> None:
+    metric, resumed = CrossEntropy(), CrossEntropy()
+    assert metric.compute().isnan()
+    metric.update(LOGITS[:1], TARGETS[:1])
+    resumed.load(metric.state())
+    resumed.update(LOGITS[1:], TARGETS[1:])
+    assert resumed.compute() == pytest.approx(float(torch.nn.functional.cross_entropy(LOGITS, TARGETS)))
 
 
 def drawn(mixer: MixUp | CutMix, seed: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -89,6 +89,19 @@ def test_an_assumed_learning_rate_is_marked_as_such(evidence):
     assert verdict.text.startswith("Assumed, not found")
 
 
+def test_curves_say_what_smoothing_weights_and_mixing_do_to_the_numbers(evidence):
+    assert len(of(Curves().render(evidence), Paragraph)) == 1
+    loss = {"type": "CrossEntropyLoss", "label_smoothing": 0.1, "weight": "balanced"}
+    train = {**evidence.resolved["train"], "mix": {"type": "MixUp", "alpha": 0.2}}
+    changed = replace(evidence, resolved={**evidence.resolved, "loss": loss, "train": train})
+    _, own, mixed = (paragraph.text for paragraph in of(Curves().render(changed), Paragraph))
+    assert "its targets are smoothed" in own
+    assert "by the weights of their classes" in own
+    assert "`val/cross_entropy` beside it is plain" in own
+    assert "MixUp mixes training images" in mixed
+    assert "train/accuracy counts only the first of the two classes" in mixed
+
+
 def confused(folder):
     """Return evidence of three classes: b is taken for c 3 times, a for b once, all else right."""
     truth = np.array([0] * 5 + [1] * 5 + [2] * 5)
@@ -115,6 +128,9 @@ def test_scores_per_class_have_a_row_each_and_a_mean(tmp_path):
     assert table.rows[1] == ("b", "66.7 %", "40.0 %", "50.0 %", "5")
     assert table.rows[3][0] == "mean over classes"
     assert section.facts["macro_f1"] == pytest.approx((8 / 9 + 1 / 2 + 10 / 13) / 3)
+    assert (
+        of(section, Paragraph)[0].text == "Means are over the 3 classes that have images here, each counting the same."
+    )
 
 
 def test_calibration_says_how_far_confidence_is_from_accuracy(tmp_path):

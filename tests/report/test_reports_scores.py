@@ -94,3 +94,14 @@ def test_heat_is_held_against_a_uniform_map():
 
 def test_masks_that_are_empty_or_everything_judge_nothing():
     assert heat_score(np.ones((2, 3, 3)), np.stack([np.ones((3, 3), bool), np.zeros((3, 3), bool)])) is None
+
+
+def test_means_leave_classes_without_images_out_and_count_unpredicted_ones_as_zero():
+    """Of four classes b is never predicted, and c has no image but is predicted once."""
+    counts = np.array([[3, 0, 1, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]])
+    mean = scores.mean_scores(scores.class_scores(counts))
+    assert (mean.classes, mean.unpredicted) == (3, 1)
+    assert mean.precision == pytest.approx((3 / 5 + 0 + 1) / 3)
+    assert mean.recall == pytest.approx((3 / 4 + 0 + 1) / 3)
+    assert mean.f1 == pytest.approx((6 / 9 + 0 + 1) / 3)
+    assert np.isnan(scores.mean_scores(scores.class_scores(np.zeros((2, 2), dtype=int))).f1)

@@ -57,6 +57,14 @@ def test_without_a_terminal_an_epoch_is_one_clean_line(console_on):
     )
 
 
+def test_the_plain_cross_entropy_is_shown_where_the_loss_is_something_else(console_on):
+    for loss, shown in ((0.9, "val loss 0.9000, cross_entropy 0.5000"), (0.5, "val loss 0.5000, accuracy")):
+        stream = io.StringIO()
+        row = {"lr": 0.1, "seconds": 1.0, "val/loss": loss, "val/cross_entropy": 0.5, "val/accuracy": 0.5}
+        console_on(stream).epoch(1, row)
+        assert shown in stream.getvalue()
+
+
 def test_the_epoch_that_the_training_chose_as_its_best_is_starred_and_no_other(console_on):
     stream = io.StringIO()
     console, progress = console_on(stream), Progress(best={**ROW, "epoch": 2})  # of a run that is continued

@@ -16,7 +16,7 @@ from trainer.recipe import schedules
 from trainer.recipe.classes import counted_classes, counts, told
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
-from trainer.recipe.keys import key_of
+from trainer.recipe.keys import CROSS_ENTROPY, key_of
 from trainer.recipe.lengths import LENGTH, run_length
 from trainer.recipe.patterns import KINDS
 from trainer.recipe.problems import Collector, did_you_mean, listed
@@ -63,6 +63,9 @@ def _unique_names(draft: Draft) -> None:
     for spec in draft.those("train.metrics"):
         if key_of(spec) == LOSS:
             draft.report("R025", spec.path, f"a metric cannot be called '{LOSS}': that is the loss's own key")
+        elif key_of(spec) == CROSS_ENTROPY and spec.type != "CrossEntropy":
+            text = f"a metric cannot be called '{CROSS_ENTROPY}': that is the plain cross entropy's key"
+            draft.report("R025", spec.path, text, "give it another name with 'as'")
 
 
 def _unique(draft: Draft, specs: Sequence[Spec]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from registry.catalog import Catalogue, Entry
 from registry.contracts import DataFacts
 from trainer.recipe.check import Invalid
-from trainer.recipe.keys import key_of
+from trainer.recipe.keys import CROSS_ENTROPY, key_of
 from trainer.recipe.problems import Collector
 from trainer.recipe.recipe import Origin, Recipe, Reference, Spec
 
@@ -98,9 +98,9 @@ class Draft:
     @cached_property
     def directions(self) -> dict[str, str | None]:
         """Every key of an epoch's row -> "min", "max", or None where no direction is better."""
-        measured = {LOSS: "min", **self._metrics}
         known: dict[str, str | None] = {"epoch": None, "lr": None, "seconds": None}
-        known.update({f"{split}/{key}": mode for split in ("train", "val") for key, mode in measured.items()})
+        known.update({f"train/{key}": mode for key, mode in {LOSS: "min", **self._metrics}.items()})
+        known.update({f"val/{key}": mode for key, mode in self._evaluated.items()})
         known.update({f"train/penalty/{key_of(spec)}": "min" for spec in self.those("regularizers")})
         for spec in self.those("callbacks"):
             known.update(dict.fromkeys(self._measured_by(spec)))
@@ -120,7 +120,7 @@ class Draft:
     @cached_property
     def final_directions(self) -> dict[str, str | None]:
         """Every key of the run's last numbers: an epoch's row, test-time augmentation, the split held out."""
-        known, measured = dict(self.directions), {LOSS: "min", **self._metrics}
+        known, measured = dict(self.directions), dict(self._evaluated)
         if self.recipe.train.tta != "none":
             measured |= {f"{_TTA}{key}": mode for key, mode in measured.items()}
         splits = ("val", "test") if self.holds_out_test else ("val",)
@@ -131,6 +131,11 @@ class Draft:
     def holds_out_test(self) -> bool:
         """Whether the dataset has a test split that chooses nothing."""
         return "test" in self.data_facts.splits and self.recipe.data.val != "test"
+
+    @property
+    def _evaluated(self) -> Mapping[str, str | None]:
+        """Keys and directions of what validation and test measure."""
+        return {LOSS: "min", CROSS_ENTROPY: "min", **self._metrics}
 
     @property
     def _metrics(self) -> Mapping[str, str | None]:

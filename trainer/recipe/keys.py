@@ -9,6 +9,8 @@ import re
 
 from trainer.recipe.recipe import Spec
 
+CROSS_ENTROPY = "cross_entropy"  # measured beside the loss on every part that is not learnt from
+
 
 def snake_case(name: str) -> str:
     """Return a type's name as a key: L2Norm -> l2_norm, Accuracy -> accuracy."""

@@ -50,7 +50,7 @@ def evaluate_weights(
             experiment.forward,
             experiment.batches(which).epoch(0),
             experiment.loss,
-            experiment.metrics(),
+            experiment.evaluation_metrics(),
             experiment.precision(),
             tta=mode,
             keep=keep,

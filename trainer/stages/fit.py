@@ -125,7 +125,7 @@ def assemble(
         train=experiment.batches("train"),
         val=experiment.batches("val"),
         train_metrics=experiment.metrics(),
-        val_metrics=experiment.metrics(),
+        val_metrics=experiment.evaluation_metrics(),
         mixer=experiment.mixer,
         callbacks=callbacks,
         recorder=recorder,
