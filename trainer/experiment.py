@@ -190,9 +190,9 @@ class Experiment:
     def _sample_for_prepare(self) -> torch.Tensor:
         part = self.data.train
         positions = torch.randperm(len(part.indices), generator=torch.Generator().manual_seed(self.recipe.seed))
-        indices = part.indices[positions[:PREPARE_IMAGES]]
-        with naming(part.store.describe, indices):
-            return self.eval_pipeline.apply(part.store.gather(indices), epoch=0, indices=indices).float()
+        sample = replace(part, indices=part.indices[positions[:PREPARE_IMAGES]])
+        batches = self._batches(sample, training=False)  # so that no more than a batch lies there as it is stored
+        return torch.cat([batch.images for batch in batches.epoch(0)]).float()
 
     def _penalty(self, spec: Spec) -> Penalty:
         regularizer = self._on_device(self.make(spec))
@@ -250,9 +250,12 @@ class Experiment:
 
     def batches(self, which: Which) -> Batches:
         """Return the batches of a part: shuffled and augmented for "train", in order otherwise."""
-        section, training = self.recipe.data, which == "train"
+        return self._batches(self.part(which), training=which == "train")
+
+    def _batches(self, part: Part, *, training: bool) -> Batches:
+        section = self.recipe.data
         return Batches(
-            self.part(which),
+            part,
             self.train_pipeline if training else self.eval_pipeline,
             batch_size=section.batch_size if training else section.eval_batch_size,
             seed=self.recipe.seed,

@@ -9,8 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from registry.errors import DataError
+from trainer.data import batches
 from trainer.experiment import Experiment
 from trainer.recipe.load import load_recipe
 
@@ -73,3 +75,19 @@ def test_data_without_a_folder_are_named_by_their_dataset(experiment_of: Callabl
     assert log[0].endswith("from Shapes (20 training, 10 validation, 5 test images)")
     assert not any("makes float" in line for line in loaded_from.transform_lines())
     assert any("makes float" in line for line in experiment_of(text, ["data.preprocess=[]"]).transform_lines())
+
+
+@pytest.mark.usefixtures("_photos")
+def test_what_a_model_prepares_on_is_the_drawn_images_and_gathered_a_batch_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment = built([], "seed=3", "data.eval_batch_size=4", "data.preprocess=null")
+    part, asked = experiment.data.train, []
+    expected = part.store.gather(part.indices[torch.randperm(11, generator=torch.Generator().manual_seed(3))])
+    gather = part.store.gather
+    monkeypatch.setattr(part.store, "gather", lambda indices: asked.append(len(indices)) or gather(indices))
+    monkeypatch.setattr(part.store, "resident", lambda device: None)
+    monkeypatch.setattr(batches, "CPU_CHUNK", 4)
+    shown = experiment._sample_for_prepare()
+    assert torch.equal(shown, expected.permute(0, 3, 1, 2).float() * (1 / 255))
+    assert asked == [4, 4, 3]

@@ -88,8 +88,8 @@ class Survey:
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return the sizes (height, width) that there are, ascending."""
-        there = self._sizes[self.digests != UNREADABLE]
-        return [(int(height), int(width)) for height, width in np.unique(there, axis=0)]
+        heights, widths = self._sizes[self.digests != UNREADABLE].T
+        return [(int(both >> 32), int(both & 0xFFFFFFFF)) for both in np.unique(heights << 32 | widths)]
 
     def mean_values(self) -> int:
         """Return how many pixel values an image has on average, at least 1."""
