@@ -221,7 +221,10 @@ class Predictions:
 # -------------------------------------------------------------------------------------------------------------- report
 @dataclass(frozen=True)
 class Paragraph:
-    """Text, plain; `**bold**` and `code` in backticks are rendered, everything else is escaped."""
+    """Text, plain; `**bold**` and `code` in backticks are rendered, everything else is escaped.
+
+    Words from elsewhere (names, patterns) go through `registry.printing.literal`, here and in tables and captions.
+    """
 
     text: str
     tone: Literal["plain", "note", "warning"] = "plain"
@@ -336,6 +339,8 @@ class Evidence:
         warnings: one sentence each: selection on test, idle epochs, gap, ...
         recorder: TensorBoard and other sinks.
         parameters: number of trained parameters.
+        counted_in: the dataset's split that `predictions.indices` count in: "train" where `split` was cut off it; ""
+            where that is `split` itself.
     """
 
     folder: Path
@@ -359,6 +364,13 @@ class Evidence:
     warnings: Sequence[str]
     recorder: Recorder
     parameters: int
+    counted_in: str = ""
+
+    @property
+    def numbering(self) -> str:
+        """What the number of an image counts in, as a caption says it."""
+        within = self.counted_in or self.split
+        return within if within == self.split else f"the dataset's {within}, which {self.split} was cut from"
 
 
 class ReportPart(Protocol):

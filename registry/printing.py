@@ -8,14 +8,21 @@ Names stay as they are wherever they open files; they are made printable where t
 from __future__ import annotations
 
 import codecs
+import re
 
 ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
+_MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
 _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 
 
 def printable(text: str) -> str:
     r"""Return `text` with escapes for what is no character: `caf\udce9` becomes `caf\xe9`."""
     return text if text.isascii() else text.encode("utf-8", ERRORS).decode("utf-8")
+
+
+def literal(text: str) -> str:
+    """Return `text` so that a report shows it as it is: patterns such as `layer1.**` hold what elsewhere makes bold."""
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def never_fails(stream: object) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry.contracts import Figure, Paragraph, Section, Table
 from registry.errors import RecipeError
+from registry.printing import literal, printable
 from registry.reports.chart import Axis, Line, LineChart, Role
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
 from trainer.console import Console, duration
 from trainer.recipe.load import load_recipe
-from trainer.recipe.resolve import flat
+from trainer.recipe.resolve import LR, flat
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
 from trainer.run_folder import RunFolder
@@ -24,6 +25,7 @@ from trainer.verdicts import numbers, over_seeds
 ROLES: tuple[Role, ...] = ("train", "val", "accent", "quiet")
 OUTPUT = Path("runs")
 CURVES = {"val/accuracy": True, "val/loss": False, "train/loss": False, "lr": False}  # key -> shown in per cent
+MARKS = 3  # settings that tell a group of runs from others of its recipe
 ITSELF = ("seed", "name", "description", "seeds")  # differ between runs of one experiment
 
 
@@ -32,8 +34,8 @@ class Run:
     """What is compared of a run.
 
     Attributes:
-        name: <recipe>/<time>.
-        settings: the recipe's values by dotted path.
+        name: <recipe>/<time>, or the whole path where another run has that name, too.
+        settings: the recipe's values by dotted path; a learning rate that was found is `$lr_finder.lr`.
         history: a row per epoch.
         summary: of summary.json.
     """
@@ -46,23 +48,26 @@ class Run:
 
 def compare(folders: Sequence[Path]) -> int:
     """Print a table, write runs/compare/<time>/report.html, and return the exit code."""
-    runs = [_read(folder) for folder in folders]
+    runs = _told_apart([_read(folder) for folder in folders], folders)
     console = Console()
     for run in runs:
         console.line(f"{run.name}: {run.summary.get('status', 'unknown')}")
+    for name, words in _repeats(runs).items():
+        console.line(f"{name} {words}")
     for key, values in _differences(runs).items():
         console.line(f"  {key}: {' | '.join(values)}")
     found = [numbers(run.summary) for run in runs]
     keys = dict.fromkeys(key for one in found for key in one)
     rows = {key: " | ".join(f"{one[key]:.4f}" if key in one else "-" for one in found) for key in keys}
-    groups = _same_experiment(runs)
-    for names, summaries in groups:
-        rows.update({f"{len(summaries)} seeds: {key}": text for key, text in over_seeds(summaries).items()})
-        console.line(f"one experiment over seeds: {', '.join(names)}")
     console.table(rows)
+    groups = _same_experiment(runs)
+    for group in groups:
+        console.line(f"{group.name}, one experiment over {len(group.runs)} seeds: {group.members}")
+        console.table(over_seeds([run.summary for run in group.runs]))
     folder = RunFolder.create(OUTPUT, "compare", {})
     sections = [_results(runs), *_spread(groups), _settings(runs), _curves(runs, folder.path)]
-    answer = Answer("", _tiles(runs), f"{len(runs)} runs side by side.", ())
+    warnings = tuple(f"{name} {words}." for name, words in _repeats(runs).items())
+    answer = Answer("", _tiles(runs), f"{len(runs)} runs side by side.", warnings)
     folder.write_text("report.html", html("Comparison", answer, sections, folder.path))
     console.line(f"report {folder.report}")
     return 0
@@ -74,25 +79,85 @@ def _read(path: Path) -> Run:
     if loaded.recipe is None:
         raise RecipeError(f"{path}: its recipe cannot be read: {loaded.problems[0].text}")
     name = f"{folder.path.parent.name}/{folder.path.name}"
-    return Run(name, flat(loaded.recipe), folder.read_history(), folder.read_json("summary.json"))
+    settings = flat(loaded.recipe)
+    finding, asked = folder.read_finding(), folder.finder_settings()
+    if finding is not None and finding.lr is not None and loaded.recipe.lr_finder is None:
+        found = [key for key, value in settings.items() if isinstance(value, float) and value == finding.lr]
+        settings |= dict.fromkeys(found, f"${LR}")
+    settings |= {f"lr_finder.{key}": value for key, value in asked.items()}
+    return Run(printable(name), settings, folder.read_history(), folder.read_json("summary.json"))
+
+
+def _told_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
+    """Return the runs, those that share a name under their whole paths."""
+    names = [run.name for run in runs]
+    return [
+        replace(run, name=printable(str(folder))) if names.count(run.name) > 1 else run
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+
+
+def _repeats(runs: Sequence[Run]) -> dict[str, str]:
+    """Return what is to be said of runs that repeat an earlier one, by name: a copy, or the same seed again."""
+    found: dict[str, str] = {}
+    for number, run in enumerate(runs):
+        for earlier in runs[:number]:
+            if (run.settings, run.history, run.summary) == (earlier.settings, earlier.history, earlier.summary):
+                found[run.name] = f"is identical to {earlier.name}: a copy, which counts once"
+                break
+            if _experiment(run) == _experiment(earlier) and run.settings["seed"] == earlier.settings["seed"]:
+                found[run.name] = f"has the seed of {earlier.name}: no second seed"
+    return found
 
 
 def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    shown = {key: [str(run.settings.get(key, "(not set)")) for run in runs] for key in keys}
+    shown = {key: [printable(str(run.settings.get(key, "(not set)"))) for run in runs] for key in keys}
     return {key: values for key, values in shown.items() if len(set(values)) > 1}
 
 
-def _same_experiment(runs: Sequence[Run]) -> list[tuple[list[str], list[Mapping[str, Any]]]]:
-    """Return groups of finished runs that differ in their seed alone."""
-    groups: dict[str, list[Run]] = {}
+@dataclass(frozen=True)
+class Group:
+    """Finished runs that differ in their seed alone.
+
+    Attributes:
+        name: the recipe's, and what sets the group apart from others of that name.
+        runs: one per seed.
+    """
+
+    name: str
+    runs: Sequence[Run]
+
+    @property
+    def members(self) -> str:
+        """The runs' names with their seeds."""
+        return ", ".join(f"{run.name} (seed {run.settings['seed']})" for run in self.runs)
+
+
+def _experiment(run: Run) -> str:
+    """Return what runs over seeds have in common, to compare."""
+    return repr(sorted((key, value) for key, value in run.settings.items() if key not in ITSELF))
+
+
+def _same_experiment(runs: Sequence[Run]) -> list[Group]:
+    """Return groups of at least two seeds, each seed once."""
+    found: dict[str, dict[int, Run]] = {}
     for run in runs:
         if run.summary.get("best"):
-            same = {key: value for key, value in run.settings.items() if key not in ITSELF}
-            groups.setdefault(repr(sorted(same.items())), []).append(run)
+            found.setdefault(_experiment(run), {}).setdefault(run.settings["seed"], run)
+    groups = [list(by_seed.values()) for by_seed in found.values() if len(by_seed) > 1]
+    firsts = [group[0] for group in groups]
+    apart = {key: values for key, values in _differences(firsts).items() if key not in ITSELF}
     return [
-        ([run.name for run in group], [run.summary for run in group]) for group in groups.values() if len(group) > 1
+        Group(", ".join([str(group[0].settings["name"]), *_marks(apart, number)]), group)
+        for number, group in enumerate(groups)
     ]
+
+
+def _marks(apart: Mapping[str, Sequence[str]], number: int) -> list[str]:
+    """Return the settings of one group that others have otherwise, a few of them."""
+    marks = [f"{key} {values[number]}" for key, values in apart.items()]
+    return [*marks[:MARKS], *([f"... ({len(marks) - MARKS} more)"] if len(marks) > MARKS else [])]
 
 
 def _results(runs: Sequence[Run]) -> Section:
@@ -100,16 +165,23 @@ def _results(runs: Sequence[Run]) -> Section:
     keys = list(dict.fromkeys(key for one in found for key in one))
     rows = [(key, *(f"{one[key]:.4f}" if key in one else "-" for one in found)) for key in keys]
     rows.append(("time", *(duration(run.summary["seconds"]) if "seconds" in run.summary else "-" for run in runs)))
+    if any("lr_finder" in run.summary for run in runs):
+        rows.append(("learning rate found", *(_found_lr(run) for run in runs)))
     headers = ("number", *(run.name for run in runs))
     return Section("Results", (Table("Final numbers", headers, tuple(rows), "l" + "r" * len(runs)),), "results")
 
 
-def _spread(groups: Sequence[tuple[list[str], list[Mapping[str, Any]]]]) -> list[Section]:
+def _found_lr(run: Run) -> str:
+    lr = run.summary.get("lr_finder", {}).get("lr")
+    return "-" if lr is None else f"{lr:.4g}"
+
+
+def _spread(groups: Sequence[Group]) -> list[Section]:
     sections = []
-    for number, (names, summaries) in enumerate(groups, start=1):
-        rows = tuple((key, text) for key, text in over_seeds(summaries).items())
-        table = Table("Mean and standard deviation", ("number", "over the seeds"), rows, "lr")
-        sections.append(Section("Over seeds", (Paragraph(", ".join(names)), table), f"seeds-{number}"))
+    for number, group in enumerate(groups, start=1):
+        rows = tuple((key, text) for key, text in over_seeds([run.summary for run in group.runs]).items())
+        table = Table(literal(f"{group.name}: mean and standard deviation"), ("number", "over the seeds"), rows, "lr")
+        sections.append(Section("Over seeds", (Paragraph(literal(group.members)), table), f"seeds-{number}"))
     return sections
 
 
@@ -117,7 +189,7 @@ def _settings(runs: Sequence[Run]) -> Section:
     different = _differences(runs)
     if not different:
         return Section("Recipe differences", (Paragraph("The recipes say the same."),), "settings")
-    rows = tuple((key, *values) for key, values in different.items())
+    rows = tuple((literal(key), *map(literal, values)) for key, values in different.items())
     return Section(
         "Recipe differences", (Table("Settings that differ", ("setting", *(r.name for r in runs)), rows),), "settings"
     )

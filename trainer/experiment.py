@@ -38,13 +38,13 @@ from trainer.engine.step import Mixer, Penalty, Step
 from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts
+from trainer.fast import fast_limit
 from trainer.groups import Bind, ParameterGroups, make_schedule
 from trainer.recipe import patterns
 from trainer.recipe.keys import CROSS_ENTROPY
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.references import LR_FOUND
 
-FAST_BATCHES = 2  # of each part, under --fast
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
 CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten million pixels makes more
 STD = Reference("data.std")
@@ -415,7 +415,7 @@ def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast
         )
         return source
 
-    few = FAST_BATCHES * recipe.data.batch_size if fast else None
+    few = fast_limit(recipe) if fast else None
     return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,14 @@ from trainer.recipe.recipe import Recipe, Spec
 
 FAST_EPOCHS = 2
 FAST_FINDER_STEPS = 20
+FAST_BATCHES = 2  # of each part
 _NUDGE = 1.001  # of OneCycleLR's pct_start: of so few steps the rise may be exactly one, which torch cannot divide by
 
 
 def fast_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe cut down to two epochs and twenty finder steps, nothing made longer than it was.
 
-    The data are limited where they are opened.
+    The data are limited where they are opened, to `fast_limit`.
     """
     finder = recipe.lr_finder
     return replace(
@@ -24,6 +26,11 @@ def fast_recipe(recipe: Recipe) -> Recipe:
         scheduler=_risen(recipe.scheduler),
         lr_finder=None if finder is None else replace(finder, steps=min(finder.steps, FAST_FINDER_STEPS)),
     )
+
+
+def fast_limit(recipe: Recipe) -> int:
+    """Return how many images of each part are taken at most."""
+    return min(FAST_BATCHES * recipe.data.batch_size, recipe.data.limit or sys.maxsize)
 
 
 def _risen(value: Any) -> Any:

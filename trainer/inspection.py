@@ -48,7 +48,7 @@ def lr_find(loaded: Loaded, _options: Options) -> int:
     rows["taken"] = f"{finding.lr:.6g} ({finding.pick})" if finding.lr is not None else f"none: {finding.reason}"
     rows["time"] = duration(finding.seconds)
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-lr")
-    folder.write_finding(finding)
+    folder.write_finding(finding, section)
     evidence = gather(experiment, folder, finding=finding, recorder=Recorder([], console.line))
     LRFinderCurve().render(evidence)
     rows["curve"] = str(folder.path / "figures" / "lr_finder.png")

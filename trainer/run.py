@@ -25,6 +25,7 @@ from trainer.engine.keeper import best_weights, read_latest
 from trainer.engine.progress import history_in
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
+from trainer.fast import fast_limit
 from trainer.fingerprint import fingerprint, hold_against, learnt
 from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
@@ -114,7 +115,8 @@ def resume(order: Order, folder: RunFolder, console: Console) -> Result:
 
 def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Result:
     recipe = order.recipe
-    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe)}
+    few = fast_limit(recipe) if order.fast else None
+    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=few)}
     folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
     with folder.locked():
         console.log_to(folder.path / "log.txt")
@@ -256,7 +258,7 @@ class _Run:
                     interrupts=self._interrupts,
                     progress=self._console.sweep,
                 )
-            self._folder.write_finding(finding)
+            self._folder.write_finding(finding, section)
         found = finding
         experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
         self._tell_finding(found)
@@ -279,7 +281,9 @@ class _Run:
         if self._state is not None and not self._recipe.overrides:
             return
         lr = finding.lr if finding is not None else None
-        self._folder.write_text("resolved.yaml", resolved_yaml(self._recipe, facts=experiment.facts, lr=lr))
+        few = fast_limit(self._recipe) if self._order.fast else None
+        text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=few)
+        self._folder.write_text("resolved.yaml", text)
 
     def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
         facts = {

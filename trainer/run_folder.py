@@ -22,7 +22,9 @@ from registry.contracts import LRFinding
 from registry.errors import CheckpointError, StorageError
 from registry.printing import printable
 from trainer.locking import Held, lock
+from trainer.recipe.recipe import LRFinder
 
+SETTINGS = "settings"  # in lr_finder.json, beside the result
 SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
 
 
@@ -157,15 +159,21 @@ class RunFolder:
                     rows.append(json.loads(line))
         return rows
 
-    def write_finding(self, finding: LRFinding) -> None:
-        """Keep the LR finder's result."""
-        self.write_json("lr_finder.json", asdict(finding))
+    def write_finding(self, finding: LRFinding, section: LRFinder) -> None:
+        """Keep the LR finder's result, and its settings: in resolved.yaml the number takes their place."""
+        self.write_json("lr_finder.json", {**asdict(finding), SETTINGS: asdict(section)})
+
+    def finder_settings(self) -> dict[str, Any]:
+        """Return the settings that the LR finder was run with; empty where there was none."""
+        settings = self.read_json("lr_finder.json").get(SETTINGS)
+        return settings if isinstance(settings, dict) else {}
 
     def read_finding(self) -> LRFinding | None:
         """Return the LR finder's result; None where there is none yet."""
         stored = self.read_json("lr_finder.json")
         if not stored:
             return None
+        stored.pop(SETTINGS, None)
         for name in ("lrs", "losses", "smoothed"):
             stored[name] = tuple(stored[name])
         return LRFinding(**stored)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from registry.contracts import Evidence, Figure, Gallery
+from registry.printing import literal
 from registry.reports.cam import upsampled
 from registry.reports.pictures import TILE, Colormap, Tile, file_name, grid, overlay, sheet, write_png
 
@@ -110,8 +111,8 @@ class CamPictures:
             path = f"{self.place}/{case.file(rank, names)}-overlay.png"
             write_png(folder / path, picture, below=folder)
             sure = f"{100 * case.confidence:.1f} %"
-            truth = f"**{names[case.truth]}** taken for " if case.truth not in (-1, case.predicted) else ""
-            words = f"{truth}**{names[case.predicted]}**, {sure} sure, {_peak(peak)}, #{case.index}"
+            truth = f"**{literal(names[case.truth])}** taken for " if case.truth not in (-1, case.predicted) else ""
+            words = f"{truth}**{literal(names[case.predicted])}**, {sure} sure, {_peak(peak)}, #{case.index}"
             alt = f"Image {case.index} with the evidence for {names[target]} at {layer} laid over it."
             figures.append(Figure(path, alt, words, width=TILE))
             answer = f"{names[case.truth]} → {names[case.predicted]}" if case.truth >= 0 else names[case.predicted]
@@ -120,7 +121,7 @@ class CamPictures:
         whole = grid(tiles, columns, f"{self.method} at {layer}{truths}")
         write_png(folder / self.place / "gallery.png", whole, below=folder)
         self.evidence.recorder.image(f"{self.place}/gallery", whole)
-        caption = f"Evidence for {self.whose} at {layer}; # is the index in {self.evidence.split}."
+        caption = f"Evidence for {literal(self.whose)} at {layer}; # is the index in {self.evidence.numbering}."
         return Gallery(tuple(figures), caption, columns)
 
     def strip(self, case: Case, rank: int) -> Figure:
@@ -130,7 +131,8 @@ class CamPictures:
         sure = f"{names[case.predicted]} {100 * case.confidence:.1f} %"
         if case.truth not in (-1, case.predicted):
             sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
-        picture = sheet(rows, case.title(names), f"image {case.index} of {self.evidence.split}; {sure}")
+        within = self.evidence.counted_in or self.evidence.split
+        picture = sheet(rows, case.title(names), f"image {case.index} of {within}; {sure}")
         path = f"{self.place}/{case.file(rank, names)}.png"
         write_png(self.evidence.folder / path, picture, below=self.evidence.folder)
         if rank <= _SENT:
@@ -140,9 +142,10 @@ class CamPictures:
         )
         places = _PLACES[len(rows) == 3] if len(rows) > 1 else ("",)
         which = ", ".join(
-            f"for **{names[c]}**{case.role(c)} {place}".rstrip() for c, place in zip(case.classes, places, strict=True)
+            f"for **{literal(names[c])}**{case.role(c)} {place}".rstrip()
+            for c, place in zip(case.classes, places, strict=True)
         )
-        return Figure(path, alt, f"Image {case.index}, {sure}: evidence {which}.", width=picture.shape[1])
+        return Figure(path, alt, f"Image {case.index}, {literal(sure)}: evidence {which}.", width=picture.shape[1])
 
     def _row(self, case: Case, target: int) -> list[Tile]:
         """Return the photo and the maps of one class."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
 from registry.markers import Bounds
+from registry.printing import literal
 from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save
@@ -70,7 +71,7 @@ class PerClass(ReportPart):
             caption += f": the {_MOST_ROWS} of {len(names)} classes with the lowest F1"
         rows: list[tuple[str, ...]] = [
             (
-                names[i],
+                literal(names[i]),
                 _percent(found.precision[i]),
                 _percent(found.recall[i]),
                 _percent(found.f1[i]),
@@ -102,7 +103,7 @@ def _worst(counts: np.ndarray, names: tuple[str, ...], most: int) -> Table | Par
     order = np.argsort(-off, axis=None, kind="stable")[:most]
     truth, predicted = np.unravel_index(order, off.shape)
     rows = tuple(
-        (names[t], names[p], str(off[t, p]), f"{100 * off[t, p] / counts[t].sum():.1f} %")
+        (literal(names[t]), literal(names[p]), str(off[t, p]), f"{100 * off[t, p] / counts[t].sum():.1f} %")
         for t, p in zip(truth, predicted, strict=True)
         if off[t, p] > 0
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
 from registry.markers import Bounds
+from registry.printing import literal
 from registry.reports import scores
 from registry.reports.pictures import TILE, Tile, enlarged, file_name, grid, write_png
 
@@ -61,11 +62,12 @@ class Misclassified(ReportPart):
             tile = Tile(enlarged(image), (f"{truth} → {predicted}", f"#{index}  {number}"))
             path = f"figures/misclassified/{ranking}-{rank:02d}-{index}-{file_name(truth)}-{file_name(predicted)}.png"
             write_png(evidence.folder / path, tile.image, below=evidence.folder)
-            alt = f"Image {index} of {evidence.split}: truth {truth}, predicted {predicted}."
-            text = f"**{truth}** taken for **{predicted}**, {100 * sure:.1f} % sure, loss {loss:.2f}, #{index}"
+            alt = f"Image {index} of {evidence.counted_in or evidence.split}: truth {truth}, predicted {predicted}."
+            words = f"**{literal(truth)}** taken for **{literal(predicted)}**"
+            text = f"{words}, {100 * sure:.1f} % sure, loss {loss:.2f}, #{index}"
             figures.append(Figure(path, alt, text, width=TILE))
             tiles.append(tile)
         picture = grid(tiles, self.columns, f"{caption} (truth → prediction)")
         write_png(evidence.folder / f"figures/misclassified_by_{ranking}.png", picture, below=evidence.folder)
         evidence.recorder.image(f"misclassified/{ranking}", picture)
-        return Gallery(tuple(figures), f"{caption}; # is the index in {evidence.split}.", self.columns)
+        return Gallery(tuple(figures), f"{caption}; # is the index in {evidence.numbering}.", self.columns)

@@ -1,6 +1,8 @@
 """`compare RUN...`: seeds give mean and deviation, settings that differ are named."""
 
+import json
 import re
+import shutil
 import statistics
 from pathlib import Path
 
@@ -23,14 +25,14 @@ report: []
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Train by two seeds and by another learning rate; return the folder and the runs in it, in this order."""
+    """Train by two seeds, by both at another learning rate, and by the first again; return the folder and the runs."""
     folder = tmp_path_factory.mktemp("compare")
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
-        for override in ("seed=1", "seed=2", "optimizer.lr=0.05"):
-            assert main(["train", "tiny.yaml", override]) == 0
+        for overrides in (["seed=1"], ["seed=2"], ["optimizer.lr=0.05"], ["optimizer.lr=0.05", "seed=2"], ["seed=1"]):
+            assert main(["train", "tiny.yaml", *overrides]) == 0
             found += [str(run) for run in (folder / "runs" / "tiny").glob("2*") if str(run) not in found]
     return folder, found
 
@@ -73,12 +75,99 @@ def test_curves_of_all_runs_lie_over_each_other(runs, compared):
     _, page = compared(0, 1, 2)
     charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(charts) >= 4
-    assert all(run.rsplit("/", 1)[1] in page for run in runs[1])
+    assert all(run.rsplit("/", 1)[1] in page for run in runs[1][:3])
 
 
 def test_the_numbers_of_all_runs_stand_side_by_side_on_eighty_columns(runs, compared):
     said, _ = compared(0, 1, 2)
-    best = [f"{RunFolder.open(Path(run)).read_json('summary.json')['best']['val/loss']:.4f}" for run in runs[1]]
+    best = [f"{RunFolder.open(Path(run)).read_json('summary.json')['best']['val/loss']:.4f}" for run in runs[1][:3]]
     assert re.search(rf"^best/val_loss +{' [|] '.join(best)}$", said, re.MULTILINE)
-    long = [line for line in said.splitlines() if len(line) > 80 and "report" not in line]
+    long = [line for line in said.splitlines() if len(line) > 80 and "report" not in line and "(seed 2)" not in line]
     assert not long
+
+
+def best_losses(runs, *numbers: int) -> list[float]:
+    return [RunFolder.open(Path(runs[1][n])).read_json("summary.json")["best"]["val/loss"] for n in numbers]
+
+
+def test_every_group_of_seeds_is_printed_with_its_name_and_its_own_numbers(runs, compared):
+    said, page = compared(0, 1, 2, 3)
+    for name, numbers in (("tiny, optimizer.lr 0.02", (0, 1)), ("tiny, optimizer.lr 0.05", (2, 3))):
+        values = best_losses(runs, *numbers)
+        expected = f"{statistics.mean(values):.4f} +- {statistics.stdev(values):.4f} over 2 seeds"
+        after = said.partition(f"{name}, one experiment over 2 seeds: ")[2]
+        members = [Path(runs[1][number]).name for number in numbers]
+        assert all(f"tiny/{member} (seed {seed})" in after for seed, member in enumerate(members, start=1))
+        table = after.splitlines()[1:]
+        assert re.search(rf"^best/val_loss +{re.escape(expected)}$", "\n".join(table), re.MULTILINE)
+        assert expected in page
+        assert f"{name}: mean and standard deviation" in page
+
+
+def test_a_copied_run_is_identical_and_no_second_seed(runs, compared):
+    copy = Path(runs[1][0]).with_name("copied")
+    if not copy.exists():
+        shutil.copytree(runs[1][0], copy)
+    runs[1].append(str(copy))
+    said, page = compared(0, len(runs[1]) - 1)
+    runs[1].pop()
+    assert f"tiny/copied is identical to tiny/{Path(runs[1][0]).name}" in said
+    assert "identical to" in page
+    assert "+-" not in said
+    assert "+-" not in page
+
+
+def test_two_runs_of_one_name_are_told_apart_by_their_paths(runs, compared):
+    copy = Path("elsewhere", "tiny", Path(runs[1][0]).name)
+    target = runs[0] / copy
+    if not target.exists():
+        shutil.copytree(runs[1][0], target)
+    runs[1].append(str(target))
+    said, _ = compared(0, len(runs[1]) - 1)
+    runs[1].pop()
+    assert f"{target} is identical to {runs[1][0]}" in said
+
+
+def test_the_same_seed_again_is_no_second_seed(runs, compared):
+    said, _ = compared(0, 4)
+    first, again = (Path(runs[1][number]).name for number in (0, 4))
+    assert f"tiny/{again} has the seed of tiny/{first}: no second seed" in said
+    assert "+-" not in said
+    said, _ = compared(0, 4, 1)
+    assert "over 2 seeds" in said, "two of the three count"
+    assert "over 3 seeds" not in said
+
+
+def test_patterns_on_the_page_are_shown_as_they_are(runs, compared):
+    name = Path(runs[1][0]).parent / "patterned"
+    shutil.copytree(runs[1][0], name)
+    resolved = name / "resolved.yaml"
+    text = resolved.read_text(encoding="utf-8")
+    regularizers = "regularizers: [{type: L1, strength: 1e-5, include: ['layer1.**', '**.weight']}]\n"
+    resolved.write_text(re.sub(r"(?m)^regularizers:.*\n", "", text) + regularizers, encoding="utf-8")
+    runs[1].append(str(name))
+    _, page = compared(0, len(runs[1]) - 1)
+    runs[1].pop()
+    shutil.rmtree(name)
+    assert "[&#39;layer1.**&#39;, &#39;**.weight&#39;]" in page
+
+
+def test_what_the_learning_rate_was_searched_with_is_compared_and_what_was_found_is_no_setting(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("lr: 0.02", "lr: $lr_finder.lr")
+    Path("a.yaml").write_text(text + "lr_finder: {start: 1e-3, end: 1}\n", encoding="utf-8")
+    for overrides in (["seed=1"], ["seed=2"], ["seed=2", "lr_finder.end=9"]):
+        assert main(["train", "a.yaml", "--fast", *overrides]) == 0
+    found = sorted(map(str, Path("runs/tiny").glob("2*")))
+    lrs = [json.loads((Path(run) / "lr_finder.json").read_text())["lr"] for run in found]
+    capsys.readouterr()
+    assert main(["compare", *found]) == 0
+    said = capsys.readouterr().out
+    assert "lr_finder.end: 1 | 1 | 9" in said
+    assert "optimizer.lr" not in said, "found is found, whatever the number"
+    assert "over 2 seeds" in said
+    page = Path(said.split("report ")[-1].strip()).read_text(encoding="utf-8")
+    assert "lr_finder.end" in page
+    assert all(f"{lr:.4g}" in page for lr in lrs)

@@ -40,6 +40,7 @@ def resolved_yaml(
     facts: Mapping[str, object] | None = None,
     lr: float | None = None,
     known: Catalogue | None = None,
+    fast_limit: int | None = None,
 ) -> str:
     """Return the recipe as YAML with everything resolved; it runs as is.
 
@@ -48,9 +49,12 @@ def resolved_yaml(
         facts: run-time values, shown in comments beside the references to them.
         lr: the learning rate that was found; it replaces `$lr_finder.lr`, and the finder becomes a comment.
         known: the catalogue with the recipe's plug-ins; looked up where omitted.
+        fast_limit: images of each part that a run under `--fast` takes; None where it takes all.
     """
     head = f"# {recipe.name}: everything that was left out is written here and marked. Run it as any recipe.\n"
-    return head + render(_Resolved(recipe, known or catalogue(recipe.plugins), facts or {}, lr).lines())
+    if fast_limit is not None:
+        head += "# It was run with --fast, which cuts it short; to repeat that run give --fast again.\n"
+    return head + render(_Resolved(recipe, known or catalogue(recipe.plugins), facts or {}, lr, fast_limit).lines())
 
 
 def show_text(loaded: Loaded, origin: bool = False) -> str:
@@ -158,6 +162,7 @@ class _Resolved:
     catalogue: Catalogue
     facts: Mapping[str, object]
     lr: float | None
+    fast_limit: int | None
 
     def lines(self) -> tuple[Line, ...]:
         found = []
@@ -206,6 +211,8 @@ class _Resolved:
 
     def _mark(self, path: str, value: Any) -> str:
         """Return the remark on a value of a section: that it is a default, or what a reference stands for."""
+        if path == "data.limit" and self.fast_limit is not None:
+            return f"--fast takes {self.fast_limit} images of each part at most"
         written = any(at == path or at.startswith(path + ".") for at in self.recipe.origins)
         return self._meaning(value) if written or path == "version" else "default"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.contracts import Evidence
+from registry.printing import literal
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def _verdict(evidence: Evidence) -> str:
-    model = _name(evidence.resolved.get("model"))
-    data = _name(_at(evidence.resolved, "data", "dataset"))
+    model = literal(_name(evidence.resolved.get("model")))
+    data = literal(_name(_at(evidence.resolved, "data", "dataset")))
     if is_look(evidence):
         return "A trained model looks at images; nothing was trained for this page."
     if evidence.best is None or not evidence.history:

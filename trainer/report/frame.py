@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.contracts import Block, Code, Evidence, Paragraph, Section, Table
+from registry.printing import literal
 from trainer.report.model_summary import model_section
 
 __all__ = ["environment_section", "epochs_section", "expectations_section", "model_section", "recipe_section"]
@@ -60,12 +61,14 @@ def epochs_section(evidence: Evidence) -> Section:
 
 def environment_section(evidence: Evidence) -> Section:
     """Return versions and hardware, and the commands that repeat the run from resolved.yaml, overrides included."""
-    rows = tuple((key, value) for key, value in _flat(evidence.environment) if value)
+    rows = tuple((key, literal(value)) for key, value in _flat(evidence.environment) if value)
     blocks: list[Block] = [Table("Environment", ("", ""), rows)] if rows else []
-    blocks.append(Paragraph("To repeat this run, measure its model again, or look at its curves:"))
+    repeat = "To repeat this run with the overrides it was given, measure its model again, or look at its curves:"
+    blocks.append(Paragraph(repeat))
     run = shlex.quote(str(evidence.folder))
+    fast = " --fast" if evidence.summary.get("fast") else ""
     commands = [
-        f"python -m trainer {run}/resolved.yaml",
+        f"python -m trainer {run}/resolved.yaml{fast}",
         f"python -m trainer evaluate {run}",
         f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}",
     ]
@@ -93,13 +96,13 @@ def _words(value: Any) -> str:
     """Return a setting's value as text; a component as its type and arguments."""
     if isinstance(value, Mapping):
         rest = ", ".join(f"{key} {_words(item)}" for key, item in value.items() if key != "type")
-        name = str(value.get("type", ""))
+        name = literal(str(value.get("type", "")))
         return f"**{name}**" + (f" {rest}" if rest else "") if name else rest
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_words(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else literal(str(value))
 
 
 def _is_percent(key: str) -> bool:

@@ -125,6 +125,7 @@ def gather(
         warnings=warnings,
         recorder=recorder,
         parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
+        counted_in=part.dataset_split,
     )
 
 
