@@ -35,6 +35,7 @@ def build(
     *,
     num_classes: Annotated[int, Bounds(min=1)],
     in_channels: Annotated[int, Bounds(min=1)] = 3,
+    image_size: Annotated[int, Bounds(min=1)] | tuple[int, int] | None = None,
     pretrained: bool = False,
     drop_rate: Annotated[float, Bounds(min=0, below=1)] | None = None,
     drop_path_rate: Annotated[float, Bounds(min=0, below=1)] | None = None,
@@ -46,6 +47,8 @@ def build(
         name: of the model, "resnet18" or "resnet18.a1_in1k".
         num_classes: classes to tell apart.
         in_channels: channels of the images.
+        image_size: side of the images in pixels, or (height, width), for models that are made for one size, such as
+            vision transformers; pretrained position embeddings are interpolated to it.
         pretrained: load the pretrained weights of that name; the last layer is made anew.
         drop_rate: dropout before the last layer, where the model has it; timm's own default when omitted.
         drop_path_rate: share of residual branches dropped, where the model has it; timm's own default when omitted.
@@ -60,8 +63,10 @@ def build(
     import torch
 
     timm = importlib.import_module("timm")
-    given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "global_pool": global_pool}
+    given: dict[str, object] = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "global_pool": global_pool}
     arguments = {key: value for key, value in given.items() if value is not None}
+    if image_size is not None and _is_made_for_one_size(timm, name):
+        arguments["img_size"] = image_size
     if not pretrained or torch.get_default_device().type == "meta":  # no numbers there, none are fetched
         return timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **arguments)  # type: ignore[no-any-return]
     try:
@@ -74,6 +79,11 @@ def build(
             f"the pretrained weights of timm:{name} cannot be loaded: {type(error).__name__}",
             "fetch them once with a network, or leave `pretrained` out to start from random weights",
         ) from error
+
+
+def _is_made_for_one_size(timm: Any, name: str) -> bool:
+    told = timm.get_pretrained_cfg(name)
+    return bool(told is not None and told.fixed_input_size)
 
 
 @contextmanager

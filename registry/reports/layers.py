@@ -2,18 +2,21 @@
 
 Owns names, shapes and the layout of outputs; the maps themselves are cam.py's. A layer is eligible when it runs once
 per forward and its output is one tensor with a map of more than one cell for each image. Channels-last outputs (Swin,
-ConvNeXt) and the tokens of vision transformers are read as maps too.
+ConvNeXt) and the patch tokens of vision transformers are read as maps too; tables of queries by keys never are, of
+whatever size. So that they are told apart, layouts are followed through every operation, not from module to module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from registry.errors import RecipeError
 from registry.patterns import matches, plain_name
@@ -23,10 +26,14 @@ MOST_LAYERS = 8  # in one panel; more are a slip of the pattern
 _MOST_PREFIX_TOKENS = 8  # class, distillation and register tokens before those of the patches
 _PAIR = 2  # images in the dry forward: an output whose first dimension is not 2 is not one map per image
 _CELL = 1.5  # cells by which padding and rounding may change a map's proportions
-_RESIZING = ("Pool", "Upsample", "Pixel", "Pad", "Crop")  # modules without parameters that keep a map a map
-_TOKEN_FAMILIES = ("VisionTransformer",)
+# Operations by what they do to a layout; all others keep it.
+_PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum")
+_ATTENTIONS = ("scaled_dot_product_attention", "multi_head_attention_forward")
+_RESHAPING = ("reshape", "reshape_as", "view", "view_as", "flatten", "unflatten")
+_TURNING = ("transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "__get__")  # the last: x.mT and its like
 
 Layout = Literal["channels_first", "channels_last", "tokens", "no_map"]
+Known = Literal["channels_first", "channels_last", "tokens", "no_map", "unknown"]  # of what was made from the image
 
 
 class Layer(NamedTuple):
@@ -54,6 +61,7 @@ class Visit:
         map_shape: (channels, height, width) of that map; None where it is none.
         after_attention: it finished after the last attention began, so that a class token no longer takes anything from
             the patches of its output.
+        within_attention: it is a part of an attention, such as its queries or its dropout.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Visit:
     layout: Layout
     map_shape: tuple[int, int, int] | None
     after_attention: bool
+    within_attention: bool
 
     @property
     def eligible(self) -> bool:
@@ -83,17 +92,15 @@ def eligible_layers(model: nn.Module, images: Tensor) -> list[Layer]:
 def default_layer(model: nn.Module, images: Tensor) -> str | None:
     """Return the deepest layer whose map is at least 8 px on its shorter side, else the deepest of the largest maps.
 
-    In a vision transformer with a class token, layers behind the last attention are passed over: their patches no
-    longer reach the logits. None where no layer is eligible.
+    In a vision transformer, patches behind the last attention are passed over: where a class token is read, they no
+    longer reach the logits. So are the parts of an attention. None where no layer is eligible.
     """
     return deepest_readable(visits(model, images))
 
 
 def deepest_readable(seen: Sequence[Visit]) -> str | None:
     """Return the default layer among `seen`; see `default_layer`."""
-    candidates = [
-        visit for visit in seen if visit.eligible and not (visit.layout == "tokens" and visit.after_attention)
-    ]
+    candidates = _worth_showing(seen)
     sides = [min(visit.map_shape[1:]) for visit in candidates if visit.map_shape]
     if not sides:
         return None
@@ -147,11 +154,17 @@ def _listing(seen: Sequence[Visit]) -> str:
 def panel_layers(seen: Sequence[Visit], most: int = 4) -> list[str]:
     """Return the last layer of each map size, the deepest `most` of them, in execution order: a panel by default."""
     by_size: dict[tuple[int, ...], str] = {}
-    for visit in seen:
-        if visit.explains and visit.map_shape:
+    for visit in _worth_showing(seen):
+        if visit.map_shape:
             by_size.pop(visit.map_shape[1:], None)
             by_size[visit.map_shape[1:]] = visit.name
     return list(by_size.values())[-most:]
+
+
+def _worth_showing(seen: Sequence[Visit]) -> list[Visit]:
+    """Return the layers that explain, without the parts of attentions where there are others."""
+    explaining = [visit for visit in seen if visit.explains]
+    return [visit for visit in explaining if not visit.within_attention] or explaining
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -182,61 +195,87 @@ def visits(model: nn.Module, images: Tensor) -> list[Visit]:
     Modes, gradients and buffers are left as they were.
     """
     network = unwrapped(model)
-    watch = _Watch(network, (images.shape[2], images.shape[3]))
+    watch = _Watch((images.shape[2], images.shape[3]))
     handles = []
     try:
         for name, module in network.named_modules():
-            handles.append(module.register_forward_pre_hook(watch.started))
+            handles.append(module.register_forward_pre_hook(watch.started(plain_name(name))))
             handles.append(module.register_forward_hook(watch.finished(plain_name(name))))
         with undisturbed(network, images.device), torch.no_grad():
             pair = images[:1].repeat(_PAIR, 1, 1, 1)
-            watch.tag(pair, "channels_first")
-            network(pair)
+            watch.know(pair, "channels_first")
+            with watch:
+                network(pair)
     finally:
         for handle in handles:
             handle.remove()
     return watch.visits()
 
 
-class _Watch:
-    """Follows a forward; knows of each tensor seen whether its channels come first or last.
+class _Watch(TorchFunctionMode):
+    """Follows a forward: how every tensor made from the image is laid out, and which modules attend.
 
-    Layouts are known for modules that define them (a Linear works on the last dimension, a convolution on the second)
-    and inherited from the input by all others; tensors are kept alive so that their identities stay theirs.
+    A convolution has its channels second, a Linear last; other operations keep the layout of what they work on, unless
+    they rearrange it. The product of two tensors that is multiplied with a third is an attention: a table of queries by
+    keys, and the module in which that happens attends.
+
+    Args:
+        size: height and width of the image.
     """
 
-    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
         self._size = size
-        self._layouts: dict[int, Layout] = {}
-        self._alive: list[Tensor] = []
-        self._order: list[str] = []  # names by last finish
-        self._last: dict[str, Visit] = {}
+        self._layouts: WeakIdKeyDictionary = WeakIdKeyDictionary()  # Tensor -> Known
+        self._last: dict[str, Visit] = {}  # by last finish
         self._finished = 0
         self._finished_at: dict[str, int] = {}
-        self._attention_at = -1
-        self._grid: tuple[int, int] | None = None
-        kinds = {base.__name__ for module in network.modules() for base in type(module).__mro__}
-        self._has_tokens = bool(kinds.intersection(_TOKEN_FAMILIES))
+        self._running: list[tuple[str, int]] = []  # modules, and what had finished when they began
+        self._attending: dict[str, int] = {}  # likewise
+        self._grids: list[tuple[int, int]] = []  # of maps, the latest last
 
-    def tag(self, tensor: Tensor, layout: Layout) -> None:
+    def know(self, tensor: Tensor, layout: Known) -> None:
         """Remember how `tensor` is laid out."""
-        self._alive.append(tensor)
-        self._layouts[id(tensor)] = layout
+        self._layouts[tensor] = layout
 
-    def started(self, module: nn.Module, _inputs: tuple[object, ...]) -> None:
-        """Note where attention begins."""
-        if "Attention" in type(module).__name__:
-            self._attention_at = self._finished
+    # -------------------------------------------------------------------------------------------------- operations
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and note the layout of what it gives."""
+        given = list(_tensors((args, kwargs or {})))
+        output = func(*args, **(kwargs or {}))
+        known = [(each, self._layouts[each]) for each in given if each in self._layouts]
+        if known:
+            name = getattr(func, "__name__", "")
+            self._note_attention(name, [layout for _, layout in known])
+            for each in _tensors(output):
+                self.know(each, _layout_after(name, args, known, each))
+        return output
+
+    def _note_attention(self, name: str, given: Sequence[Known]) -> None:
+        if name in _ATTENTIONS or (name in _PRODUCTS and "no_map" in given):
+            module, began = self._running[-1]
+            if module:
+                self._attending[module] = began
+
+    # ----------------------------------------------------------------------------------------------------- modules
+    def started(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union nobody can write
+        """Return the forward pre-hook of the module `name`."""
+
+        def hook(_module: nn.Module, _inputs: tuple[object, ...]) -> None:
+            self._running.append((name, self._finished))
+
+        return hook
 
     def finished(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union nobody can write
         """Return the forward hook of the module `name`."""
 
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            self._running.pop()
             calls = self._last[name].calls + 1 if name in self._last else 1
             layout, shape = self._map_of(module, inputs, output)
             seen = ("N", *output.shape[1:]) if isinstance(output, Tensor) else f"a {type(output).__name__}"
             self._last.pop(name, None)  # so that the order is that of the last finish
-            self._last[name] = Visit(name, type(module).__name__, seen, calls, layout, shape, False)
+            self._last[name] = Visit(name, type(module).__name__, seen, calls, layout, shape, False, False)
             self._finished_at[name] = self._finished
             self._finished += 1
 
@@ -244,17 +283,15 @@ class _Watch:
 
     def visits(self) -> list[Visit]:
         """Return what was seen, in order of the last finish."""
+        last_began = max(self._attending.values(), default=None)
+        parts = tuple(f"{name}." for name in self._attending)
         return [
-            Visit(
-                v.name,
-                v.kind,
-                v.output,
-                v.calls,
-                v.layout,
-                v.map_shape,
-                self._finished_at[v.name] >= self._attention_at >= 0,
+            replace(
+                visit,
+                after_attention=last_began is not None and self._finished_at[visit.name] >= last_began,
+                within_attention=visit.name.startswith(parts),
             )
-            for v in self._last.values()
+            for visit in self._last.values()
         ]
 
     def _map_of(
@@ -262,49 +299,91 @@ class _Watch:
     ) -> tuple[Layout, tuple[int, int, int] | None]:
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.shape[:1] != (_PAIR,):
             return "no_map", None
-        if output.ndim == 3 and self._has_tokens and self._grid is not None:
-            height, width = self._grid
-            if 0 <= output.shape[1] - height * width <= _MOST_PREFIX_TOKENS:
-                return "tokens", (output.shape[2], height, width)
-        if output.ndim != 4:
+        source = next((self._layouts[x] for x in _tensors(inputs) if x in self._layouts), None)
+        layout = self._layout_of(module, source, output)
+        shape = None if layout == "no_map" else self._map_shape(layout, tuple(output.shape))
+        if shape is None:
             return "no_map", None
-        layout = self._layout_of(module, inputs, output)
-        self.tag(output, layout)
-        if layout == "no_map":
-            return layout, None
-        channels, height, width = _channels_first(layout, tuple(output.shape))
-        if self._has_tokens and layout == "channels_first":
-            self._grid = (height, width)
-        return layout, (channels, height, width) if height * width > 1 and self._looks_like_image(
-            height, width
-        ) else None
+        self.know(output, layout)
+        if layout != "tokens":
+            self._grids.append(shape[1:])
+        return layout, shape
 
-    def _looks_like_image(self, height: int, width: int) -> bool:
-        """Whether a grid has the image's proportions, to one cell: windows and heads of attention rarely have."""
-        return abs(height - width * self._size[0] / self._size[1]) <= _CELL
-
-    def _layout_of(self, module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> Layout:
-        source = next((x for x in inputs if isinstance(x, Tensor) and x.ndim == 4), None)
-        given = None if source is None else self._layouts.get(id(source))
-        kind = type(module).__name__
-        if isinstance(module, nn.Conv2d):
-            return "channels_first"
-        if kind == "Permute":
-            return "channels_last" if list(getattr(module, "dims", ())) == [0, 2, 3, 1] else "channels_first"
-        if given == "no_map":
+    def _layout_of(self, module: nn.Module, source: Known | None, output: Tensor) -> Layout:
+        """Return how a module's output is laid out; `source` is known of its input, None where no image led to it."""
+        own: Known | None = self._layouts.get(output)
+        if source is None or output.ndim not in (3, 4) or "no_map" in (own, source):
             return "no_map"
+        if isinstance(module, nn.Conv2d) and output.ndim == 4:
+            return "channels_first"
         if type(module) in (nn.Linear, nn.LayerNorm):
+            return "channels_last" if output.ndim == 4 else "tokens"
+        if own is not None and own != "unknown":
+            return own
+        if output.ndim == 3:
+            return "tokens"
+        is_plain = next(module.parameters(), None) is None and next(module.children(), None) is None
+        if is_plain:  # heads or windows, which it was given or makes
+            return "no_map"
+        return "channels_first" if self._map_shape("channels_first", tuple(output.shape)) else "channels_last"
+
+    def _map_shape(self, layout: Layout, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+        """Return (channels, height, width); None where a tensor of this shape is no map of the image."""
+        if layout == "tokens":
+            fitting = [
+                grid for grid in reversed(self._grids) if 0 <= shape[1] - grid[0] * grid[1] <= _MOST_PREFIX_TOKENS
+            ]
+            return (shape[2], *fitting[0]) if len(shape) == 3 and fitting else None
+        channels, height, width = shape[1:] if layout == "channels_first" else (shape[3], *shape[1:3])
+        # A grid has the image's proportions, to one cell: windows and heads of attention rarely have.
+        is_like_image = abs(height - width * self._size[0] / self._size[1]) <= _CELL
+        return (channels, height, width) if height * width > 1 and is_like_image else None
+
+
+def _tensors(values: object) -> Iterator[Tensor]:
+    """Yield the tensors among arguments or results, in lists and dictionaries too."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            yield from _tensors(value)
+    elif isinstance(values, dict):
+        yield from _tensors(list(values.values()))
+
+
+def _layout_after(name: str, args: tuple[Any, ...], known: Sequence[tuple[Tensor, Known]], output: Tensor) -> Known:
+    """Return the layout of what an operation gives, from those of what it was given."""
+    source, layout = known[0]
+    if name in _ATTENTIONS:
+        return "unknown"
+    if name in _PRODUCTS and len(known) > 1:  # the other factor is no weight
+        return "unknown" if any(each == "no_map" for _, each in known) else "no_map"
+    if name in _RESHAPING:
+        return _reshaped(layout, tuple(source.shape), tuple(output.shape))
+    if name == "permute":
+        return _permuted(layout, args)
+    if name in _TURNING:
+        return "no_map" if layout == "no_map" else "unknown"
+    alike = [each for tensor, each in known if tensor.ndim == output.ndim and each != "unknown"]
+    return next((each for each in alike if each != "no_map"), alike[0] if alike else "unknown")
+
+
+def _reshaped(layout: Known, before: tuple[int, ...], after: tuple[int, ...]) -> Known:
+    """Return what a layout becomes: a table keeps its rows and columns, patches in a row or a grid their channels."""
+    if before == after or (layout == "no_map" and before[-2:] == after[-2:]):
+        return layout
+    if (before[0], before[-1]) == (after[0], after[-1]):
+        if layout == "tokens" and len(after) == 4:
             return "channels_last"
-        same_shape = source is not None and source.shape == output.shape
-        if any(True for _ in module.children()) and same_shape and given is not None:
-            return given  # whatever a block does inside, it gives back what it takes
-        plain = next(module.parameters(), None) is None and not any(word in kind for word in _RESIZING)
-        if plain and source is not None and not same_shape and not any(True for _ in module.children()):
-            return "no_map"  # it rearranges: windows, heads
-        return self._layouts.get(id(output)) or given or "channels_first"
+        if layout == "channels_last" and len(after) == 3:
+            return "tokens"
+    return "unknown"
 
 
-def _channels_first(layout: Layout, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if layout == "channels_last":
-        return shape[3], shape[1], shape[2]
-    return shape[1], shape[2], shape[3]
+def _permuted(layout: Known, args: tuple[Any, ...]) -> Known:
+    dims = tuple(args[1]) if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
+    turned: dict[tuple[Known, tuple[int, ...]], Known] = {
+        ("channels_first", (0, 2, 3, 1)): "channels_last",
+        ("channels_last", (0, 3, 1, 2)): "channels_first",
+    }
+    return "no_map" if layout == "no_map" else turned.get((layout, tuple(d % 4 for d in dims)), "unknown")

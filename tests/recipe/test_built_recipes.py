@@ -276,6 +276,24 @@ def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:
     assert "R080" in rules
 
 
+@pytest.mark.parametrize(("target", "words"), [("rign", "(did you mean 'ring'?)"), ("sun", "'cross', 'ring'")])
+def test_an_explained_class_is_looked_for_among_those_that_were_read(target: str, words: str) -> None:
+    Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
+
+    def found(name: str) -> list[str]:
+        loaded = load_recipe("recipe.yaml", [f"report=[{{type: GradCAM, target: '{name}'}}]"])
+        assert loaded.recipe is not None, render(loaded.problems)
+        assert loaded.catalogue is not None
+        known = DataKnown(num_classes=2, image_size=(32, 32))
+        return [str(one) for one in check_data(loaded.recipe, loaded.catalogue, known, ["cross", "ring"])]
+
+    (problem,) = found(target)
+    assert f"report.0.target: no class is named '{target}'" in problem
+    assert words in problem
+    assert problem.endswith("[R093]")
+    assert found("ring") == found("true") == found("predicted") == []
+
+
 def test_what_was_read_is_handed_on_as_facts(experiment_of: Callable[..., Any]) -> None:
     text = RIGHT.replace("CIFAR10", "{type: Shapes, train_size: 60, val_size: 20, test_size: 20}")
     experiment = experiment_of(text.replace("{fraction: 0.1}", "val"))

@@ -27,6 +27,7 @@ from trainer.recipe.science import WARNINGS
 
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+TARGETS = ("predicted", "true")  # of a GradCAM, beside the names of classes
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
 
@@ -204,6 +205,25 @@ def _device(draft: Draft) -> None:
         draft.report("R056", "train.device", f"train.device: there is no device '{device}'", hint)
 
 
+def _explained_classes(draft: Draft) -> None:
+    dataset = draft.recipe.data.dataset
+    class_names = draft.entry(dataset).data_facts(dataset.arguments).class_names
+    if class_names is not None:
+        explained_classes(draft, class_names)
+
+
+def explained_classes(draft: Draft, class_names: Sequence[str]) -> None:
+    """Report classes that a GradCAM is to explain and that are not among those of the data."""
+    for spec in draft.recipe.report:
+        target = spec.arguments.get("target")
+        if spec.type != "GradCAM" or not isinstance(target, str) or target in (*TARGETS, *class_names):
+            continue
+        few = listed(map(repr, class_names), 10)
+        hint = did_you_mean(nearest(target, (*TARGETS, *class_names)), f"predicted, true, or one of {few}")
+        path = f"{spec.path}.target"
+        draft.report("R093", path, f"{path}: no class is named '{target}'", hint)
+
+
 def _group_rates(draft: Draft) -> None:
     groups = draft.recipe.optimizer.knobs.get("groups", ())
     for index, group in enumerate(groups):
@@ -303,6 +323,7 @@ RULES: tuple[Rule, ...] = (
     *schedules.RULES,
     (_validation_split, ("data.val", "data.dataset.type")),
     (_device, ("train.device",)),
+    (_explained_classes, ("report", "data.dataset")),
     (_group_rates, ("optimizer",)),
     (_pattern_kinds, ()),
     (_class_counts, ("model", "loss", "train.metrics", "train.mix", "data.dataset")),

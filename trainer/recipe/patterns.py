@@ -7,7 +7,7 @@ kinds @bias, @norm, @embedding and @head are told by the modules. Imports no tor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from registry.patterns import matches, plain_name
@@ -74,7 +74,16 @@ def _of_kind(kind: re.Pattern[str]) -> Callable[[Sequence[str], nn.Module], list
 
 
 def _head(names: Sequence[str], model: nn.Module) -> list[str]:
-    """Return the parameters of the last layer with a weight matrix or kernel: the one that makes the logits."""
+    """Return the parameters of what makes the logits.
+
+    That is what the network calls its classifiers, as timm's do (some have two), or else the last layer with a weight
+    matrix or kernel.
+    """
+    told: object = getattr(model, "pretrained_cfg", None)
+    classifiers = told.get("classifier") if isinstance(told, Mapping) else None
+    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers or ())
+    if found := [name for name in names if name.startswith(tuple(f"{head}." for head in heads))]:
+        return found
     shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}
     weights = [name for name in names if name.rpartition(".")[2] == "weight" and shapes[name] >= 2]
     if not weights:

@@ -11,6 +11,7 @@ import torch
 
 from registry.catalog import Catalogue
 from trainer.recipe.classes import counts
+from trainer.recipe.consistency import explained_classes
 from trainer.recipe.draft import Draft
 from trainer.recipe.known import DataKnown
 from trainer.recipe.problems import Collector, Problem, listed
@@ -39,6 +40,7 @@ def check_data(
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
     _empty_classes(draft, known, class_names)
+    explained_classes(draft, class_names)
     Trial(draft, known).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
 
