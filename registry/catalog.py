@@ -71,7 +71,9 @@ class Entry:
         doc: first sentence of its docstring.
         parameters: in the constructor's order.
         facts: what checks and people may want to know: a dataset's splits, classes and image_size, a metric's key and
-            mode; `alternatives`: sets of arguments of which one is given; `computed`: argument -> the word that asks
+            mode and `range`; `usual`: (least, greatest) value of an argument that is met in practice; `instead`: what
+            to take where its constructor refuses; `waits`: unit -> the argument that counts what is waited for;
+            `alternatives`: sets of arguments of which one is given; `computed`: argument -> the word that asks
             the engine for its value; `phases`: which components follow one another, where each ends, and which
             lengths are supplied to each.
         refused: why a recipe cannot use it; "" where it can.
@@ -150,11 +152,12 @@ class Catalogue:
 
     Args:
         records: entries as JSON, ours first.
-        plugins: names of packages and paths of files from which import paths are accepted.
+        plugins: names of packages and paths of files from which import paths are accepted, and how many components
+            each marks.
     """
 
-    def __init__(self, records: Sequence[Mapping[str, Any]], plugins: Sequence[str] = ()) -> None:
-        self._plugins = plugins
+    def __init__(self, records: Sequence[Mapping[str, Any]], plugins: Mapping[str, int] | None = None) -> None:
+        self.marked_by: Mapping[str, int] = plugins or {}
         self._records: dict[str, dict[str, Mapping[str, Any]]] = {slot: {} for slot in SLOTS}
         self._entries: dict[tuple[str, str], Entry] = {}
         for record in records:
@@ -189,7 +192,7 @@ class Catalogue:
             raise RecipeError(f"{name!r} is no import path", "an import path is written package.module:Object")
         from registry.imported import imported
 
-        return imported(slot, name, self._plugins, base_slots)
+        return imported(slot, name, list(self.marked_by), base_slots)
 
     def names(self, slot: str, refused: bool = False) -> list[str]:
         """Return the names of a slot, ours first, else in order; with or without those a recipe cannot use."""
@@ -222,11 +225,13 @@ def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
         RecipeError: a plug-in does not exist or cannot be imported, or two components have one name.
     """
     records = list(cache.kept("", cache.key(_PACKAGES, []), _make))
-    found = find_plugins(plugins)
-    for plugin in found:  # each beside the rest, so that a line changed in one does not cost all
+    marked: dict[str, int] = {}
+    for plugin in find_plugins(plugins):  # each beside the rest, so that a line changed in one does not cost all
         wanted = cache.key([*_PACKAGES, *filter(None, [plugin.distribution])], plugin.sources)
-        records += cache.kept(plugin.name, wanted, partial(_make_plugin, plugin))
-    return Catalogue(records, [plugin.name for plugin in found])
+        made = cache.kept(plugin.name, wanted, partial(_make_plugin, plugin))
+        records += made
+        marked[plugin.name] = len(made)
+    return Catalogue(records, marked)
 
 
 def base_slots() -> dict[type, str]:

@@ -156,10 +156,10 @@ def _number(type: Type, value: object, path: Path, _: ReferenceType | None) -> M
     accepted = int if type["kind"] == "integer" else (int, float)
     if isinstance(value, bool) or not isinstance(value, accepted):
         return Mismatch(path, words(type), got_words(value))
-    if not math.isfinite(value):
-        return Mismatch(path, words(type), got_words(value), "range")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return Mismatch(path, f"{words(type)}, of 64 bits at most", got_words(value), "range")
     inside = (
-        ("min" not in type or value >= type["min"])
+        (math.isfinite(value) and ("min" not in type or value >= type["min"]))
         and ("max" not in type or value <= type["max"])
         and ("above" not in type or value > type["above"])
         and ("below" not in type or value < type["below"])

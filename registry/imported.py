@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from registry.adoption import Change, Found
 from registry.annotations import Slots
 from registry.errors import RecipeError
-from registry.plugins import check_base, import_plugin
+from registry.plugins import check_base, import_plugin, provides
 from registry.signatures import described
 from registry.slots import SLOTS
 
@@ -57,11 +56,8 @@ def imported(slot: str, name: str, plugins: Sequence[str], slots: Callable[[], S
 def _module(where: str, plugins: Sequence[str]) -> str | None:
     """Return what to import for the part before the colon; None where no plug-in allows it."""
     for plugin in plugins:
-        if plugin.endswith(".py"):
-            if where == Path(plugin).stem:
-                return plugin
-        elif where == plugin or where.startswith(f"{plugin}."):
-            return where
+        if provides(plugin, where):
+            return plugin if plugin.endswith(".py") else where
     return None
 
 
@@ -96,7 +92,10 @@ def _torchmetrics(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
             Change(
                 refused="it has no single value" if name.removeprefix("Multiclass") in _NO_VALUE else "",
                 engine=dict.fromkeys(("num_labels", "threshold", "multidim_average"), "targets are class indices"),
-                facts={"mode": "min" if getattr(cls, "higher_is_better", True) is False else "max"},
+                facts={
+                    "mode": "min" if getattr(cls, "higher_is_better", True) is False else "max",
+                    **_range(cls),
+                },
             ),
             own=False,
             package="torchmetrics",
@@ -108,6 +107,13 @@ def _torchmetrics(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
         if parameter["name"] == "task":  # the generic classes ask for it, and here it can only be one
             parameter.update(role="engine", reason="targets are class indices", type={"kind": "text"})
     return record
+
+
+def _range(cls: type) -> dict[str, list[float]]:
+    """Return the fact of the numbers that a metric of torchmetrics can have, where it declares them."""
+    limits = [getattr(cls, name, None) for name in ("plot_lower_bound", "plot_upper_bound")]
+    known = [float(one) for one in limits if isinstance(one, (int, float))]
+    return {"range": known} if len(known) == 2 else {}
 
 
 def _extra(package: str, name: str) -> Any:

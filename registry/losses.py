@@ -20,7 +20,7 @@ _WEIGHT = {
     "kind": "union",
     "of": [{"kind": "tensor", "min": 0}, {"kind": "one_of", "values": ["balanced"]}, {"kind": "null"}],
 }
-_SHARE = {"kind": "number", "min": 0, "max": 1}
+_SHARE = {"kind": "number", "min": 0, "below": 1}  # at 1 every class is as right as the true one
 
 LOSSES = Registry("loss")
 LOSSES.adopt_table(

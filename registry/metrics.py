@@ -28,6 +28,7 @@ class TopKAccuracy:
     """
 
     mode: ClassVar[Literal["min", "max"]] = "max"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(self, k: Annotated[int, Bounds(min=1)] = 5) -> None:
         self.k = k

@@ -7,11 +7,12 @@ plain SGD steps for biases and norms, so that one optimizer serves a whole netwo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from registry.adoption import Change
 from registry.markers import Bounds
 
 __all__ = ["MuonConv"]
@@ -44,10 +45,12 @@ class MuonConv(torch.optim.Optimizer):
         sgd_scale: factor on `lr` for tensors that take SGD steps.
     """
 
+    change: ClassVar = Change(facts={"usual": {"lr": [1e-4, 10], "weight_decay": [0, 1]}})
+
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: Annotated[float, Bounds(min=0)] = 0.02,
+        lr: Annotated[float, Bounds(above=0)] = 0.02,
         momentum: Annotated[float, Bounds(min=0, below=1)] = 0.95,
         nesterov: bool = True,
         weight_decay: Annotated[float, Bounds(min=0)] = 0.0,

@@ -85,6 +85,18 @@ class Plugin:
         return Found(name, target, value, getattr(value, "change", Change()), own=False, package=self.distribution)
 
 
+def provides(plugin: str, where: str) -> bool:
+    """Say whether the part of an import path before the colon names a plug-in.
+
+    Args:
+        plugin: name of a package or path of a file, as in `Plugin.name`.
+        where: "my_package.ops", or "ops" of a file "/path/ops.py".
+    """
+    if plugin.endswith(".py"):
+        return where == Path(plugin).stem
+    return where == plugin or where.startswith(f"{plugin}.")
+
+
 def check_base(slot: str, target: str, value: object) -> None:
     """Refuse an object that is of none of its slot's bases.
 

@@ -8,11 +8,12 @@ there are; values are computed only when asked for. Which parameters a penalty g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from registry.adoption import Change
 from registry.markers import Bounds, Text
 
 __all__ = ["L1", "L2", "L2Norm"]
@@ -37,6 +38,8 @@ class L1(_Penalty):
         include: patterns of the parameters it acts on; omitted: all.
         exclude: patterns of parameters it leaves alone, even where `include` names them.
     """
+
+    change: ClassVar = Change(facts={"usual": {"strength": [0, 0.1]}})
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class L2(_Penalty):
         exclude: patterns of parameters it leaves alone, even where `include` names them.
     """
 
+    change: ClassVar = Change(facts={"usual": {"strength": [0, 1]}})
+
     def __init__(
         self,
         strength: Annotated[float, Bounds(min=0)],
@@ -106,6 +111,8 @@ class L2Norm(_Penalty):
         include: patterns of the parameters it acts on; omitted: all.
         exclude: patterns of parameters it leaves alone, even where `include` names them.
     """
+
+    change: ClassVar = Change(facts={"usual": {"strength": [0, 1]}})
 
     def __init__(
         self,

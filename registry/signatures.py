@@ -170,7 +170,9 @@ def _facts(slot: str, found: Found) -> Record:
     if slot == "dataset" and isinstance(facts, DataFacts):
         return data_facts(facts)
     if slot == "metric":
-        return {"key": snake_case(found.name), "mode": getattr(found.object, "mode", "max")}
+        limits = getattr(found.object, "range", None)
+        known = {} if limits is None else {"range": list(limits)}
+        return {"key": snake_case(found.name), "mode": getattr(found.object, "mode", "max"), **known}
     if slot == "callback" and isinstance(found.object, type):
         measures = list(getattr(found.object, "measures", ()))
         return {"sink": issubclass(found.object, Sink), **({"measures": measures} if measures else {})}

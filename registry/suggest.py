@@ -23,16 +23,17 @@ def distance(left: str, right: str) -> int:
 def nearest(word: str, choices: Iterable[str], limit: int = 2) -> list[str]:
     """Return at most `limit` of `choices` that `word` may have been meant to be, the likeliest first.
 
-    One slip is forgiven, two in words of seven letters and more and behind four right ones; in words of up to four
-    letters none that puts one letter in another's place, which makes a word of its own (test, best). Case, `-` and `_`
-    count as no slip. A second suggestion is made only where it is as near as the first. Words of six letters or more
-    are also found in what they start.
+    One slip is forgiven, two in words of seven letters and more, behind four right ones, and where only letters too
+    many were typed; in words of up to four letters none that puts one letter in another's place, which makes a word of
+    its own (test, best). Case, `-` and `_` count as no slip. A second suggestion is made only where it is as near as
+    the first. Words of six letters or more are also found in what they start.
     """
     plain = _plain(word)
     ranked = []
     for choice in dict.fromkeys(choices):
         other = _plain(choice)
-        allowed = 2 if min(len(plain), len(other)) >= 7 or plain[:4] == other[:4] else 1
+        long = min(len(plain), len(other)) >= 7
+        allowed = 2 if long or plain[:4] == other[:4] or _has_letters_too_many(plain, other) else 1
         if abs(len(plain) - len(other)) <= allowed:
             slips = distance(plain, other)
             if slips <= allowed and slips < len(plain) and not _another_word(plain, other):
@@ -47,6 +48,12 @@ def nearest(word: str, choices: Iterable[str], limit: int = 2) -> list[str]:
 def _another_word(plain: str, other: str) -> bool:
     """Say whether two short words of one length differ in a letter, not in the order of their letters."""
     return len(plain) == len(other) <= 4 and sorted(plain) != sorted(other)
+
+
+def _has_letters_too_many(plain: str, other: str) -> bool:
+    """Say whether a word becomes `other`, of four letters or more, by leaving letters behind the first one out."""
+    left = iter(plain)
+    return len(other) >= 4 and plain[:1] == other[:1] and all(letter in left for letter in other)
 
 
 def _plain(word: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+from registry.adoption import Change
 from registry.contracts import Callback, Plain, Stop, View
 from registry.markers import Bounds, Text
 
@@ -20,6 +21,8 @@ class EarlyStopping(Callback):
             in a row ends the training.
         min_delta: smallest change that counts as an improvement.
     """
+
+    change: ClassVar = Change(facts={"waits": {"epochs": "patience"}})
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ _DOCS = {
     "image_size": "side of the images in pixels, a multiple of the patch.",
     "representation_size": "width of a layer before the last one; none when null.",
 }
+_SHARES = ("dropout", "drop_rate", "attention_dropout", "stochastic_depth_prob")
+_SHARE = {"kind": "number", "min": 0, "below": 1}
 _AUXILIARY = ("googlenet", "inception_v3")
 
 
@@ -202,7 +204,7 @@ class TorchvisionModels:
             change = Change(
                 forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
                 engine=engine,
-                types={"num_classes": {"kind": "integer", "min": 1}},
+                types={"num_classes": {"kind": "integer", "min": 1}, **dict.fromkeys(_SHARES, _SHARE)},
                 docs={
                     "weights": "pretrained weights by name; the last layer is then made anew for the data's classes.",
                     "num_classes": "classes to tell apart.",

@@ -66,8 +66,12 @@ def test_a_right_recipe_is_built_without_a_word() -> None:
             "dampening (its signature: SGD(params, lr=",
         ),
         (
-            "optimizer.lr=-0.1",
-            "recipe.yaml:11:12: optimizer SGD refuses its arguments: Invalid learning rate: -0.1 (its signature: SGD(",
+            "optimizer={type: Adam, lr: 0.1, eps: -1}",
+            "command line:1:11: optimizer Adam refuses its arguments: ",
+        ),
+        (
+            "optimizer={type: Muon, lr: 0.1}",
+            "MuonConv does for a whole network what Muon does for matrices",
         ),
         (
             "scheduler={type: ReduceLROnPlateau, factor: 2}",
@@ -184,7 +188,9 @@ def test_a_last_batch_of_one_image_is_warned_of_where_the_model_has_batch_norm()
 
 
 def test_all_problems_of_a_build_are_reported_together() -> None:
-    lines = said("optimizer.momentum=-1", "scheduler.step_size=0", "train.freeze=[x]", "report.0.layers=[y]")
+    lines = said(
+        "optimizer={type: Adam, lr: 0.1, eps: -1}", "scheduler.step_size=0", "train.freeze=[x]", "report.0.layers=[y]"
+    )
     assert len(lines) >= 3
 
 

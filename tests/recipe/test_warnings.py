@@ -29,7 +29,7 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     (
         "W002",
         "optimizer: {weight_decay: 1e-4}\nregularizers: [{type: L2, strength: 1}]",
-        "optimizer: {weight_decay: 1}",
+        "optimizer: {weight_decay: 0.1}",
     ),
     (
         "W003",
@@ -139,6 +139,45 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "data: {eval: [{type: HorizontalFlip, p: 0.5}]}",
         "data: {eval: [{type: CenterCrop, height: 9, width: 9}]}",
     ),
+    ("W040", "optimizer: {type: Adam, lr: 10}", "optimizer: {type: Adam, lr: 0.1}"),
+    ("W040", "optimizer: {lr: 1e-9}", "optimizer: {lr: 1e-6}"),
+    ("W040", "optimizer: {weight_decay: 5}", "optimizer: {type: AdamW, lr: 1e-3, weight_decay: 0.3}"),
+    (
+        "W040",
+        "optimizer: {type: Adam, lr: 1e-3, groups: [{match: ['@head'], lr: 1}]}",
+        "optimizer: {type: Adam, lr: 1e-3, groups: [{match: ['@head'], lr: 0.01}]}",
+    ),
+    (
+        "W040",
+        "optimizer: {type: Adam, lr: 1e-3}\nscheduler: {type: OneCycleLR, max_lr: 1}",
+        "scheduler: {type: OneCycleLR, max_lr: 1}",
+    ),
+    (
+        "W040",
+        "optimizer: {type: Adam, lr: $lr_finder.lr}\nlr_finder: {start: 1, end: 10}",
+        "optimizer: {type: Adam, lr: $lr_finder.lr}\nlr_finder: {start: 1e-7, end: 10}",
+    ),
+    (
+        "W040",
+        "optimizer: {type: AdamW, lr: 1e-3, betas: [0.999, 0.9]}",
+        "optimizer: {type: AdamW, lr: 1e-3, betas: [0.9, 0.95]}",
+    ),
+    ("W040", "regularizers: [{type: L1, strength: 3}]", "regularizers: [{type: L1, strength: 3e-6}]"),
+    (
+        "W041",
+        "loss: {type: CrossEntropyLoss, label_smoothing: 0.9}",
+        "loss: {type: CrossEntropyLoss, label_smoothing: 0.2}",
+    ),
+    ("W041", "model: {type: cifar_resnet18, dropout: 0.95}", "model: {type: cifar_resnet18, dropout: 0.5}"),
+    (
+        "W042",
+        "callbacks: [{type: EarlyStopping, patience: 50}]",
+        "callbacks: [{type: EarlyStopping, patience: 10}]",
+    ),
+    ("W042", "train: {checkpoint: {every: 51}}", "train: {checkpoint: {every: 50}}"),
+    ("W042", "train: {checkpoint: {steps: 17601}}", "train: {checkpoint: {steps: 17600}}"),
+    ("W042", "train: {log_every: 20000}", "train: {log_every: 1000}"),
+    ("W042", "train: {ema: {decay: 0.9, every: 353}}", "train: {ema: {decay: 0.9, every: 352}}"),
 ]
 
 
@@ -193,13 +232,23 @@ def test_a_warning_beside_a_problem_is_still_given() -> None:
 
 
 def test_every_warning_of_the_text_has_a_case() -> None:
-    told = {rule for rule, _, _ in CASES} | {"W014", "W015"}
+    told = {rule for rule, _, _ in CASES} | {"W014", "W015", "W044"}
     assert {rule for rule in RULES if rule.startswith("W")} - told == {
         "W011",
         "W012",
         "W013",
         "W024",
         "W026",
+        "W043",
         "W061",
         "W062",
     }  # those of later tiers
+
+
+def test_a_plug_in_without_components_is_warned_of_unless_one_is_named_from_it() -> None:
+    net = "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self, num_classes: int) -> None: ...\n"
+    Path("nets.py").write_text(net)
+    assert warned("plugins: [./nets.py]") == ["W044"]
+    assert warned("plugins: [./nets.py]\nmodel: {type: 'nets:Net'}") == []
+    Path("marked.py").write_text(f"from registry.plugins import component\n{net}component('model')(Net)\n")
+    assert warned("plugins: [./marked.py]") == []

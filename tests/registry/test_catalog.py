@@ -172,7 +172,11 @@ def test_a_dataset_declares_its_facts_without_being_read() -> None:
 
 
 def test_a_metric_declares_its_key_and_its_direction() -> None:
-    assert catalogue().entry("metric", "TopKAccuracy").facts == {"key": "top_k_accuracy", "mode": "max"}
+    assert catalogue().entry("metric", "TopKAccuracy").facts == {
+        "key": "top_k_accuracy",
+        "mode": "max",
+        "range": [0.0, 1.0],
+    }
 
 
 def test_a_warm_catalogue_imports_nothing_heavy() -> None:

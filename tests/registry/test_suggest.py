@@ -25,6 +25,7 @@ SECTIONS = (
         ("expects", ["expect"]),
         ("training", ["train"]),
         ("sed", ["seed"]),
+        ("trqzain", ["train"]),
     ],
 )
 def test_a_slip_of_the_hand_is_answered_with_the_word_that_was_meant(word, meant):

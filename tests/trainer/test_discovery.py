@@ -189,7 +189,7 @@ def test_describe_tells_all_about_a_component() -> None:
 def test_describe_marks_what_is_supplied_and_what_is_required() -> None:
     text = describe_text("cifar_resnet18", components=KNOWN)
     assert "num_classes: integer >= 1; supplied: the dataset's number of classes" in text
-    assert "  lr: number; required" in describe_text("SGD", components=KNOWN)
+    assert "  lr: number > 0; required" in describe_text("SGD", components=KNOWN)
 
 
 def test_describe_writes_constants_by_name() -> None:

@@ -186,7 +186,8 @@ class Checker:
     def _reference(self, type: Type, node: Scalar, place: Place) -> Any:
         reference = Reference(str(node.value)[1:])
         if reference.path not in FACTS:
-            return INVALID  # reported when references were resolved
+            self.problems.wrong.add(place.path)  # reported when references were resolved, maybe at another place
+            return INVALID
         if not place.facts:
             text = f"{place.label}: '{node.value}' is known only at run time, and this is needed before"
             hint = "run-time values can stand in arguments of components"

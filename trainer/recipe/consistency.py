@@ -17,10 +17,10 @@ from trainer.recipe.classes import counted_classes, counts, told
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
 from trainer.recipe.keys import CROSS_ENTROPY, key_of
-from trainer.recipe.lengths import LENGTH, run_length
+from trainer.recipe.lengths import LENGTH, run_length, total_steps
 from trainer.recipe.patterns import KINDS
 from trainer.recipe.problems import Collector, did_you_mean, listed
-from trainer.recipe.recipe import Recipe, Spec
+from trainer.recipe.recipe import Expectation, Recipe, Spec
 from trainer.recipe.references import LR_FOUND, needs_what_comes_later
 from trainer.recipe.schedules import PLATEAU
 from trainer.recipe.science import WARNINGS
@@ -157,6 +157,58 @@ def _expected_metrics(draft: Draft) -> None:
         if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs and not shortened:
             text = f"expect: there is no epoch {words[1]}, training ends after {epochs}"
             draft.problems.report("R060", expected.origin, text, path="expect")
+
+
+def _bands_within_range(draft: Draft) -> None:
+    """Refuse a band that no value of its metric can meet, or miss: 92 where accuracies are fractions."""
+    for expected in draft.recipe.expect:
+        limits = draft.ranges.get(expected.key)
+        if expected.when.startswith("lr drop") and not not_judged_because(draft.recipe):
+            limits = (2, max(2, draft.recipe.train.epochs))
+        why = _beyond(expected, *limits) if limits is not None else ""
+        if limits is not None and why:
+            what = expected.key or "the epoch of a drop"
+            text = f"expect: {what} lies between {limits[0]:g} and {limits[1]:g}, so '{expected.text}' {why}"
+            hint = _as_fraction(expected) if limits == (0, 1) else ""
+            draft.problems.report("R110", expected.origin, text, hint=hint, path="expect")
+
+
+def _beyond(expected: Expectation, least: float, greatest: float) -> str:
+    """Say what is wrong with a band of a number that lies between `least` and `greatest`; "" where nothing is."""
+    low, high = expected.low, expected.high
+    if (low is not None and low > greatest) or (high is not None and high < least):
+        return "cannot come true"
+    covers = (low is None or low <= least) and (high is None or high >= greatest)
+    outside = (low is not None and low < least) or (high is not None and high > greatest)
+    return "says nothing" if covers and outside and expected.key else ""  # that it drops at all is something
+
+
+def _as_fraction(expected: Expectation) -> str:
+    given = [one for one in (expected.low, expected.high) if one is not None and 1 < one <= 100]
+    percent, fraction = ("..".join(f"{one / by:g}" for one in given) for by in (1, 100))
+    return f"it is a fraction: {percent} % is {fraction}" if given else ""
+
+
+def _change_within_range(draft: Draft) -> None:
+    """Refuse a `min_delta` by which the metric beside it cannot change."""
+    for spec in draft.specs:
+        delta, key = draft.argument(spec, "min_delta"), draft.argument(spec, "monitor")
+        limits = draft.ranges.get(key) if isinstance(key, str) else None
+        if limits is not None and isinstance(delta, (int, float)) and delta >= limits[1] - limits[0]:
+            text = f"{spec.slot} {spec.type}.min_delta: {key} lies between {limits[0]:g} and {limits[1]:g}, "
+            draft.report("R110", f"{spec.path}.min_delta", f"{text}no change of it is greater than {delta:g}")
+
+
+def _average_is_updated(draft: Draft) -> None:
+    """Refuse averaged weights that stay as they were drawn: the run is shorter than `every`."""
+    ema, steps = draft.recipe.train.ema, total_steps(draft)
+    if ema is not None and steps is not None and ema.every > steps:
+        text = f"train.ema.every: the run takes {steps:,} optimizer steps, so after {ema.every:,} there is no update"
+        hint = "the average, which is what is evaluated, would be the initial weights"
+        draft.report("R112", "train.ema.every", text, hint)
+    elif ema is not None and steps is not None and ema.every > steps / draft.recipe.train.epochs:
+        text = f"train.ema.every: an epoch takes {steps // draft.recipe.train.epochs:,} optimizer steps, so the first "
+        draft.report("W042", "train.ema.every", f"{text}is evaluated with the initial weights", "update more often")
 
 
 # ---------------------------------------------------------------------------------------------------------- scheduler
@@ -319,6 +371,9 @@ RULES: tuple[Rule, ...] = (
     (_best_metric, ("train.metrics", "train.best")),
     (_metrics_in_arguments, ("train.metrics",)),
     (_expected_metrics, ("train.metrics", "train.tta", "data.dataset.type", "data.val")),
+    (_bands_within_range, ("expect", "train.metrics", "train.epochs")),
+    (_change_within_range, ("train.metrics", "callbacks")),
+    (_average_is_updated, ("train.ema", *LENGTH)),
     (_schedule_step, ("scheduler", "train.metrics")),
     *schedules.RULES,
     (_validation_split, ("data.val", "data.dataset.type")),

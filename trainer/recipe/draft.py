@@ -127,6 +127,14 @@ class Draft:
         known.update({f"{split}/{key}": mode for split in splits for key, mode in measured.items()})
         return known
 
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Keys of the run's numbers -> the least and the greatest value they can have, of metrics that declare it."""
+        limits = {key_of(spec): self.entry(spec).facts.get("range") for spec in self.those("train.metrics")}
+        known = {key: (limit[0], limit[1]) for key, limit in limits.items() if limit is not None}
+        known |= {f"{_TTA}{key}": limit for key, limit in known.items()}
+        return {f"{split}/{key}": limit for split in ("train", "val", "test") for key, limit in known.items()}
+
     @property
     def holds_out_test(self) -> bool:
         """Whether the dataset has a test split that chooses nothing."""

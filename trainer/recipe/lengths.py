@@ -66,6 +66,12 @@ def run_length(draft: Draft) -> Length | None:
     return None if steps is None else Length(steps * epochs, unit, images, steps, steps * left)
 
 
+def total_steps(draft: Draft) -> int | None:
+    """Return the optimizer steps of the whole run; None where the dataset does not say how many images it has."""
+    images = train_images(draft)
+    return None if images is None else steps_per_epoch(draft, images) * draft.recipe.train.epochs
+
+
 def train_images(draft: Draft) -> int | None:
     """Return how many images are learnt from, as the dataset declares and `val` and `limit` leave."""
     data = draft.recipe.data

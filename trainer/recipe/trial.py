@@ -29,6 +29,7 @@ from trainer.groups import ParameterGroups, make_schedule, named_groups
 from trainer.recipe import lengths
 from trainer.recipe.classes import told
 from trainer.recipe.draft import Draft
+from trainer.recipe.frozen import WEIGHTS, check_frozen, check_penalties
 from trainer.recipe.known import CLASSES, DataKnown
 from trainer.recipe.measures import try_loss, try_metric
 from trainer.recipe.passage import Passage
@@ -42,7 +43,6 @@ READABLE = 5  # px: below, a map cannot tell places apart
 LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
 VANISHED = 1e-7  # share of the highest rate that is as good as none
 DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
-_WEIGHTS = {"weights": None, "pretrained": False}  # arguments that would load something; a trial does without
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Trial:
     # ------------------------------------------------------------------------------------------------------- building
     def make(self, spec: Spec, **supplied: object) -> Any:
         """Build a component; None where it raised, which is reported at its place."""
-        with self._reported("R071", spec.path):
+        with self._reported("R071", spec.path, str(self.draft.entry(spec).facts.get("instead", ""))):
             return self._make(spec, **supplied)
         return None
 
@@ -115,14 +115,14 @@ class Trial:
         return build(spec, supplied=supplied, bind=self._bind, catalogue=self.draft.catalogue)
 
     @contextmanager
-    def _reported(self, rule: str, path: str) -> Iterator[None]:
-        """Turn an error that a user can mend into a problem at `path`."""
+    def _reported(self, rule: str, path: str, hint: str = "") -> Iterator[None]:
+        """Turn an error that a user can mend into a problem at `path`; `hint`, where given, replaces its own."""
         try:
             yield
         except UserError as error:
             place = self.draft.place(path)
             text = error.message.removeprefix(f"{place}: ").removeprefix(f"{path}: ")
-            self.draft.report(rule, path, text, error.hint)
+            self.draft.report(rule, path, text, hint or error.hint)
 
     # ---------------------------------------------------------------------------------------------------------- model
     def _model(self, shape: tuple[int, int, int]) -> nn.Module | None:
@@ -130,7 +130,7 @@ class Trial:
         spec = self.recipe.model
         if not self.draft.sound(spec.path):
             return None
-        loading = {name: value for name, value in _WEIGHTS.items() if name in spec.arguments}
+        loading = {name: value for name, value in WEIGHTS.items() if name in spec.arguments}
         spec = _with(spec, loading)
         channels, height, width = shape
         size = height if height == width else (height, width)
@@ -170,9 +170,13 @@ class Trial:
                 at = f"{path}.{list(patterns).index(pattern)}"
                 text = f"{path}: no parameter of {recipe.model.type} fits '{pattern}'"
                 self.draft.report("R070", at, text, _near(pattern, model))
-        if recipe.train.freeze and len(select(recipe.train.freeze, model)) == len(list(model.parameters())):
+        frozen = set(select(recipe.train.freeze, model))
+        if frozen and len(frozen) == len(list(model.parameters())):
             text = "train.freeze: every parameter is frozen, nothing is left to learn"
             self.draft.report("R072", "train.freeze", text)
+            return
+        check_penalties(self.draft, model, frozen)
+        check_frozen(self.draft, model, frozen)
 
     def _layers(self, model: nn.Module, shape: tuple[int, int, int]) -> None:
         """Hold the layers that parts of the report name against the model's maps."""

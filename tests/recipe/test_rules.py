@@ -1,0 +1,91 @@
+"""The reference of the rules: every example shows its rule, and that rule alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from trainer.recipe.known import DataKnown
+from trainer.recipe.load import load_recipe
+from trainer.recipe.problems import Problem
+from trainer.recipe.rules import RULES
+from trainer.recipe.tier2 import check_built
+from trainer.recipe.tier3 import check_data
+
+BASE = {
+    "version": "version: 1",
+    "name": "name: mine",
+    "data": "data: {dataset: CIFAR10}",
+    "model": "model: cifar_resnet18",
+    "optimizer": "optimizer: {type: SGD, lr: 0.1}",
+    "train": "train: {epochs: 50}",
+}
+WHOLE = "\n".join(BASE.values()) + "\n"
+SUMMED = """
+from torch import nn
+from registry.plugins import component
+
+@component("loss")
+class SummedLoss(nn.CrossEntropyLoss):
+    def __init__(self) -> None:
+        super().__init__(reduction="sum")
+"""
+OTHER_FILES = {
+    "cifar10_resnet18.yaml": WHOLE + 'expect: {"best val/accuracy": ">= 0.9175"}\n',
+    "sgd.yaml": WHOLE,
+    "adam.yaml": WHOLE.replace("SGD", "Adam"),
+    "empty.py": "",
+    "losses.py": SUMMED,
+}
+PHOTOS = DataKnown(3, 3, (32, 32), train_images=12, class_counts=(6, 6, 0))  # what a folder turned out to hold
+COMMAND = "python -m trainer recipe.yaml "
+
+
+@pytest.fixture(autouse=True)
+def _beside_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in OTHER_FILES.items():
+        Path(name).write_text(text)
+
+
+def written(example: str) -> bytes:
+    """Return an example as a file: as it stands where it is one, else completed by the sections it leaves out."""
+    if example.startswith("-") or re.match(r"extends:.*\.yaml", example):
+        return example.encode()
+    if r"\x" in example:
+        return example.encode().decode("unicode_escape").encode("latin-1")
+    given = set(re.findall(r"^([\w-]+):", example, re.MULTILINE))
+    return "\n".join([example, *(text for name, text in BASE.items() if name not in given)]).encode()
+
+
+def found(example: str) -> Sequence[Problem]:
+    """Return what is said of an example: of its text, else of what it builds, else of its data."""
+    overrides = shlex.split(example.removeprefix(COMMAND)) if example.startswith(COMMAND) else []
+    Path("recipe.yaml").write_bytes(WHOLE.encode() if overrides else written(example))
+    loaded = load_recipe("recipe.yaml", overrides)
+    if loaded.recipe is None or loaded.warnings:
+        return (*loaded.problems, *loaded.warnings)
+    assert loaded.catalogue is not None
+    built = [] if "photos" in example else check_built(loaded.recipe, loaded.catalogue)
+    if built:
+        return built
+    return check_data(loaded.recipe, loaded.catalogue, PHOTOS, ("cat", "dog", "fox"))
+
+
+def test_the_recipe_that_examples_are_completed_with_is_right() -> None:
+    Path("recipe.yaml").write_text(WHOLE)
+    loaded = load_recipe("recipe.yaml")
+    assert loaded.recipe is not None
+    assert loaded.catalogue is not None
+    assert (*loaded.warnings, *check_built(loaded.recipe, loaded.catalogue)) == ()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
+def test_an_example_shows_its_rule_and_no_other(rule) -> None:
+    said = found(rule.example)
+    of_data = {"W013"} if rule.id == "R080" else set()  # one folder stands for both
+    assert {problem.rule for problem in said} - of_data == {rule.id}, [str(problem) for problem in said]
