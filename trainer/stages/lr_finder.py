@@ -117,7 +117,7 @@ def _sweep(
         mix = None if experiment.mixer is None else experiment.mixer(0, index)
         results = step(next(groups), mix)
         loss = mean_loss(results) if measure is None else measure()
-        if loss is None:  # class weights of 0 throughout: nothing was measured, nothing moved
+        if loss is None:  # class weights of 0 throughout: nothing was measured
             continue
         # A training loss is taken before its own update: it tells of the rate one step before.
         belongs = planned[index - 1] if measure is None and index else lr
