@@ -159,6 +159,13 @@ class Callback:
     def run_finished(self, view: View) -> None:
         """At the end, also after an error or an interrupt."""
 
+    def still_asks(self) -> Stop | None:
+        """After `load`, where a run that was stopped goes on with other callbacks: whether it should stay stopped.
+
+        Asked without a new epoch, so that more patience continues a run and the same patience does not. The base asks
+        for nothing: such a run goes on until the next event asks again.
+        """
+
     def state(self) -> dict[str, Plain]:
         """Everything that must survive a resume."""
         return {}

@@ -74,6 +74,7 @@ class Console(Sink):
         )
         self._log_file: Path | None = None
         self._progress: Progress | None = None
+        self._not_logged = ""  # lines from before there was a file for them
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._next_redraw = 0.0
@@ -83,8 +84,10 @@ class Console(Sink):
 
     # -------------------------------------------------------------------------------------------------------- log lines
     def log_to(self, file: Path) -> None:
-        """Append every line to `file` from now on."""
+        """Append every line to `file` from now on, and first those that had no file yet."""
         self._log_file = file
+        waiting, self._not_logged = self._not_logged, ""
+        self._append(waiting)
 
     def line(self, text: str) -> None:
         """Show and log one line."""
@@ -182,11 +185,15 @@ class Console(Sink):
 
     def _write_down(self, *lines: str) -> None:
         """Append lines to the log; what the disk has no room for is lost, the run is not."""
+        self._append("".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in lines))
+
+    def _append(self, text: str) -> None:
+        """Append text to the log, or keep it until there is one."""
         if self._log_file is None:
-            return
-        text = "".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in lines)
-        with contextlib.suppress(OSError), files.append(self._log_file, below=self._log_file.parent) as file:
-            file.write(printable(text).encode())
+            self._not_logged += text
+        elif text:
+            with contextlib.suppress(OSError), files.append(self._log_file, below=self._log_file.parent) as file:
+                file.write(printable(text).encode())
 
 
 def duration(seconds: float) -> str:

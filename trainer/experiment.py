@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +19,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from registry.catalog import Catalogue
-from registry.contracts import Callback, ImageSource, Metric, ReportPart
-from registry.errors import DataError, RecipeError
+from registry.contracts import Callback, Metric, ReportPart
+from registry.errors import RecipeError
 from registry.metrics import CrossEntropy
+from registry.models.pretrained import architecture_only
 from registry.recording import Sink
 from trainer.build import build
 from trainer.data.batches import Batches
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
-from trainer.data.splits import LoadedData, Part, open_data
+from trainer.data.splits import LoadedData, Part
+from trainer.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
 from trainer.engine import precision as precisions
 from trainer.engine import rng
 from trainer.engine.criterion import Loss
@@ -38,16 +41,16 @@ from trainer.engine.step import Mixer, Penalty, Step
 from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
 from trainer.facts import Facts
-from trainer.fast import fast_limit
 from trainer.groups import Bind, ParameterGroups, make_schedule
+from trainer.measuring import open_measured
 from trainer.recipe import patterns
 from trainer.recipe.keys import CROSS_ENTROPY
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.references import LR_FOUND
+from trainer.trained import Trained
 
+KNOWN_WITHOUT_DATA = {"data.num_classes", "data.class_names", "data.image_size", "run.epochs"}
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
-CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten million pixels makes more
-STD = Reference("data.std")
 
 Which = Literal["train", "val", "test"]
 
@@ -68,6 +71,7 @@ class Experiment:
         report: parts of the report.
         log: takes one line.
         fast: a small run of everything.
+        trained: what a checkpoint tells of the run; None for a new one.
     """
 
     recipe: Recipe
@@ -77,6 +81,7 @@ class Experiment:
     facts: Facts
     log: Callable[[str], None]
     fast: bool
+    trained: Trained | None = None
     model: nn.Module = field(init=False)
     loss: Loss = field(init=False)
     penalties: Sequence[Penalty] = field(init=False)
@@ -85,9 +90,23 @@ class Experiment:
     # -------------------------------------------------------------------------------------------------------- building
     @classmethod
     def from_recipe(
-        cls, recipe: Recipe, catalogue: Catalogue, *, log: Callable[[str], None], fast: bool = False
+        cls,
+        recipe: Recipe,
+        catalogue: Catalogue,
+        *,
+        log: Callable[[str], None],
+        fast: bool = False,
+        trained: Trained | None = None,
     ) -> Experiment:
         """Read the data and build everything the run shares.
+
+        Args:
+            recipe: checked.
+            catalogue: what its names mean.
+            log: takes one line.
+            fast: a small run of everything.
+            trained: of the checkpoint that a resumed run goes on from: its weights come from there and what was
+                measured of the data is not measured again; None for a new run.
 
         Raises:
             RecipeError: a component refuses its arguments.
@@ -96,46 +115,50 @@ class Experiment:
         rng.seed_everything(recipe.seed)
         device = choose_device(recipe.train.device)
         tune_backends(device, deterministic=recipe.train.deterministic)
-        data = _open(recipe, catalogue, log, fast)
-        log(data.describe(_where(recipe.data.dataset, catalogue)))
-        experiment = cls(recipe, catalogue, device, data, Facts(), log, fast)
+        data = read_data(recipe, catalogue, log, fast)
+        log(data.describe(place_of(recipe, catalogue)))
+        experiment = cls(recipe, catalogue, device, data, Facts(), log, fast, trained)
         experiment._define_facts()
+        if trained is not None:
+            measured = {name for name in trained.facts if name.startswith("data.")}
+            experiment.facts.take(measured - KNOWN_WITHOUT_DATA, trained.fact)
         experiment._build()
         return experiment
+
+    @classmethod
+    def of_trained(cls, trained: Trained, *, log: Callable[[str], None]) -> tuple[Experiment, Sequence[Part]]:
+        """Build what a finished run is measured with, from its checkpoint, and open the data that its recipe names.
+
+        Returns:
+            The experiment, its model with the trained weights; and the parts to measure on, each on its own.
+
+        Raises:
+            DataError: the data are missing or do not fit the network.
+            CheckpointError: the weights do not fit the recipe's model.
+        """
+        recipe = trained.recipe
+        rng.seed_everything(recipe.seed)
+        device = choose_device(recipe.train.device)
+        tune_backends(device, deterministic=recipe.train.deterministic)
+        measured = open_measured(trained, split_opener(recipe, trained.catalogue), log)
+        experiment = cls(recipe, trained.catalogue, device, measured.data, Facts(), log, False, trained)
+        experiment._define_facts()
+        experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)
+        experiment._build()
+        trained.load_into(experiment.model)
+        return experiment, measured.parts
 
     def _define_facts(self) -> None:
         data, facts = self.data, self.facts
         facts.define("data.num_classes", lambda: len(data.class_names))
         facts.define("data.class_names", lambda: list(data.class_names))
         facts.define("data.mean", lambda: list(data.mean))
-        facts.define("data.std", lambda: self._usable(data.std))
+        facts.define("data.std", lambda: usable_deviations(data.std, self.recipe))
         facts.define("data.image_size", lambda: list(self.input_shape[1:]))
         facts.define("data.train_size", lambda: len(data.train.indices))
         facts.define("run.epochs", lambda: self.recipe.train.epochs)
         facts.define("run.steps_per_epoch", lambda: self.steps_per_epoch)
         facts.define("run.total_steps", lambda: self.steps_per_epoch * self.recipe.train.epochs)
-
-    def _usable(self, std: Sequence[float]) -> list[float]:
-        """Return the deviations, which somebody is going to divide by.
-
-        Raises:
-            DataError: one is 0.
-        """
-        flat = [channel for channel, value in enumerate(std, start=1) if value < CONSTANT]
-        if not flat:
-            return list(std)
-        where = "" if len(std) == 1 else f" in channel {' and '.join(map(str, flat))}"
-        written = [(spec, name) for spec in self._transforms() for name, v in spec.arguments.items() if v == STD]
-        place = "".join(f"{self.recipe.origins.get(f'{s.path}.{name}', s.origin)}: " for s, name in written[:1])
-        raise DataError(
-            f"{place}$data.std is 0{where}: all training pixels are alike there",
-            "write numbers, as in std: [0.25, 0.25, 0.25], or drop the channel (ToGray), or look at the images: are "
-            "they what they should be?",
-        )
-
-    def _transforms(self) -> tuple[Spec, ...]:
-        section = self.recipe.data
-        return (*section.augment, *section.eval, *section.preprocess)
 
     def _build(self) -> None:
         recipe = self.recipe
@@ -154,8 +177,16 @@ class Experiment:
 
     def _balanced_weights(self) -> torch.Tensor:
         """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples."""
-        counts = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names))
-        return len(self.data.train) / (len(counts) * counts.clamp(min=1)).float()
+        counts = torch.tensor(self.class_counts)
+        return int(counts.sum()) / (len(counts) * counts.clamp(min=1)).float()
+
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Training images per class."""
+        if self.trained is not None and self.trained.class_counts is not None:
+            return self.trained.class_counts
+        counts: list[int] = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names)).tolist()
+        return counts
 
     def _bind(self, reference: Reference) -> object:
         return self.facts[reference.path]
@@ -163,16 +194,18 @@ class Experiment:
     def _model(self) -> nn.Module:
         channels, height, width = self.input_shape
         size = height if height == width else (height, width)
-        model: nn.Module = self.make(
-            self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
-        )
+        with nullcontext() if self.trained is None else architecture_only():
+            model: nn.Module = self.make(
+                self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
+            )
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepare = getattr(model, "prepare", None)
-        if callable(prepare):
+        if callable(prepare) and len(self.data.train):
             prepare(self._sample_for_prepare())
         train = self.recipe.train
-        if train.start_from is not None:
-            self.log(load_weights(model, Path(train.start_from)))
+        if train.start_from is not None and self.trained is None:
+            head = patterns.select(["@head"], model)
+            self.log(load_weights(model, Path(train.start_from), self.data.class_names, head))
         for name in patterns.select(train.freeze, model):
             model.get_parameter(name).requires_grad_(False)
         self._tell_frozen_statistics(model)
@@ -231,6 +264,8 @@ class Experiment:
     @cached_property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of what the model is given in evaluation."""
+        if self.trained is not None:
+            return self.trained.input_shape
         part = self.data.val
         one = part.indices[:1]
         with naming(part.store.describe, one):
@@ -248,9 +283,10 @@ class Experiment:
             raise KeyError(which)
         return part  # type: ignore[no-any-return]
 
-    def batches(self, which: Which) -> Batches:
+    def batches(self, which: Which | Part) -> Batches:
         """Return the batches of a part: shuffled and augmented for "train", in order otherwise."""
-        return self._batches(self.part(which), training=which == "train")
+        part = which if isinstance(which, Part) else self.part(which)
+        return self._batches(part, training=which == "train")
 
     def _batches(self, part: Part, *, training: bool) -> Batches:
         section = self.recipe.data
@@ -395,7 +431,7 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
     Raises:
         RecipeError: one refuses its arguments.
     """
-    built = [build(spec, supplied={}, bind=_no_reference, catalogue=catalogue) for spec in recipe.callbacks]
+    built = [build(spec, supplied={}, bind=no_reference, catalogue=catalogue) for spec in recipe.callbacks]
     sinks = [each for each in built if isinstance(each, Sink)]
     return sinks, [each for each in built if isinstance(each, Callback)]
 
@@ -403,30 +439,3 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
 def snake_case(name: str) -> str:
     """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _open(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
-    spec = recipe.data.dataset
-    facts = catalogue.entry("dataset", spec.type).data_facts(spec.arguments)
-
-    def open_split(split: str) -> ImageSource:
-        source: ImageSource = build(
-            spec, supplied={"split": split, "download": True}, bind=_no_reference, catalogue=catalogue
-        )
-        return source
-
-    few = fast_limit(recipe) if fast else None
-    return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
-
-
-def _where(dataset: Spec, catalogue: Catalogue) -> str:
-    """Return where a dataset's images come from: its folder, else its name."""
-    root = dataset.arguments.get("root")
-    if root is None:
-        parameter = catalogue.entry("dataset", dataset.type).parameter("root")
-        root = None if parameter is None else parameter.default
-    return root if isinstance(root, str) and root else dataset.type
-
-
-def _no_reference(reference: Reference) -> object:
-    raise RecipeError(f"${reference.path} is known only once the data are read; it cannot be used here")

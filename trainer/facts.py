@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 
@@ -17,6 +18,11 @@ class Facts(Mapping[str, Any]):
         """Let `name` stand for what `value` returns."""
         self._known.pop(name, None)
         self._lazy[name] = value
+
+    def take(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
+        """Let each of `names` stand for what `value` returns for it."""
+        for name in names:
+            self.define(name, partial(value, name))
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._known:

@@ -40,11 +40,11 @@ def print_of(part: Part) -> Print:
 
 
 def same(before: object, now: Print) -> bool:
-    """Whether a stored print is of the same images, as far as both tell: by pixels, else by the sizes of their files."""
+    """Whether a stored print is of the same images, as far as both tell: by pixels, else by the sizes of files."""
     if not isinstance(before, Mapping):
         return False
     told = next((what for what in ("pixels", "bytes") if what in before and what in now), "used")
-    return before["used"] == now["used"] and before[told] == now[told]
+    return all(before.get(what) == now.get(what) for what in ("used", told))
 
 
 def learnt(part: Part) -> Tensor | None:

@@ -19,11 +19,10 @@ from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
 from trainer.cli import Options
 from trainer.console import Console, duration
-from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupts
-from trainer.experiment import Experiment, Which
+from trainer.experiment import Experiment
 from trainer.loading import LoadedRun, load
-from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import LRFinder, Recipe
 from trainer.recorder import Recorder
@@ -32,6 +31,7 @@ from trainer.run_folder import RunFolder
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.lr_finder import find_lr
 from trainer.stages.report import as_rgb, gather
+from trainer.trained import Trained
 
 OUTPUT = Path("runs")
 
@@ -71,20 +71,15 @@ def preview(loaded: Loaded, _options: Options) -> int:
 
 
 def evaluate(run: Path, options: Options) -> int:
-    """Measure a run's best weights on every part it has but the training part."""
-    folder = RunFolder.open(run)
-    loaded = load_recipe(folder.path / "resolved.yaml", options.overrides)
-    recipe, console = _recipe(loaded), Console()
-    assert loaded.catalogue is not None
-    path = folder.checkpoints / "best.pt"
-    weights = checkpoint.read(path)
-    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
-    rows = {"weights": str(path)}
-    parts: tuple[Which, ...] = ("val", "test")
-    for which in parts:
-        if getattr(experiment.data, which) is not None:
-            outcome = evaluate_weights(experiment, which, weights, tta=recipe.train.tta)
-            rows[which] = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
+    """Measure a run's best weights on all images given that it has not learnt from, split by split."""
+    console = Console()
+    trained = Trained.read(RunFolder.open(run), options.overrides)
+    experiment, parts = Experiment.of_trained(trained, log=console.line)
+    rows = {"weights": str(trained.file)}
+    for part in parts:
+        outcome = evaluate_weights(experiment, part, tta=trained.recipe.train.tta)
+        values = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
+        rows[part.name] = f"{values} ({len(part):,} images)"
     console.table(rows)
     return 0
 
@@ -131,13 +126,8 @@ def require_pictures(pictures: Sequence[Path]) -> None:
 
 def _explain_run(run: Path, console: Console) -> int:
     folder = RunFolder.open(run)
-    loaded = load_recipe(folder.path / "resolved.yaml")
-    recipe = _recipe(loaded)
-    assert loaded.catalogue is not None
-    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
-    which: Which = "val" if experiment.data.test is None else "test"
-    weights = checkpoint.read(folder.checkpoints / "best.pt")
-    outcome = evaluate_weights(experiment, which, weights)
+    experiment, measured = Experiment.of_trained(Trained.read(folder), log=console.line)
+    outcome = evaluate_weights(experiment, measured[-1])
     target = folder.page("mistakes")
     evidence = gather(
         experiment, target, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}

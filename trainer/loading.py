@@ -11,25 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.catalog import catalogue
-from registry.datasets.decoding import Decoding, over_ground
-from registry.errors import CheckpointError, RecipeError
+from registry.datasets.decoding import Decoding
 from trainer.build import build
+from trainer.data.fitting import Fitting
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
-from trainer.engine import checkpoint
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
-from trainer.engine.modules import load_network
-from trainer.recipe.load import load_recipe
-from trainer.recipe.problems import render
-from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.recipe import Recipe
 from trainer.run_folder import RunFolder
+from trainer.trained import Trained
 
 Picture = str | Path | np.ndarray
 
@@ -44,6 +39,7 @@ class LoadedRun:
         recipe: what it was trained by.
         folder: the run.
         pipeline: evaluation transforms and preprocessing.
+        channels: of the images it was trained on before its own transforms: 3 for RGB, 1 for grey.
         size: (height, width) of the images it was trained on before its own transforms; None where they vary.
         input_shape: (channels, height, width) of the model's input.
         device: where the model lies.
@@ -54,6 +50,7 @@ class LoadedRun:
     recipe: Recipe
     folder: RunFolder
     pipeline: Pipeline
+    channels: int
     size: tuple[int, int] | None
     input_shape: tuple[int, int, int]
     device: torch.device
@@ -68,8 +65,8 @@ class LoadedRun:
         Raises:
             DataError: a file is no readable picture.
         """
-        decoding = _decoding(self.recipe)
-        return [self._fitted(decoding.read(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
+        decoding, fitting = _decoding(self.recipe), Fitting(self.channels, self.size)
+        return [fitting.apply(decoding.read(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
 
     def shown(self, pictures: Sequence[Picture]) -> np.ndarray:
         """Return pictures as the model sees them before normalising, uint8 (n, H, W, C)."""
@@ -100,20 +97,6 @@ class LoadedRun:
             for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
         ]
 
-    def _fitted(self, image: np.ndarray) -> np.ndarray:
-        image = image[..., None] if image.ndim == 2 else image
-        image = over_ground(image[..., :3], image[..., 3]) if image.shape[2] == 4 else image
-        if self.input_shape[0] == 1 and image.shape[2] == 3:
-            image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
-        elif self.input_shape[0] == 3:
-            image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-        if self.size is not None and image.shape[:2] != self.size:
-            shrinks = image.shape[0] > self.size[0]
-            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            resized = cv2.resize(np.ascontiguousarray(image), self.size[::-1], interpolation=way)
-            image = resized if resized.ndim == 3 else resized[..., None]
-        return np.ascontiguousarray(image)
-
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
     """Load a run's best weights, or its last where it has no best yet.
@@ -127,37 +110,25 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         RecipeError: its recipe no longer fits this version.
     """
     folder = RunFolder.open(Path(run))
-    files = [folder.checkpoints / name for name in ("best.pt", "last.pt") if (folder.checkpoints / name).exists()]
-    if not files:
-        raise CheckpointError(f"{folder.path}: this run has no checkpoint yet", "train it, or resume it")
-    state = checkpoint.read(files[0])
-    recipe = _recipe(folder)
-    names = catalogue(recipe.plugins)
-    facts = state["facts"]
-    channels, height, width = state["input_shape"]
-    where = choose_device(device)
-
-    def bind(reference: Reference) -> object:
-        if reference.path not in facts:
-            raise RecipeError(f"{folder.path}: ${reference.path} was not kept with the checkpoint")
-        return facts[reference.path]
-
-    supplied = {
-        "num_classes": len(state["class_names"]),
-        "in_channels": channels,
-        "image_size": height if height == width else (height, width),
-    }
-    model: nn.Module = build(recipe.model, supplied=supplied, bind=bind, catalogue=names)
-    load_network(model, state)
+    trained = Trained.read(folder)
+    recipe, where = trained.recipe, choose_device(device)
+    model = trained.model()
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     stages, preprocess = (
-        [build(spec, supplied={}, bind=bind, catalogue=names) for spec in specs]
+        [build(spec, supplied={}, bind=trained.bind, catalogue=trained.catalogue) for spec in specs]
         for specs in (recipe.data.eval, recipe.data.preprocess)
     )
     pipeline = Pipeline(stages, preprocess, seed=recipe.seed, backend=recipe.data.augment_backend, device=where)
-    size = None if state["stored_size"] is None else (state["stored_size"][0], state["stored_size"][1])
     return LoadedRun(
-        model, tuple(state["class_names"]), recipe, folder, pipeline, size, (channels, height, width), where
+        model=model,
+        class_names=trained.class_names,
+        recipe=recipe,
+        folder=folder,
+        pipeline=pipeline,
+        channels=trained.channels,
+        size=trained.stored_size,
+        input_shape=trained.input_shape,
+        device=where,
     )
 
 
@@ -174,10 +145,3 @@ def _decoding(recipe: Recipe) -> Decoding:
     """Return how the run's own images became pixels."""
     level = recipe.data.dataset.arguments.get("white_level")
     return Decoding() if level is None else Decoding(level)
-
-
-def _recipe(folder: RunFolder) -> Recipe:
-    loaded = load_recipe(folder.path / "resolved.yaml")
-    if loaded.recipe is None:
-        raise RecipeError(f"{folder.path}: its recipe cannot be read by this version\n{render(loaded.problems)}")
-    return loaded.recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trainer.recipe.expect import not_judged_because
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
+from trainer.recipe.resolve import flat
 from trainer.run_folder import RunFolder
 
 LENGTHS = (
@@ -36,10 +37,12 @@ class Free:
     Attributes:
         pattern: of the dotted path.
         why: what changes, or why nothing does.
+        redone: whether a completed run is evaluated and reported anew for it.
     """
 
     pattern: str
     why: str
+    redone: bool = False
 
 
 FREE_AT_RESUME = (
@@ -47,14 +50,15 @@ FREE_AT_RESUME = (
     Free("train.max_minutes", "only ends training earlier or later"),
     Free("train.checkpoint.**", "only when the state is written"),
     Free("train.device", "continues elsewhere; equal to the last bit only on the same device"),
-    Free("train.tta", "only the final evaluation"),
+    Free("train.tta", "only the final evaluation", redone=True),
     Free("data.workers", "every image's draws are keyed by its index, not by the worker"),
     Free("data.eval_batch_size", "validation only; its sums may differ in the last bits"),
     Free("data.dataset.root", "the same images in another place"),
-    Free("callbacks.**", "behaviour; those that stay keep their state"),
-    Free("report.**", "only the page"),
-    Free("description", "only words"),
-    Free("expect.**", "only the verdict"),
+    Free("data.on_bad_image", "images that cannot be read; those learnt from must be the same"),
+    Free("callbacks.**", "behaviour; those that stay keep their state, and more patience continues a run", redone=True),
+    Free("report.**", "only the page", redone=True),
+    Free("description", "only words", redone=True),
+    Free("expect.**", "only the verdict", redone=True),
 )
 
 
@@ -72,13 +76,14 @@ def continued(path: Path, options: Options) -> int:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
     recipe, summary = loaded.recipe, folder.read_json("summary.json")
     assert loaded.catalogue is not None
-    if options.overrides:
-        before = load_recipe(folder.path / "resolved.yaml", ()).recipe
-        if before is not None and before.train.epochs != recipe.train.epochs:
-            refuse_other_length(recipe, loaded.catalogue)
+    before = load_recipe(folder.path / "resolved.yaml").recipe if options.overrides else recipe
+    changed = () if before is None else tuple(changes(before, recipe))
+    if "train.epochs" in changed:
+        refuse_other_length(recipe, loaded.catalogue)
     console = Console()
-    if summary.get("status") == "completed" and not _has_more_to_do(recipe, summary):
-        console.line(f"{path} is complete: nothing to do")
+    if summary.get("status") == "completed" and not _has_more_to_do(recipe, summary, changed):
+        without = f", and {' and '.join(changed)} would change nothing" if changed else ""
+        console.line(f"{path} is complete: nothing to do{without}")
         return 0
     fast = bool(summary.get("fast"))
     order = run.Order(
@@ -99,12 +104,29 @@ def refuse_changes(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key = override.partition("=")[0]
-        if not any(matches(free.pattern, key) or key == free.pattern.removesuffix(".**") for free in FREE_AT_RESUME):
+        if _free(key) is None:
             allowed = ", ".join(free.pattern for free in FREE_AT_RESUME)
             raise RecipeError(
                 f"{key} cannot change at resume: the run so far was made with another value",
                 f"start a new run for it. What may change: {allowed}",
             )
+
+
+def changes(before: Recipe, after: Recipe) -> Iterator[str]:
+    """Yield the keys that may change at resume and did: "train.epochs", "callbacks", ..."""
+    one, other = flat(before), flat(after)
+    for free in FREE_AT_RESUME:
+        left, right = ({key: value for key, value in each.items() if _fits(free, key)} for each in (one, other))
+        if left != right:
+            yield free.pattern.removesuffix(".**")
+
+
+def _free(key: str) -> Free | None:
+    return next((free for free in FREE_AT_RESUME if _fits(free, key)), None)
+
+
+def _fits(free: Free, key: str) -> bool:
+    return matches(free.pattern, key) or key == free.pattern.removesuffix(".**")
 
 
 def refuse_other_length(recipe: Recipe, catalogue: Catalogue) -> None:
@@ -133,11 +155,22 @@ def _planned_on_length(value: object, catalogue: Catalogue) -> bool:
     return bool(supplied) or any(_planned_on_length(each, catalogue) for each in value.arguments.values())
 
 
-def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any]) -> bool:
-    """Whether a completed run would go on: it has epochs left, and nothing has ended it for good."""
-    if recipe.train.epochs <= summary.get("epochs", 0):
-        return False
-    if str(summary.get("stopped", "")).startswith(TIME_IS_UP):
+def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any], changed: Sequence[str]) -> bool:
+    """Whether a completed run goes on, or ends anew with what has changed.
+
+    Raises:
+        RecipeError: more epochs for a run that its callbacks have ended.
+    """
+    stopped, epochs = str(summary.get("stopped", "")), summary.get("epochs", 0)
+    by_time, has_epochs = stopped.startswith(TIME_IS_UP), recipe.train.epochs > epochs
+    if stopped and not by_time and has_epochs and "train.epochs" in changed and "callbacks" not in changed:
+        raise RecipeError(
+            f"train.epochs would change nothing: the run was ended after epoch {epochs} ({stopped})",
+            "what ended it may change: callbacks=[...], with more patience or without it",
+        )
+    if any(free.redone for key in changed if (free := _free(key)) is not None):
+        return True
+    if by_time:
         limit = recipe.train.max_minutes
-        return limit is None or summary.get("seconds", 0.0) < 60 * limit
-    return not summary.get("stopped")
+        return has_epochs and (limit is None or summary.get("seconds", 0.0) < 60 * limit)
+    return has_epochs and not stopped

@@ -14,19 +14,19 @@ from typing import Any
 
 from registry.catalog import Catalogue, catalogue
 from registry.contracts import LRFinding
-from registry.errors import RecipeError, UserError
+from registry.errors import RecipeError
 from registry.mixes import MIXED_NUMBERS
 from registry.plugins import find_plugins
 from registry.recording import Curve, RunInfo
 from trainer import verdicts as verdicts_table
 from trainer.console import Console, duration
 from trainer.engine.interrupts import Interrupted, Interrupts
-from trainer.engine.keeper import best_weights, read_latest
+from trainer.engine.keeper import Latest, best_weights, find_latest
 from trainer.engine.progress import history_in
 from trainer.environment import describe_environment, device_name
 from trainer.experiment import Experiment, Which, build_callbacks
 from trainer.fast import fast_limit
-from trainer.fingerprint import fingerprint, hold_against, learnt
+from trainer.fingerprint import hold_against
 from trainer.machine_errors import as_user_error
 from trainer.recipe.expect import Verdict, judge
 from trainer.recipe.problems import render
@@ -41,6 +41,8 @@ from trainer.stages.fit import FitResult, fit
 from trainer.stages.forecast import seconds_per_step, total_seconds
 from trainer.stages.lr_finder import find_lr, required_lr
 from trainer.stages.report import gather
+from trainer.status import RunStatus
+from trainer.trained import Trained, callbacks_changed, to_keep
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,16 @@ def start(order: Order, root: Path, console: Console) -> Result:
 
 
 def resume(order: Order, folder: RunFolder, console: Console) -> Result:
-    """Continue the run in `folder`."""
+    """Continue the run in `folder`; nothing in it is touched before the data and the model have been found to fit."""
     with folder.locked():
-        console.log_to(folder.path / "log.txt")
-        state = read_latest(folder.checkpoints, console.line, below=folder.path)
+        latest = find_latest(folder.checkpoints, console.line)
         where = (
             "from the start: it has no checkpoint"
-            if state is None
-            else (f"after epoch {state['progress']['epoch']}, step {state['progress']['step']}")
+            if latest.state is None
+            else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
         )
         console.line(f"resuming {folder.path} {where}")
-        return _guarded(order, folder, console, state)
+        return _guarded(_Run(order, folder, console, latest))
 
 
 def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Result:
@@ -121,59 +122,56 @@ def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Re
     with folder.locked():
         console.log_to(folder.path / "log.txt")
         console.line(f"run folder {folder.path}")
-        return _guarded(order, folder, console, None)
+        return _guarded(_Run(order, folder, console, None))
 
 
-def _guarded(order: Order, folder: RunFolder, console: Console, state: Mapping[str, Any] | None) -> Result:
+def _guarded(run: _Run) -> Result:
     """Run, and write down how it ended whatever happens."""
-    before = folder.read_json("summary.json")
-    before.pop("error", None)
-    folder.write_json("summary.json", {**before, "status": "running", "fast": order.fast})
     try:
         with Interrupts().listening() as interrupts:
-            return _Run(order, folder, console, interrupts, state).conduct()
+            return run.conduct(interrupts)
     except Interrupted as interrupt:
-        folder.write_json("summary.json", {**folder.read_json("summary.json"), "status": "interrupted"})
-        console.line(f"interrupted by {interrupt}; to continue: python -m trainer resume {folder.path}")
+        run.status.ended_by(interrupt)
         raise
     except BaseException as error:
-        meant = as_user_error(error, order.recipe, folder.path) or error
-        text = meant.message if isinstance(meant, UserError) else f"{type(meant).__name__}: {meant}"
-        try:
-            folder.write_json("summary.json", {**folder.read_json("summary.json"), "status": "failed", "error": text})
-        except UserError as second:
-            console.line(f"warning: {second.message}")
+        meant = as_user_error(error, run.order.recipe, run.folder.path) or error
+        run.status.ended_by(meant)
         if meant is not error:
             raise meant from error
         raise
 
 
 class _Run:
-    """The stages of one run, in order; each method is one of them."""
+    """The stages of one run, in order; each method is one of them.
 
-    def __init__(
-        self,
-        order: Order,
-        folder: RunFolder,
-        console: Console,
-        interrupts: Interrupts,
-        state: Mapping[str, Any] | None,
-    ) -> None:
-        self._order, self._folder, self._console = order, folder, console
-        self._interrupts, self._state = interrupts, state
+    Args:
+        order: what to run and how.
+        folder: of the run.
+        console: shows and logs.
+        latest: what a resumed run goes on from; None for a new one.
+    """
+
+    def __init__(self, order: Order, folder: RunFolder, console: Console, latest: Latest | None) -> None:
+        self.order, self.folder = order, folder
+        self._console, self._latest = console, latest
+        self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, console.line
+        self.status = RunStatus(folder, self._log, fast=order.fast, resumed=latest is not None)
 
-    def conduct(self) -> Result:
+    def conduct(self, interrupts: Interrupts) -> Result:
         """Run all stages."""
+        self._interrupts = interrupts
         names = catalogue(self._recipe.plugins)
         for plugin in find_plugins(self._recipe.plugins):
             self._log(f"plug-in {plugin.name}: its code runs with your rights")
         sinks, callbacks = build_callbacks(self._recipe, names)
         history = () if self._state is None else history_in(self._state["progress"])
-        metrics = MetricsFile(self._folder.metrics, self._log, history)
+        metrics = MetricsFile(self.folder.metrics, self._log, history)
         recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
         with self._interrupts.at_once():  # nothing is trained yet
             experiment = self._experiment(names)
+            self._accept()
+            self._forecast(experiment)
             finding = self._find_lr(experiment)
             self._write_resolved(experiment, finding)
         recorder.open(self._info(experiment))  # a resume drops what its checkpoint does not know: when all is well
@@ -191,11 +189,19 @@ class _Run:
             recorder.close()
 
     # ---------------------------------------------------------------------------------------------------------- stages
+    def _accept(self) -> None:
+        """Begin to write: recipe, data and model fit together, and to what a resumed run has done."""
+        self.status.accepted()
+        self._console.log_to(self.folder.path / "log.txt")
+        if self._latest is not None:
+            self._latest.put_aside(below=self.folder.path)
+        self.folder.write_json("environment.json", self._environment)
+
     def _info(self, experiment: Experiment) -> RunInfo:
         progress = None if self._state is None else self._state["progress"]
         return RunInfo(
             name=self._recipe.name,
-            folder=self._folder.path,
+            folder=self.folder.path,
             epochs=self._recipe.train.epochs,
             hparams=hparams(self._recipe, experiment.facts),
             resumed_epoch=0 if progress is None else progress["epoch"],
@@ -203,25 +209,28 @@ class _Run:
         )
 
     def _experiment(self, names: Catalogue) -> Experiment:
-        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self._order.fast)
+        trained = (
+            None if self._state is None else Trained.of(self.folder.checkpoints / "last.pt", self._recipe, self._state)
+        )
+        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self.order.fast, trained=trained)
         precision = experiment.describe_precision()
-        environment = describe_environment(experiment.device, precision, self._order.command)
-        self._folder.write_json("environment.json", environment)
-        self._environment = environment
+        self._environment = describe_environment(experiment.device, precision, self.order.command)
         if self._state is not None:
-            hold_against(self._state, experiment.data, environment["packages"], self._log)
+            hold_against(self._state, experiment.data, self._environment["packages"], self._log)
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
         for line in experiment.transform_lines():
             self._log(line)
         if self._recipe.train.mix is not None:
             self._log(f"{self._recipe.train.mix.type} mixes training images: {MIXED_NUMBERS}")
         self._hold_against_data(experiment, names)
-        self._forecast(experiment)
         return experiment
 
     def _hold_against_data(self, experiment: Experiment, names: Catalogue) -> None:
         """Refuse what only the data can show to be wrong, before anything is trained."""
-        found = check_data(self._recipe, names, known_from(experiment.data), experiment.data.class_names)
+        recipe = self._recipe
+        if self._state is not None:  # what the weights once came from may be gone
+            recipe = replace(recipe, train=replace(recipe.train, start_from=None))
+        found = check_data(recipe, names, known_from(experiment.data), experiment.data.class_names)
         errors = [each for each in found if each.severity == "error"]
         for each in found:
             if each.severity == "warning":
@@ -232,7 +241,7 @@ class _Run:
     def _forecast(self, experiment: Experiment) -> None:
         step = seconds_per_step(experiment)
         finder = self._recipe.lr_finder
-        searches = finder is not None and self._folder.read_finding() is None
+        searches = finder is not None and self.folder.read_finding() is None
         steps, epochs = experiment.steps_per_epoch, self._recipe.train.epochs
         total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0)
         first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
@@ -245,7 +254,7 @@ class _Run:
 
     def _find_lr(self, experiment: Experiment) -> LRFinding | None:
         section = self._recipe.lr_finder
-        finding = self._folder.read_finding()
+        finding = self.folder.read_finding()
         if finding is None and section is None:
             return None
         if finding is None:
@@ -254,11 +263,11 @@ class _Run:
                 finding = find_lr(
                     experiment,
                     section,
-                    assume=self._order.fast,
+                    assume=self.order.fast,
                     interrupts=self._interrupts,
                     progress=self._console.sweep,
                 )
-            self._folder.write_finding(finding, section)
+            self.folder.write_finding(finding, section)
         found = finding
         experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
         self._tell_finding(found)
@@ -281,32 +290,32 @@ class _Run:
         if self._state is not None and not self._recipe.overrides:
             return
         lr = finding.lr if finding is not None else None
-        few = fast_limit(self._recipe) if self._order.fast else None
+        few = fast_limit(self._recipe) if self.order.fast else None
         text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=few)
-        self._folder.write_text("resolved.yaml", text)
+        self.folder.write_text("resolved.yaml", text)
 
     def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
-        facts = {
-            "recipe": (self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
-            "class_names": list(experiment.data.class_names),
-            "data": fingerprint(experiment.data),
-            "learnt": learnt(experiment.data.train),
-            "facts": experiment.facts.known(also=(self._state or {}).get("facts", ())),
-            "input_shape": list(experiment.input_shape),
-            "stored_size": None if experiment.data.image_size is None else list(experiment.data.image_size),
-            "versions": {key: str(value) for key, value in self._environment["packages"].items()},
-        }
+        resolved = (self.folder.path / "resolved.yaml").read_text(encoding="utf-8")
+        facts = to_keep(
+            resolved,
+            experiment.data,
+            class_counts=experiment.class_counts,
+            input_shape=experiment.input_shape,
+            facts=experiment.facts.known(also=(self._state or {}).get("facts", ())),
+            packages=self._environment["packages"],
+        )
         with self._console.bar():
             result = fit(
                 experiment,
                 callbacks,
                 recorder,
                 self._interrupts,
-                self._folder.checkpoints,
+                self.folder.checkpoints,
                 facts,
                 state=self._state,
+                ask_again=self._state is not None and callbacks_changed(self._state, resolved),
                 log=self._log,
-                below=self._folder.path,
+                below=self.folder.path,
             )
         if result.progress.stopped:
             self._log(result.progress.stopped)
@@ -321,7 +330,7 @@ class _Run:
         best_row = fitted.progress.best
         if best_row is None or best_row["epoch"] == fitted.progress.epoch:
             return {"final": final, "best": final}
-        weights = best_weights(self._folder.checkpoints, best_row["epoch"])
+        weights = best_weights(self.folder.checkpoints, best_row["epoch"])
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
 
     def _summary(
@@ -349,7 +358,7 @@ class _Run:
             "device": self._environment["device"],
             "precision": self._environment["precision"],
             "seed": self._recipe.seed,
-            "fast": self._order.fast,
+            "fast": self.order.fast,
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
         }
         return summary
@@ -366,21 +375,21 @@ class _Run:
         verdicts = judge(self._recipe.expect, fitted.progress.history, summary) if self._recipe.expect else []
         if verdicts:
             summary["expect"] = {
-                "not_judged": self._order.not_judged,
+                "not_judged": self.order.not_judged,
                 "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
             }
         evidence = gather(
             experiment,
-            self._folder,
+            self.folder,
             recorder=recorder,
-            resolved=(self._folder.path / "resolved.yaml").read_text(encoding="utf-8"),
+            resolved=(self.folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             history=fitted.progress.history,
             best=fitted.progress.best,
             predictions=outcomes["best"].predictions,
             finding=finding,
             summary=summary,
             environment=self._environment,
-            warnings=self._order.warnings,
+            warnings=self.order.warnings,
         )
         try:
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
@@ -389,8 +398,8 @@ class _Run:
             self._log(f"warning: the report could not be written ({summary['report_error']})")
         summary["status"] = "completed"
         recorder.flush()  # a run that is complete is not looked at again
-        self._folder.write_json("summary.json", summary)
-        rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self._folder.path)
-        rows.update(verdicts_table.rows(verdicts, self._order.not_judged))
+        self.folder.write_json("summary.json", summary)
+        rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)
+        rows.update(verdicts_table.rows(verdicts, self.order.not_judged))
         self._console.table(rows)
-        return Result(self._folder, summary, verdicts, verdicts_table.exit_code(verdicts, self._order.not_judged))
+        return Result(self.folder, summary, verdicts, verdicts_table.exit_code(verdicts, self.order.not_judged))

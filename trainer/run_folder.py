@@ -181,7 +181,7 @@ class RunFolder:
     # ------------------------------------------------------------------------------------------------------------- lock
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
-        """Keep other processes from continuing the same run, and clear away what a killed one left half written.
+        """Keep other processes from continuing the same run.
 
         The system gives the lock back when its process ends, however it ends, so none is ever stale.
 
@@ -198,9 +198,19 @@ class RunFolder:
                 raise StorageError(f"{self.path}: {other} is working on this run", "wait for it, or stop it") from other
             except OSError as error:
                 raise StorageError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-            for folder in (self.path, self.checkpoints):
-                files.remove_temporaries(folder, below=self.path)
             yield self
+
+    def clear_leftovers(self) -> None:
+        """Remove what a killed process left half written; only for the one that holds the lock."""
+        for folder in (self.path, self.checkpoints):
+            files.remove_temporaries(folder, below=self.path)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never began, and those above it that it leaves empty."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for folder in (self.path.parent, self.path.parent.parent):
+            with contextlib.suppress(OSError):  # not empty, or the working directory itself
+                folder.rmdir()
 
     def refuse_links(self) -> None:
         """Look through the whole run before anything is begun: days later a link would cost the report.

@@ -43,6 +43,10 @@ class EarlyStopping(Callback):
             self._best, self._waited = value, 0
             return None
         self._waited += 1
+        return self.still_asks()
+
+    def still_asks(self) -> Stop | None:
+        """Hold what was waited for against the patience."""
         if self._waited <= self._patience:
             return None
         return Stop(f"EarlyStopping: {self._monitor} has not improved for {self._waited} epochs")

@@ -58,8 +58,8 @@ class ImageFolder:
         self._decoding = Decoding(white_level)
         folders = understood(root, layout)
         self._folder = folders.of(split)
-        reference, classes = folders.of("train"), folders.classes
-        present = classes if self._folder == reference else subfolders(self._folder, "")
+        reference, classes = folders.reference, folders.classes
+        present = classes if split == "train" else subfolders(self._folder, "")
         strange = [name for name in present if name not in set(classes)]
         if strange:
             raise DataError(

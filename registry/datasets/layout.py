@@ -51,7 +51,7 @@ class Folders:
     Attributes:
         root: the root.
         splits: those there are; empty where the root's own folders are the classes.
-        classes: names of the training split's class folders, sorted.
+        classes: names of the training split's class folders, of all splits where that is missing, sorted.
         remarks: what is not used, a sentence each.
     """
 
@@ -59,6 +59,11 @@ class Folders:
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """Where the classes' names were read first."""
+        return _join(self.root, self.splits[0]) if self.splits else self.root
 
     def of(self, split: str) -> str:
         """Return where a split's class folders lie.
@@ -86,7 +91,6 @@ def understood(root: str, layout: Layout) -> Folders:
 
     Raises:
         DataError: there is no such folder, it has no class folders, or it can be meant in more than one way.
-        MissingSplit: it is divided into splits, and none is the training split.
     """
     top = subfolders(root, f"there is no folder {root}")
     if layout == "classes":
@@ -96,13 +100,16 @@ def understood(root: str, layout: Layout) -> Folders:
     named = tuple(name for name in SPLITS if name in top)
     if layout == "auto" and (not named or _are_classes(root, top)):
         return Folders(root, (), _level_checked(root, _classes(root, top)))
-    if "train" not in named:
+    if not named:
         raise MissingSplit(f"ImageFolder has no split 'train': {root} holds {some(top) or 'no folders'}")
-    reference = _join(root, "train")
-    classes = _classes(reference, subfolders(reference, ""))
+    telling = ["train"] if "train" in named else named  # without it nothing is learnt: the root is measured on
+    found = {_join(root, split): _classes(_join(root, split), subfolders(_join(root, split), "")) for split in telling}
+    if layout == "auto":
+        found = {folder: _level_checked(folder, names) for folder, names in found.items()}
+    classes = tuple(sorted(set().union(*found.values())))
     unused = [name for name in top if name not in named]
     remarks = (f"{root}: not used, being no split: {some(unused)}",) if unused else ()
-    return Folders(root, named, classes if layout == "splits" else _level_checked(reference, classes), remarks)
+    return Folders(root, named, classes, remarks)
 
 
 def _classes(folder: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from registry.errors import DataError
 from registry.markers import Bounds
+from registry.models.pretrained import weights_are_fetched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +68,7 @@ def build(
     arguments = {key: value for key, value in given.items() if value is not None}
     if image_size is not None and _is_made_for_one_size(timm, name):
         arguments["img_size"] = image_size
+    pretrained = pretrained and weights_are_fetched()
     if not pretrained or torch.get_default_device().type == "meta":  # no numbers there, none are fetched
         return timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **arguments)  # type: ignore[no-any-return]
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.adoption import Change, Found
 from registry.errors import DataError
+from registry.models.pretrained import weights_are_fetched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +90,10 @@ def build(
     import torch
 
     models = importlib.import_module("torchvision.models")
+    if weights is not None and not weights_are_fetched():
+        weights = None
+        if name in _AUXILIARY:  # what torchvision switches on for its own weights and no state dict shows
+            arguments = {"transform_input": True, "init_weights": False, **arguments}
     if torch.get_default_device().type == "meta":
         weights = None
     if name in _AUXILIARY and weights is None:

@@ -71,6 +71,15 @@ def test_the_listing_has_size_and_stamp_of_every_file(put):
     assert opened(root).listing() == [("cat/a.png", facts.st_size, stamp(facts))]
 
 
+def test_a_root_without_a_training_split_opens_what_it_has(put):
+    root = put("val/dog/a.png", "test/cat/b.png", "test/dog/c.png")
+    for split, targets in (("val", [1]), ("test", [0, 1])):
+        source = opened(root, split)
+        assert (source.class_names, source.targets.tolist()) == (("cat", "dog"), targets)
+    with pytest.raises(MissingSplit, match=r"has no split 'train': .* holds the splits val, test"):
+        opened(root)
+
+
 def test_a_file_of_the_same_size_and_time_has_another_stamp(put):
     root = put("train/cat/a.png")
     path = Path(root, "train/cat/a.png")

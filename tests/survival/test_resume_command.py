@@ -10,6 +10,7 @@ from survival_kit import (
     STOPS,
     TINY,
     command,
+    metric_lines,
     moved,
     only_run,
     plugin,
@@ -144,6 +145,62 @@ def test_more_time_continues_a_run_that_ran_out_of_it(capsys):
     assert (summary_of(run)["epochs"], summary_of(run)["stopped"]) == (3, "")
 
 
+STEADY = TINY.replace("callbacks: []", "callbacks: [{type: EarlyStopping, monitor: lr, mode: max, patience: 0}]")
+PATIENT = "callbacks=[{type: EarlyStopping, monitor: lr, mode: max, patience: 1}]"
+
+
+def test_more_patience_continues_a_run_that_was_stopped_early(capsys):
+    assert command(capsys, recipe(STEADY), "train.epochs=5", PATIENT).code == 0
+    whole = moved("whole")
+    assert (summary_of(whole)["epochs"], summary_of(whole)["stopped"][:13]) == (3, "EarlyStopping")
+    assert command(capsys, recipe(STEADY), "train.epochs=5").code == 0
+    run = only_run()
+    assert summary_of(run)["epochs"] == 2
+    assert "nothing to do" in command(capsys, "resume", str(run)).out
+    assert command(capsys, "resume", str(run), PATIENT).code == 0
+    same(whole, run)
+    assert summary_of(run)["stopped"] == summary_of(whole)["stopped"]
+
+
+def test_a_run_that_was_stopped_early_goes_on_to_its_end_without_what_stopped_it(capsys):
+    assert command(capsys, recipe(STEADY), "train.epochs=4").code == 0
+    assert command(capsys, "resume", str(only_run()), "callbacks=[]").code == 0
+    assert (summary_of(only_run())["epochs"], summary_of(only_run())["stopped"]) == (4, "")
+
+
+def test_the_same_patience_among_other_callbacks_keeps_a_run_stopped(capsys):
+    assert command(capsys, recipe(STEADY), "train.epochs=4").code == 0
+    before = metric_lines(only_run())
+    callbacks = re.search(r"callbacks: (.*)", STEADY)[1].replace("[{", "[CSV, {")
+    assert command(capsys, "resume", str(only_run()), f"callbacks={callbacks}").code == 0
+    assert metric_lines(only_run()) == before
+    assert summary_of(only_run())["stopped"].startswith("EarlyStopping: lr has not improved for 1 epochs")
+
+
+def test_more_epochs_for_a_run_that_was_stopped_early_are_refused_with_the_way_out(capsys):
+    assert command(capsys, recipe(STEADY), "train.epochs=4").code == 0
+    ended = command(capsys, "resume", str(only_run()), "train.epochs=9")
+    assert ended.code == 2
+    assert "train.epochs would change nothing: the run was ended after epoch 2 (EarlyStopping: lr has" in ended.err
+    assert "callbacks=[...]" in ended.err
+
+
+def test_a_completed_run_is_evaluated_and_reported_anew_with_what_was_asked_for(capsys, completed):
+    before = metric_lines(completed)
+    words = ["report=[ConfusionMatrix]", "train.tta=flip", "expect={best val/accuracy: '>= 0'}"]
+    assert command(capsys, "resume", str(completed), *words).code == 0
+    assert (completed / "figures/confusion.png").exists()
+    assert "tta/accuracy" in summary_of(completed)["test"]["best"]
+    assert summary_of(completed)["expect"]["lines"][0]["ok"]
+    assert metric_lines(completed) == before
+
+
+def test_overrides_that_change_nothing_are_named(capsys, completed):
+    ended = command(capsys, "resume", str(completed), "train.checkpoint.keep=3", "train.epochs=1")
+    assert ended.code == 0
+    assert "nothing to do, and train.epochs and train.checkpoint would change nothing" in ended.out
+
+
 # -------------------------------------------------------------------------------------------------------------- refused
 REFUSED = [
     "data.batch_size=4",
@@ -228,6 +285,7 @@ def test_every_key_that_may_change_does_change_at_resume(capsys):
         "train.tta": "flip",
         "data.workers": "0",
         "data.eval_batch_size": "4",
+        "data.on_bad_image": "skip",
         "callbacks.**": "callbacks=[CSV]",
         "report.**": "report=[ConfusionMatrix]",
         "description": "other words",

@@ -1,5 +1,6 @@
 """What `resume` looks at before it goes on: whole checkpoints, the lock of the run, the same data and tools."""
 
+import json
 import os
 import pickle
 import re
@@ -174,7 +175,7 @@ def test_images_of_several_sizes_are_compared_too(capsys, pictures_folder):
 
     cv2.imwrite(str(pictures_folder / "train/dog/9.bmp"), np.zeros((20, 20, 3), np.uint8))
     run = stopped(capsys, SIZED)
-    cv2.imwrite(str(pictures_folder / "train/dog/9.bmp"), np.zeros((20, 22, 3), np.uint8))
+    cv2.imwrite(str(pictures_folder / "train/dog/9.bmp"), np.ones((20, 20, 3), np.uint8))
     ended = command(capsys, "resume", str(run), "callbacks=[]")
     assert ended.code == 3
     assert "the train images are not those that the run was trained on" in ended.err
@@ -197,7 +198,24 @@ def test_other_test_images_are_said_and_measured(capsys, pictures_folder):
     ended = command(capsys, "resume", str(run), "callbacks=[]")
     assert ended.code == 0
     assert "warning: the test images are not those that the run began with" in ended.out
-    assert "data 16 training, 6 validation, 4 test images" in ended.out
+    assert "from pets (16 training, 6 validation, 4 test images)" in ended.out
+
+
+def test_a_finished_training_is_completed_without_a_test_image_that_broke(capsys, pictures_folder):
+    for index in range(3, 9):
+        for name in ("cat", "dog"):
+            shutil.copy(pictures_folder / f"train/{name}/{index - 3}.bmp", pictures_folder / f"test/{name}/{index}.bmp")
+    assert command(capsys, recipe(PETS)).code == 0
+    (run,) = Path("runs/tiny").iterdir()
+    before = summary_of(run)
+    (run / "summary.json").write_text(json.dumps({**before, "status": "failed"}))
+    (pictures_folder / "test/dog/1.bmp").write_bytes(b"")
+    assert command(capsys, "resume", str(run)).code == 3
+    ended = command(capsys, "resume", str(run), "data.on_bad_image=skip")
+    assert ended.code == 0, ended.said
+    assert "left out: pets/test/dog/1.bmp is empty" in ended.out
+    assert summary_of(run)["status"] == "completed"
+    assert summary_of(run)["best"] == before["best"]
 
 
 def test_other_images_are_noticed(capsys, pictures_folder):
@@ -218,6 +236,90 @@ def test_other_classes_are_noticed_by_name(capsys, pictures_folder):
     assert ended.code == 3
     assert "the data have the classes dog, elk" in ended.err
     assert "the run was trained on cat, dog" in ended.err
+
+
+def everything(run: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in run.rglob("*")}
+
+
+def remove_data(run: Path) -> None:
+    shutil.move("pets", "gone")
+
+
+def add_an_image(run: Path) -> None:
+    shutil.copy("pets/train/cat/0.bmp", "pets/train/cat/new.bmp")
+
+
+def rename_a_class(run: Path) -> None:
+    for split in ("train", "val", "test"):
+        Path("pets", split, "cat").rename(Path("pets", split, "elk"))
+
+
+def damage_an_image(run: Path) -> None:
+    Path("pets/train/cat/0.bmp").write_bytes(b"nothing")
+
+
+def damage_all_checkpoints(run: Path) -> None:
+    for path in (run / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"nothing")
+
+
+def damage_the_last_checkpoint_and_remove_data(run: Path) -> None:
+    (run / "checkpoints/last.pt").write_bytes(b"nothing")
+    (run / "checkpoints/last.pt.tmp-1").write_bytes(b"half")
+    remove_data(run)
+
+
+def another_process_works_on_it(run: Path) -> None:
+    lock = RunFolder.open(run).locked()
+    lock.__enter__()
+    HELD.append(lock)
+
+
+HELD: list = []  # locks
+
+
+@pytest.mark.parametrize("completed", [False, True], ids=["interrupted", "completed"])
+@pytest.mark.parametrize(
+    ("happens", "code"),
+    [
+        (remove_data, 3),
+        (add_an_image, 3),
+        (rename_a_class, 3),
+        (damage_an_image, 3),
+        (damage_all_checkpoints, 6),
+        (damage_the_last_checkpoint_and_remove_data, 3),
+        (another_process_works_on_it, 5),
+    ],
+)
+def test_a_refused_resume_touches_nothing(capsys, pictures_folder, completed, happens, code):
+    if completed:
+        assert command(capsys, recipe(PETS)).code == 0
+        (run,) = Path("runs/tiny").iterdir()
+    else:
+        run = stopped(capsys, PETS)
+    happens(run)
+    before = everything(run)
+    ended = command(capsys, "resume", str(run), "train.epochs=3", "callbacks=[]")
+    after = everything(run)
+    while HELD:
+        HELD.pop().__exit__(None, None, None)
+    assert ended.code == code, ended.said
+    assert after == before
+
+
+def test_a_new_run_that_is_refused_leaves_no_folder(capsys):
+    ended = command(capsys, recipe(PETS))
+    assert ended.code == 3
+    assert "there is no folder pets" in ended.err
+    assert not Path("runs").exists()
+
+
+def test_the_log_of_a_resumed_run_begins_with_what_came_before_it_was_accepted(capsys):
+    run = stopped(capsys)
+    assert command(capsys, "resume", str(run), "callbacks=[]").code == 0
+    log = (run / "log.txt").read_text().split("interrupted by")[1]
+    assert log.index(f"resuming {run} after epoch") < log.index("device cpu") < log.index("epoch 2/2")
 
 
 def test_another_version_of_torch_is_warned_of(capsys, monkeypatch):

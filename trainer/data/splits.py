@@ -161,25 +161,25 @@ def open_data(
     elif section.val is None:
         val_store = optional("val", store)
     if val_store is not None:
-        train = Part("train", store, _readable(store), "train")
-        val = Part("val", val_store, _readable(val_store), val_split)
+        train = Part("train", store, readable(store), "train")
+        val = Part("val", val_store, readable(val_store), val_split)
     else:
         share = section.val if isinstance(section.val, Fraction) else DEFAULT_SHARE
-        train, val = _divided(store, share)
+        train, val = divided(store, share)
         log(
             f"validation: {len(val)} of {len(train) + len(val)} training images ({share.fraction:g}, seed {share.seed})"
         )
     limit = section.limit if few is None else few
     if limit is not None:
-        train, val = (_limited(part, limit, seed) for part in (train, val))
+        train, val = (limited(part, limit, seed) for part in (train, val))
     test_store = None if val_split == "test" else optional("test", store)
-    test = None if test_store is None else Part("test", test_store, _readable(test_store), "test")
+    test = None if test_store is None else Part("test", test_store, readable(test_store), "test")
     if few is not None:
 
         def seen(part: Part) -> Part:
             look_at(part.store, part.indices.numpy(), on_bad_image=section.on_bad_image, log=log, budget=budget)
-            readable = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
-            return replace(part, indices=part.indices[readable])
+            kept = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
+            return replace(part, indices=part.indices[kept])
 
         test = None if test is None else seen(replace(test, indices=test.indices[:few]))
         train, val = seen(train), seen(val)
@@ -194,16 +194,16 @@ def open_data(
     )
 
 
-def _readable(store: AnyStore) -> Tensor:
+def readable(store: AnyStore) -> Tensor:
     """Return the indices of a store's images without those known to be unreadable."""
     readable = torch.ones(len(store), dtype=torch.bool)
     readable[list(store.bad)] = False
     return readable.nonzero().flatten()
 
 
-def _divided(store: AnyStore, share: Fraction) -> tuple[Part, Part]:
+def divided(store: AnyStore, share: Fraction) -> tuple[Part, Part]:
     """Cut the validation part off a training split."""
-    indices = _readable(store)
+    indices = readable(store)
     held_out = draw_share(store.targets[indices], share)
     return Part("train", store, indices[~held_out], "train"), Part("val", store, indices[held_out], "train")
 
@@ -241,7 +241,7 @@ def draw_share(targets: Tensor, share: Fraction) -> Tensor:
     return chosen
 
 
-def _limited(part: Part, limit: int, seed: int) -> Part:
+def limited(part: Part, limit: int, seed: int) -> Part:
     """Keep `limit` images, as many of each class as of any other while there are any."""
     if limit >= len(part):
         return part

@@ -11,16 +11,16 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import safetensors.torch
 
 from registry import files
 from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint
 from trainer.engine.loop import Loop
+from trainer.engine.weights import to_safetensors
 
 MOST_FAILURES = 3  # saves in a row that may fail
 UNREADABLE = ".unreadable"  # added to the name of a damaged checkpoint
@@ -185,8 +185,8 @@ class CheckpointKeeper:
         if state is None:
             return
         checkpoint.write(self._folder / "best.pt", state, below=self._below)
-        weights = {name: tensor.contiguous() for name, tensor in state["model"].items()}
-        files.write(self._folder / "best.safetensors", safetensors.torch.save(weights), below=self._below)
+        content = to_safetensors(state["model"], state.get("class_names", ()))
+        files.write(self._folder / "best.safetensors", content, below=self._below)
         self._unwritten_best = None
 
 
@@ -221,12 +221,46 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
 def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None = None) -> dict[str, Any] | None:
     """Return the newest whole state in `folder`, falling back to earlier ones; None where there never was one.
 
-    Files that had to be passed over get another name, so that no later save takes them for whole.
+    Files that had to be passed over are put aside.
 
     Args:
         folder: of the checkpoints.
         log: takes one line.
         below: the run's folder, below which no link is followed; `folder` where omitted.
+
+    Raises:
+        CheckpointError: there are files, but none is whole.
+    """
+    latest = find_latest(folder, log)
+    latest.put_aside(below=below or folder)
+    return latest.state
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest whole state of a run.
+
+    Attributes:
+        state: what it holds; None where there never was one.
+        damaged: files that had to be passed over.
+    """
+
+    state: dict[str, Any] | None
+    damaged: Sequence[Path]
+
+    def put_aside(self, *, below: Path) -> None:
+        """Give damaged files another name, so that no later save takes them for whole.
+
+        Args:
+            below: the run's folder, below which no link is followed.
+        """
+        for path in self.damaged:
+            with contextlib.suppress(OSError):
+                files.rename(path, f"{path.name}{UNREADABLE}", below=below)
+
+
+def find_latest(folder: Path, log: Callable[[str], None]) -> Latest:
+    """Look for the newest whole state in `folder`, and for those to fall back to; nothing is changed.
 
     Raises:
         CheckpointError: there are files, but none is whole.
@@ -241,13 +275,11 @@ def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None 
         except CheckpointError as error:
             passed_over[path] = error.message
             continue
-        for damaged, problem in passed_over.items():
+        for problem in passed_over.values():
             log(f"warning: {problem}; falling back to {path.name}")
-            with contextlib.suppress(OSError):
-                files.rename(damaged, f"{damaged.name}{UNREADABLE}", below=below or folder)
-        return state
+        return Latest(state, tuple(passed_over))
     if passed_over:
         raise CheckpointError(
             "no checkpoint of this run is whole:\n  " + "\n  ".join(passed_over.values()), "start the run again"
         )
-    return None
+    return Latest(None, ())

@@ -364,8 +364,13 @@ class Loop:
             "rng": rng.capture(),
         }
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`; random states are restored last, because loading may draw."""
+    def load(self, state: Mapping[str, Any], *, ask_again: bool = False) -> None:
+        """Continue from `state`; random states are restored last, because loading may draw.
+
+        Args:
+            state: of `state()`.
+            ask_again: the callbacks are others than then: what one of them stopped goes on unless one still asks.
+        """
         parts = self.parts
         self._load_learnt(state)
         parts.schedule.load(state["schedule"])
@@ -376,6 +381,9 @@ class Loop:
         for key, callback in named_callbacks(self.parts.callbacks):
             if key in state["callbacks"]:
                 callback.load(state["callbacks"][key])
+        if ask_again and self.progress.stopped and not self.progress.stopped.startswith(TIME_IS_UP):
+            asked = (callback.still_asks() for callback in self.parts.callbacks)
+            self.progress.stopped = next((each.reason for each in asked if each is not None), "")
         rng.restore(state["rng"])
 
     def _load_learnt(self, state: Mapping[str, Any]) -> None:

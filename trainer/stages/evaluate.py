@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.contracts import Predictions
+from trainer.data.splits import Part
 from trainer.engine.evaluation import TTA, Evaluation, evaluate
 from trainer.engine.modules import load_network
 from trainer.experiment import Experiment, Which
@@ -27,7 +28,7 @@ class Outcome:
 
 def evaluate_weights(
     experiment: Experiment,
-    which: Which,
+    which: Which | Part,
     weights: Mapping[str, Any] | None = None,
     *,
     tta: TTA = "none",

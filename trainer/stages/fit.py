@@ -44,6 +44,7 @@ def fit(
     facts: Mapping[str, Any],
     *,
     state: Mapping[str, Any] | None,
+    ask_again: bool = False,
     log: Callable[[str], None],
     below: Path | None = None,
 ) -> FitResult:
@@ -57,6 +58,7 @@ def fit(
         checkpoints: folder of the checkpoints.
         facts: plain values stored in each of them.
         state: a checkpoint to continue from; None for a fresh start.
+        ask_again: the callbacks are others than in `state`; what they stopped goes on unless they still ask for it.
         log: takes one line.
         below: the run's folder, below which no link is followed; `checkpoints` where omitted.
 
@@ -83,7 +85,7 @@ def fit(
     )
     loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
     if state is not None:
-        loop.load(state)
+        loop.load(state, ask_again=ask_again)
     checkpoint.refuse_unsaveable(loop.state())  # before anything is trained that could not be kept
     try:
         progress = loop.run()

@@ -1,0 +1,217 @@
+"""`evaluate`, `explain` and `predict` with other pictures than the run began with: what was trained decides."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from survival_kit import Ended, command, only_run, recipe, working_in
+
+import trainer
+from registry.datasets.decoding import read_image
+from registry.errors import CheckpointError, DataError
+from trainer.cli import main
+from trainer.data.content import digest_of
+from trainer.engine import checkpoint
+from trainer.experiment import Experiment
+from trainer.run_folder import RunFolder
+from trainer.trained import Trained
+
+COLOURS = {"blue": (220, 60, 60), "green": (60, 220, 60), "red": (60, 60, 220), "zinc": (120, 120, 120)}  # BGR
+SIDE = 12
+
+FLAT = """
+version: 1
+name: tiny
+seed: 3
+data:
+  dataset: {type: ImageFolder, root: pets}
+  val: {fraction: 0.25}
+  batch_size: 6
+  preprocess: [{type: Normalize, mean: $data.mean, std: $data.std}]
+model: {type: SmallCNN, width: 4}
+loss: {type: CrossEntropyLoss, weight: balanced}
+optimizer: {type: SGD, lr: 0.05, momentum: 0.9}
+train: {epochs: 3, precision: fp32}
+callbacks: []
+report: []
+"""
+
+
+def put(folder, name: str, count: int, start: int = 0, light: float = 1.0, side: int = SIDE) -> None:
+    """Write pictures of a class: its colour, with noise of its own on every one."""
+    Path(folder, name).mkdir(parents=True, exist_ok=True)
+    for index in range(start, start + count):
+        noise = np.random.default_rng([index, len(name)]).integers(-50, 50, (side, side, 3))
+        pixels = (np.clip(np.array(COLOURS[name]) + noise, 0, 255) * light).astype(np.uint8)
+        cv2.imwrite(str(Path(folder, name, f"{index:03}.bmp")), pixels)
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Path:
+    """A run on a flat folder of three classes, 12, 16 and 20 pictures."""
+    folder = tmp_path_factory.mktemp("trained")
+    with working_in(folder):
+        for count, name in zip((12, 16, 20), ("blue", "green", "red"), strict=True):
+            put("pets", name, count)
+        assert main([recipe(FLAT)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained_once, tmp_path, monkeypatch) -> Path:
+    """A copy of the run, beside the pictures it was trained on; the working directory."""
+    shutil.copytree(trained_once, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return only_run()
+
+
+def row(ended: Ended, part: str) -> tuple[float, float, int]:
+    """Return loss, accuracy and images of a printed row."""
+    assert ended.code == 0, ended.said
+    found = re.search(rf"^{part} +loss ([\d.]+), .*accuracy ([\d.]+) \((\d+) images\)$", ended.out, re.MULTILINE)
+    assert found is not None, ended.said
+    return float(found[1]), float(found[2]), int(found[3])
+
+
+def predicted(run: Path, folder: str) -> float:
+    """Return the share of the pictures below a folder that `predict` names by their class folder."""
+    paths = sorted(Path(folder).rglob("*.bmp"))
+    answers = trainer.load(run).predict(paths, top=1)
+    return float(np.mean([answer[0][0] == path.parent.name for answer, path in zip(answers, paths, strict=True)]))
+
+
+# ----------------------------------------------------------------------------------------------------------- statistics
+def test_darker_pictures_are_normalised_as_the_training_pictures_were(capsys, run):
+    for name in ("blue", "green", "red"):
+        put("dim", name, 8, 100, light=0.25)
+    loss, accuracy, count = row(command(capsys, "evaluate", str(run), "data.dataset.root=dim"), "val")
+    assert count == 24
+    assert accuracy == pytest.approx(predicted(run, "dim"), abs=1e-4)
+    logits = trainer.load(run).logits(sorted(Path("dim").rglob("*.bmp")))
+    targets = torch.arange(3).repeat_interleave(8)
+    weights = 36 / (3 * torch.tensor([9.0, 12.0, 15.0]))  # of the training part, not of what is measured
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets, weights)), abs=1e-3)
+
+
+def test_the_experiment_of_a_finished_run_knows_only_what_the_training_measured(run):
+    put("dim", "red", 3, 100, light=0.25)
+    stored = checkpoint.read(run / "checkpoints/best.pt")
+    trained = Trained.read(RunFolder.open(run), ["data.dataset.root=dim"])
+    experiment, _ = Experiment.of_trained(trained, log=lambda _: None)
+    assert experiment.facts["data.mean"] == stored["facts"]["data.mean"]
+    assert list(experiment.class_counts) == stored["class_counts"] == [9, 12, 15]
+    with pytest.raises(CheckpointError, match=r"\$run\.total_steps was not kept"):
+        _ = experiment.facts["run.total_steps"]
+
+
+def test_larger_pictures_are_made_to_fit_as_predict_does(capsys, run):
+    for name in ("blue", "red"):
+        put("large", name, 5, 100, side=2 * SIDE)
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=large")
+    assert row(ended, "val")[1:] == (pytest.approx(predicted(run, "large"), abs=1e-4), 10)
+    assert "(RGB, 24 x 24) are made to fit those that the network was trained on (RGB, 12 x 12)" in ended.out
+
+
+# -------------------------------------------------------------------------------------------------------------- classes
+def test_fewer_classes_are_matched_by_name(capsys, run):
+    for name in ("green", "red"):
+        put("fewer", name, 6, 100)
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=fewer")
+    assert row(ended, "val")[1:] == (pytest.approx(predicted(run, "fewer"), abs=1e-4), 12)
+    assert predicted(run, "fewer") > 0.5
+    assert "split 'train' has no image of blue" in ended.out
+
+
+@pytest.mark.parametrize("names", [["green", "zinc"], ["green", "red", "zinc"], ["blue", "green", "red", "zinc"]])
+def test_unknown_classes_are_named_whatever_their_number(capsys, run, names):
+    for name in names:
+        put("unknown", name, 3, 100)
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=unknown")
+    assert ended.code == 3
+    assert "has classes that the network was not trained on: zinc; it knows blue, green, red" in ended.err
+
+
+def test_explain_names_a_class_that_was_added(capsys, run):
+    put("pets", "zinc", 3)
+    ended = command(capsys, "explain", str(run))
+    assert ended.code == 3
+    assert "not trained on: zinc" in ended.err
+
+
+def test_a_folder_with_a_test_split_alone_is_measured(capsys, run):
+    put("alone/test", "red", 4, 100)
+    assert row(command(capsys, "evaluate", str(run), "data.dataset.root=alone"), "test")[2] == 4
+
+
+# ------------------------------------------------------------------------------------------ which pictures are measured
+def test_the_runs_own_part_gives_the_numbers_of_its_best_epoch(capsys, run):
+    best = json.loads((run / "summary.json").read_text())["best"]
+    loss, accuracy, count = row(command(capsys, "evaluate", str(run)), "val")
+    assert (loss, accuracy) == (
+        pytest.approx(best["val/loss"], abs=1e-4),
+        pytest.approx(best["val/accuracy"], abs=1e-4),
+    )
+    assert count == 12
+
+
+def test_pictures_that_were_learnt_from_do_not_slip_into_validation(capsys, run):
+    put("pets", "red", 10, 100)
+    put("pets", "blue", 5, 100)
+    ended = command(capsys, "evaluate", str(run))
+    assert row(ended, "val")[2] == 12 + 15
+    assert "36 of the 63 val images are left out: the network has learnt from them" in ended.out
+
+
+def test_pictures_that_were_learnt_from_are_found_in_another_folder_under_another_name(capsys, run):
+    put("new/val", "green", 4, 100)
+    own = checkpoint.read(run / "checkpoints/best.pt")["learnt"]
+    learnt = [path for path in sorted(Path("pets/green").iterdir()) if digest_of(read_image(str(path))) in own.tolist()]
+    shutil.copy(learnt[0], "new/val/green/unlike.bmp")
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=new")
+    assert row(ended, "val")[2] == 4
+    assert "1 of the 5 val images are left out: the network has learnt from them" in ended.out
+
+
+def test_nothing_but_pictures_that_were_learnt_from_is_an_error(run):
+    shutil.move("pets", "all")
+    stored = checkpoint.read(run / "checkpoints/best.pt")
+    for path in sorted(Path("all").rglob("*.bmp")):
+        if digest_of(read_image(str(path))) in stored["learnt"].tolist():
+            Path("pets", path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, Path("pets", path.parent.name))
+    with pytest.raises(DataError, match="the network has learnt from all of them"):
+        Experiment.of_trained(Trained.read(RunFolder.open(run)), log=lambda _: None)
+
+
+def test_explain_of_a_flat_folder_shows_its_own_validation_part(capsys, run):
+    ended = command(capsys, "explain", str(run))
+    assert ended.code == 0, ended.said
+    assert list(run.glob("explain/mistakes/*/report.html"))
+
+
+# -------------------------------------------------------------------------------------------------- from best.pt alone
+def test_a_run_that_began_with_other_weights_needs_them_no_more(capsys, run):
+    shutil.copy(run / "checkpoints/best.safetensors", "first.safetensors")
+    assert command(capsys, recipe(FLAT, "again.yaml"), "name=again", "train.start_from=first.safetensors").code == 0
+    Path("first.safetensors").unlink()
+    again = only_run("again")
+    assert command(capsys, "evaluate", str(again)).code == 0
+    assert command(capsys, "predict", str(again), "pets/red/000.bmp").code == 0
+    assert command(capsys, "explain", str(again)).code == 0
+    assert command(capsys, "resume", str(again), "train.epochs=4").code == 0
+
+
+def test_a_resolved_recipe_that_says_another_network_is_refused(capsys, run):
+    path = run / "resolved.yaml"
+    path.write_text(path.read_text().replace("width: 4", "width: 6"))
+    for words in (["evaluate", str(run)], ["predict", str(run), "pets/red/000.bmp"], ["explain", str(run)]):
+        ended = command(capsys, *words)
+        assert ended.code == 6
+        assert "resolved.yaml: model is not what the network was trained with" in ended.err
+    ended = command(capsys, "evaluate", str(run), "model.width=8")
+    assert ended.code == 6

@@ -1,0 +1,43 @@
+"""Images as a network's training images were: their channels and, where those had one size, that size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.datasets.decoding import over_ground
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What training images had in common.
+
+    Attributes:
+        channels: 3 for RGB, 1 for grey.
+        size: (height, width) in pixels; None where they varied.
+    """
+
+    channels: int
+    size: tuple[int, int] | None
+
+    def suits(self, channels: int, size: tuple[int, int] | None) -> bool:
+        """Whether images of these channels and this size (None where they vary) are so already."""
+        return channels == self.channels and (self.size is None or size == self.size)
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return an image (H, W) or (H, W, C), C of 1, 3 or 4, with these channels and this size, uint8 (H, W, C)."""
+        image = image[..., None] if image.ndim == 2 else image
+        image = over_ground(image[..., :3], image[..., 3]) if image.shape[2] == 4 else image
+        if self.channels == 1 and image.shape[2] == 3:
+            image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]  # type: ignore[assignment]
+        elif self.channels == 3 and image.shape[2] == 1:
+            image = np.repeat(image, 3, axis=2)
+        if self.size is not None and image.shape[:2] != self.size:
+            shrinks = image.shape[0] > self.size[0]
+            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            resized = cv2.resize(np.ascontiguousarray(image), self.size[::-1], interpolation=way)
+            image = resized if resized.ndim == 3 else resized[..., None]  # type: ignore[assignment]
+        return np.ascontiguousarray(image)
