@@ -20,7 +20,6 @@ import hashlib
 import json
 import mmap
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from registry import files
 from trainer.data.content import Digests
 
 VERSION = 2
@@ -136,6 +136,7 @@ def write_cache(path: Path, packed: Packed) -> None:
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
+        StorageError: a link stands in its place.
         ValueError: more images are unreadable than the header holds.
     """
     pixels = np.ascontiguousarray(packed.images).reshape(-1)
@@ -154,21 +155,8 @@ def write_cache(path: Path, packed: Packed) -> None:
     if len(header) > HEADER:
         raise ValueError(f"{len(packed.bad)} unreadable images are more than a cache can list")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(header.ljust(HEADER, b"\0"))
-            file.write(pixels.data)
-            file.write(np.array(checks, dtype="<u4").tobytes())
-            file.write(digests)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the name with other content
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+    crc = np.array(checks, dtype="<u4").tobytes()
+    files.write(path, header.ljust(HEADER, b"\0"), pixels.data, crc, digests, below=path.parent)
     for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.images"):  # of the same folder, before it changed
         if other != path:
             with contextlib.suppress(OSError):  # in use on Windows, or another process was faster

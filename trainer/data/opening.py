@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from registry import cache
 from registry.contracts import ImageSource
-from registry.errors import DataError
+from registry.errors import DataError, StorageError
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
 from trainer.data.content import digest_of
 from trainer.data.memory import Budget, physical_memory
@@ -310,7 +310,7 @@ class _Opening:
         try:
             write_cache(path, packed)
             self._log(f"{done}; kept in {path}")
-        except (OSError, ValueError) as error:
+        except (OSError, StorageError, ValueError) as error:
             self._log(f"{done}; no cache is kept in {path.parent}: {error}")
             return packed
         mapped = self._cached(kind)
