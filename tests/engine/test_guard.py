@@ -3,6 +3,8 @@
 That road, where no number is read before it must be, is the same code with `free=False`, so the CPU can run it.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_training import CPU, Memory, Normed, batch, training
@@ -144,7 +146,7 @@ def test_restore_gives_back_everything_that_was_learnt_until_the_last_checkpoint
     first, _ = training(GOOD, optimizer_of)
     first.run()
     keeper.saved.append(checkpoint.snapshot(first.state()))
-    loop.limits = type(loop.limits)(**{**vars(loop.limits), "epochs": 1})
+    loop.limits = replace(loop.limits, epochs=1)
     loop.run()
     assert learnt(loop) == learnt(first)
     assert loop.progress.restores == 1
@@ -218,6 +220,28 @@ def test_a_mask_that_holds_infinities_is_no_fault():
     loop, _ = training(GOOD, SGD, model=model)
     loop.run()
     assert loop.progress.epoch == 1
+
+
+class BadValidation(nn.Module):
+    """Cross entropy that is no number in the first validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validations = 0
+
+    def forward(self, logits, targets):
+        self.validations += not self.training
+        loss = nn.functional.cross_entropy(logits, targets)
+        return loss * float("nan") if self.validations == 1 and not self.training else loss
+
+
+def test_an_epoch_without_a_finite_validation_loss_is_never_the_best_whatever_the_metric():
+    loop, _ = training(GOOD, SGD, on_nan="skip", loss=BadValidation(), epochs=3)
+    loop.limits = replace(loop.limits, best_metric="train/loss", best_mode="max")
+    loop.run()
+    losses = [row["train/loss"] for row in loop.progress.history]
+    assert losses == sorted(losses, reverse=True)
+    assert loop.progress.best["epoch"] == 2, "the first had the greatest"
 
 
 # ----------------------------------------------------------------------------------------------- the look, the reading

@@ -192,13 +192,6 @@ def test_an_epoch_without_a_finite_number_is_never_the_best(capsys, bad):
     assert '"val/loss": null' in metric_lines(only_run())[bad - 1]
 
 
-def test_an_epoch_without_a_finite_validation_loss_is_never_the_best_whatever_the_metric(capsys):
-    loss = "{type: BadAt, calls: [1], validation: true}"
-    chosen = train(epochs=2, on_nan="skip", best="{metric: train/loss, mode: max}", ema="{decay: 0.9}")
-    assert command(capsys, tiny(loss=loss, train=chosen)).code == 0
-    assert summary_of(only_run())["best"]["epoch"] == 2, "though the first epoch has the greatest training loss"
-
-
 def test_best_weights_that_are_lost_or_of_another_epoch_are_named(capsys):
     loss, best = "{type: BadAt, calls: [2], validation: true}", "{metric: val/loss, mode: min}"
     assert command(capsys, tiny(loss=loss, train=train(on_nan="skip", best=best))).code == 0

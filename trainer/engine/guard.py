@@ -76,17 +76,19 @@ class Guard:
             gradient: scalar, 0 where every gradient is finite, anything else where not.
             lr: learning rate of the first parameter group.
         """
-        self._steps.append(([*losses, gradient], lr))
         if not self.immediate:
+            self._steps.append(([*losses, gradient], lr))
             return True
-        self._fault = self._read()
+        self._fault = _fault_in(_numbers([*losses, gradient]), 0, lr)
         if self._fault is not None and self._buffers is not None:
             self._buffers.put_back()
         return self._fault is None
 
     def look(self) -> Fault | None:
         """Return the first fault since the last look, and forget it. Waits for the device unless `immediate`."""
-        fault, self._fault = self._fault or self._read(), None
+        if not self.immediate:
+            return self._read()
+        fault, self._fault = self._fault, None
         return fault
 
     def sound(self) -> bool:
@@ -97,12 +99,18 @@ class Guard:
         steps, self._steps = self._steps, []
         numbers = iter(_numbers([number for step, _ in steps for number in step]))
         for index, (step, lr) in enumerate(steps):
-            *losses, gradient = [next(numbers) for _ in step]
-            if not all(map(math.isfinite, losses)):
-                return Fault("loss", len(steps) - 1 - index, lr)
-            if gradient != 0:
-                return Fault("gradient", len(steps) - 1 - index, lr)
+            fault = _fault_in([next(numbers) for _ in step], len(steps) - 1 - index, lr)
+            if fault is not None:
+                return fault
         return None
+
+
+def _fault_in(numbers: Sequence[float], ago: int, lr: float) -> Fault | None:
+    """Return what the numbers of a step, its losses and the gradient's fault, say."""
+    *losses, gradient = numbers
+    if not all(map(math.isfinite, losses)):
+        return Fault("loss", ago, lr)
+    return None if gradient == 0 else Fault("gradient", ago, lr)
 
 
 @torch.no_grad()
