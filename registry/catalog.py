@@ -73,6 +73,7 @@ class Entry:
         facts: what checks and people may want to know: a dataset's splits, classes and image_size, a metric's key and
             mode and `range`; `usual`: (least, greatest) value of an argument that is met in practice; `instead`: what
             to take where its constructor refuses; `waits`: unit -> the argument that counts what is waited for;
+            `levels`: a transform takes pixels for grey levels;
             `alternatives`: sets of arguments of which one is given; `computed`: argument -> the word that asks
             the engine for its value; `phases`: which components follow one another, where each ends, and which
             lengths are supplied to each.

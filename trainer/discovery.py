@@ -240,7 +240,7 @@ def _left_out(entry: Entry) -> list[str]:
 
 
 def _fact_lines(entry: Entry) -> list[str]:
-    hidden = ("follows", "alternatives", "computed", "phases", "upstream", "sink")
+    hidden = ("follows", "levels", "alternatives", "computed", "phases", "upstream", "sink")
     lines = []
     for name, value in entry.facts.items():
         if name in hidden or value in (None, {}, []):

@@ -17,6 +17,7 @@ from registry.adoption import Change, Found
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for its version
 
 _BASES = ("BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "BaseCompose")
+_PIXELS = "albumentations.augmentations.pixel"  # what takes pixels for grey levels, 0..255 or 0..1
 _NO_MASKS = "images of a classifier have no masks"
 _OTHERS = "it needs other images than the one it is given; take MixUp or CutMix under train.mix to mix images"
 _BOXES = "it needs bounding boxes, which images of a classifier do not have; take RandomCrop or RandomResizedCrop"
@@ -120,5 +121,6 @@ class AlbumentationsTransforms:
                 continue
             if issubclass(cls, module.Transform3D) or name.startswith("Base"):
                 continue  # they take volumes
-            own = Change(refused=_REFUSED.get(name, ""), renamed=_RENAMED.get(name, {}))
+            levels = {"levels": True} if cls.__module__.startswith(_PIXELS) and name != "Normalize" else {}
+            own = Change(refused=_REFUSED.get(name, ""), renamed=_RENAMED.get(name, {}), facts=levels)
             yield Found(name, f"albumentations:{name}", cls, own.over(_EVERY), own=False, package="albumentations")

@@ -174,6 +174,87 @@ def test_a_reference_in_a_group_is_built_in_a_trial_as_in_a_run() -> None:
     assert said("lr_finder={}", "optimizer.groups=[{match: ['@head'], lr: $lr_finder.lr}]") == []
 
 
+GREY = "{type: ToGray, num_output_channels: 1, p: 1}"
+SMALLER = "{type: Resize, height: 24, width: 24}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            [f"data.augment=[{{type: HorizontalFlip}}, {GREY}]", "data.preprocess=[]"],
+            "command line:1:39: training images have 1 channel, all others 3 channels (put what changes channels into "
+            "data.augment and data.eval alike) [R102]",
+        ),
+        (
+            [f"data.eval=[{GREY}]", "data.preprocess=[]"],
+            "command line:1:12: training images have 3 channels, all others 1 channel (put what changes channels into "
+            "data.augment and data.eval alike) [R102]",
+        ),
+        (
+            [f"data.augment=[{SMALLER}]"],
+            "command line:1:15: warning: training images are 24 x 24, all others 32 x 32 (is a Resize or crop missing "
+            "in data.eval or data.augment?) [W030]",
+        ),
+        (
+            [
+                "data.dataset={type: ImageFolder, root: x}",
+                f"data.augment=[{SMALLER}]",
+                "data.eval=[{type: CenterCrop, height: 32, width: 32}]",
+            ],
+            "command line:2:15: warning: training images are 24 x 24, all others 32 x 32",
+        ),
+        (
+            ["data.preprocess.0.mean=[0.5, 0.5]", "data.preprocess.0.std=0.2"],
+            "command line:1:24: transform Normalize.mean: 2 numbers for images of 3 channels (write one number per "
+            "channel) [R103]",
+        ),
+        (
+            [f"data.augment=[{GREY}]", f"data.eval=[{GREY}]"],
+            "recipe.yaml:7:40: transform Normalize.mean: 3 numbers for images of 1 channel (write one number per "
+            "channel) [R103]",
+        ),
+        (
+            ["data.eval=[{type: Rotate, limit: 20, p: 1}]"],
+            "command line:1:12: warning: Rotate in data.eval changes images at random: one draw of each is measured "
+            "(move it to data.augment, or take what is not random) [W010]",
+        ),
+        (
+            [
+                "data.eval=[{type: Resize, height: 32, width: 32}, "
+                "{type: OneOf, p: 1, transforms: [HorizontalFlip, VerticalFlip]}]"
+            ],
+            "command line:1:51: warning: OneOf in data.eval changes images at random",
+        ),
+        (
+            ["data.preprocess=[Normalize, {type: RandomCrop, height: 24, width: 24}]"],
+            "command line:1:29: warning: RandomCrop in data.preprocess changes images at random",
+        ),
+        (
+            [f"data.augment=[{SMALLER}]", "model=vit_b_32", "report=[]"],
+            "model vit_b_32 cannot take images of 3 x 24 x 24",
+        ),
+    ],
+)
+def test_images_that_training_and_evaluation_do_not_share_are_told(changes: list[str], message: str) -> None:
+    lines = said(*changes)
+    assert any(message in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [f"data.preprocess=[{GREY}, {{type: Normalize, mean: [0.5], std: [0.2]}}]"],
+        [f"data.augment=[{SMALLER}]", f"data.eval=[{SMALLER}]"],
+        ["data.dataset={type: ImageFolder, root: x}", "data.augment=[{type: RandomCrop, height: 32, width: 32}]"],
+        ["data.eval=[{type: HorizontalFlip, p: 1}]"],
+        ["data.preprocess=[ToFloat, {type: Normalize, max_pixel_value: 1.0}]"],
+    ],
+)
+def test_images_that_training_and_evaluation_share_are_taken_without_a_word(changes: list[str]) -> None:
+    assert said(*changes) == []
+
+
 def test_a_loss_that_cannot_take_mixed_targets_is_told_before_training() -> None:
     problems = said("loss=MultiMarginLoss", "train.mix={type: MixUp, alpha: 0.2}")
     assert len(problems) == 1

@@ -136,6 +136,22 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     ),
     (
         "W010",
+        "data: {preprocess: [{type: HorizontalFlip, p: 0.5}]}",
+        "data: {preprocess: [{type: HorizontalFlip, p: 1}]}",
+    ),
+    ("W031", "data: {limit: 9}", "data: {limit: 10}"),
+    (
+        "W032",
+        "data: {preprocess: [{type: Normalize, max_pixel_value: 1.0, mean: 120, std: 0.2}]}",
+        "data: {preprocess: [{type: Normalize, max_pixel_value: 1.0, mean: 120, std: 60}]}",
+    ),
+    (
+        "W032",
+        "data: {preprocess: [{type: Normalize, mean: 0.5, std: 58}]}",
+        "data: {preprocess: [ToFloat, {type: Normalize, max_pixel_value: 1.0}]}",
+    ),
+    (
+        "W010",
         "data: {eval: [{type: HorizontalFlip, p: 0.5}]}",
         "data: {eval: [{type: CenterCrop, height: 9, width: 9}]}",
     ),
@@ -236,6 +252,7 @@ def test_every_warning_of_the_text_has_a_case() -> None:
     assert {rule for rule in RULES if rule.startswith("W")} - told == {
         "W011",
         "W012",
+        "W030",
         "W013",
         "W024",
         "W026",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from registry.catalog import Catalogue
 from registry.patterns import matches
 from registry.suggest import nearest
-from trainer.recipe import schedules
+from trainer.recipe import schedules, transforms
 from trainer.recipe.classes import counted_classes, counts, told
 from trainer.recipe.draft import LOSS, Draft
 from trainer.recipe.expect import not_judged_because
@@ -41,7 +41,7 @@ def check_together(recipe: Recipe, catalogue: Catalogue, problems: Collector) ->
         problems: holds what was reported so far, takes the rest.
     """
     draft = Draft(recipe, catalogue, problems)
-    for check, needs in (*RULES, *WARNINGS):
+    for check, needs in (*RULES, *transforms.RULES, *WARNINGS):
         if draft.sound(*needs):
             check(draft)
 

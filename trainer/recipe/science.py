@@ -10,7 +10,6 @@ from trainer.recipe.classes import counted_classes
 from trainer.recipe.draft import Draft
 from trainer.recipe.lengths import LENGTH, total_steps
 from trainer.recipe.problems import COMMAND_LINE, listed
-from trainer.recipe.recipe import Spec
 
 _MOST_SHARES = {  # of a loss or model, beyond which little is left
     "label_smoothing": 0.5,
@@ -67,16 +66,6 @@ def _best_on_training(draft: Draft) -> None:
     if metric.startswith("train/"):
         text = f"the best epoch is chosen by '{metric}', which says nothing about new images"
         draft.report("W009", "train.best.metric", text, "take a metric of val")
-
-
-def _random_evaluation(draft: Draft) -> None:
-    """Warn where a list of transforms makes the validation images random."""
-    for index, spec in enumerate(draft.recipe.data.eval):
-        if _is_random(draft, spec):
-            text = f"{spec.type} in data.eval changes images at random, so what is measured is a mixture"
-            draft.report(
-                "W010", f"data.eval.{index}", text, "move it to data.augment, or set p: 1 where it is not random"
-            )
 
 
 def _name_of_a_base(draft: Draft) -> None:
@@ -174,11 +163,6 @@ def _empty_plugins(draft: Draft) -> None:
             draft.report("W044", f"plugins.{index}", text, hint)
 
 
-def _is_random(draft: Draft, spec: Spec) -> bool:
-    chance = draft.argument(spec, "p")
-    return isinstance(chance, (int, float)) and 0 < chance < 1
-
-
 WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_selection_on_test, ("data.val",)),
     (_two_decays, ("optimizer.type", "optimizer.weight_decay", "regularizers")),
@@ -186,7 +170,6 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_balanced_twice, ("data.sampler", "loss")),
     (_class_not_learnt, ("loss", "data.dataset", "model")),
     (_best_on_training, ("train.best",)),
-    (_random_evaluation, ("data.eval",)),
     (_unusual_numbers, ("optimizer", "scheduler", "regularizers", "lr_finder")),
     (_swapped_betas, ("optimizer",)),
     (_little_left, ("model", "loss")),

@@ -82,8 +82,11 @@ class Trial:
     def run(self) -> None:
         """Build everything and report what is wrong to the draft."""
         self._classes()
-        shape = Passage(self.draft, self.known, self.make).evaluation(self._prepared)
+        shapes = Passage(self.draft, self.known, self.make).shapes(self._prepared)
+        shape = shapes.evaluation
         model = self._model(shape)
+        if model is not None and shapes.training is not None:
+            self._logits(model, shapes.training, "data.augment")
         if model is not None:
             self._patterns(model)
             self._layers(model, shape)
@@ -139,14 +142,8 @@ class Trial:
             model = self.make(spec, num_classes=self.classes, in_channels=channels, image_size=size)
         if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
             return None
-        images = torch.empty((2, *shape), device="meta")
-        try:
-            with torch.no_grad():
-                logits = model.to("meta").eval()(images)
-        except Exception as error:
-            said = " ".join(str(error).split())
-            text = f"model {spec.type} cannot take images of {channels} x {height} x {width}: {said}"
-            self.draft.report("R071", "model", text[:300])
+        logits = self._logits(model.to("meta").eval(), shape, "model")
+        if logits is None:
             return None
         if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
             self.classes = logits.shape[1]  # a head of its own size: the data will tell whether it is right
@@ -156,6 +153,18 @@ class Trial:
             text = f"model {spec.type} gives {got} numbers per image, and there are {self.classes} classes"
             self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
         return model
+
+    def _logits(self, model: nn.Module, shape: tuple[int, int, int], path: str) -> object:
+        """Return what a model on the meta device answers; None where it takes no images of this shape."""
+        try:
+            with torch.no_grad():
+                return model(torch.empty((2, *shape), device="meta"))
+        except Exception as error:
+            said = " ".join(str(error).split())
+            channels, height, width = shape
+            text = f"model {self.recipe.model.type} cannot take images of {channels} x {height} x {width}: {said}"
+            self.draft.report("R071", path, text[:300])
+        return None
 
     def _patterns(self, model: nn.Module) -> None:
         """Report patterns that mean no parameter, and a model of which nothing is left to learn."""
