@@ -58,6 +58,6 @@ def part_of_step(loss: Tensor, weight: Weight, whole: Weight) -> Tensor:
         weight: of the micro-batch.
         whole: sum of the weights of all micro-batches of the step.
     """
-    if isinstance(whole, Tensor):
-        return loss * torch.where(whole != 0, 1 / whole, torch.zeros_like(whole))
-    return loss if weight == whole else loss * (weight / whole)
+    if isinstance(whole, int):
+        return loss if weight == whole else loss * (weight / whole)
+    return loss * torch.where(whole != 0, 1 / whole, torch.zeros_like(whole))
