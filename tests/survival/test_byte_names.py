@@ -74,7 +74,6 @@ def test_a_broken_picture_of_such_a_name_is_named_and_ends_as_any_other(capsys):
     ended = command(capsys, of_pets())
     assert ended.code == 3
     assert "pets/tea/bad\\xff.png is damaged" in ended.err
-    assert "pets/tea/bad\\xff.png is damaged" in summary_of(only_run())["error"]
 
 
 def test_it_is_left_out_by_name_in_the_log(capsys):
@@ -119,3 +118,14 @@ def test_problems_for_programs_are_json_on_every_terminal(capsys, monkeypatch):
 )
 def test_only_what_is_no_character_is_escaped(text, shown):
     assert printable(text) == shown
+
+
+def test_a_folder_of_such_a_name_may_be_named_on_the_command_line_and_is_there_at_a_resume(capsys):
+    Path("pets").rename(CAFE)
+    ended = command(capsys, of_pets(), f"data.dataset.root={CAFE}", f"description=of {CAFE}")
+    assert ended.code == 0, ended.said
+    run = only_run()
+    assert 'root: "caf\\U000f00e9"' in (run / "resolved.yaml").read_text(encoding="utf-8")
+    assert SHOWN in (run / "report.html").read_text(encoding="utf-8")
+    assert command(capsys, "resume", str(run), "train.epochs=2").code == 0
+    assert summary_of(run)["epochs"] == 2

@@ -43,6 +43,13 @@ def resolve(text: str) -> Plain:
     return float("nan") if _NAN.fullmatch(text) else text
 
 
+# A file's name may hold bytes that are no UTF-8. Python hands each on as a letter that YAML does not know, so in YAML
+# others, which nobody has a use for, stand for them: "caf\U000f00e9".
+STAND_INS = {0xDC00 + byte: 0xF0000 + byte for byte in range(0x80, 0x100)}
+BYTES = {stand_in: letter for letter, stand_in in STAND_INS.items()}
+HOLDS_BYTES = re.compile("[\U000f0080-\U000f00ff]|\\\\U000[fF]00[89a-fA-F]")
+
+
 def spelling(value: Plain) -> str:
     """Return the YAML text that reads as `value` again; text is quoted only where it must be."""
     if value is None:
@@ -84,6 +91,6 @@ def _quoted(text: str) -> str:
         elif character.isprintable() and character not in "\x85\u2028\u2029\ufeff":
             pieces.append(character)
         else:
-            code = ord(character)
+            code = STAND_INS.get(ord(character), ord(character))
             pieces.append(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
     return '"' + "".join(pieces) + '"'

@@ -14,7 +14,7 @@ import yaml
 from trainer.recipe.nodes import Entry, ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.problems import COMMAND_LINE, Collector, shown
 from trainer.recipe.recipe import Origin
-from trainer.recipe.scalars import Plain, resolve
+from trainer.recipe.scalars import BYTES, HOLDS_BYTES, STAND_INS, Plain, resolve
 
 MAX_DEPTH = 32
 MAX_NODES = 100_000  # after aliases are expanded, over all files of a recipe
@@ -34,7 +34,8 @@ def compose(text: str, file: str, problems: Collector) -> Node | None:
         problems: takes what is wrong; `text` becomes one of its sources.
     """
     problems.sources.add(file, text)
-    return _Composer(file, problems).run(text)
+    node = _Composer(file, problems).run(text)
+    return _with_bytes(node) if node is not None and HOLDS_BYTES.search(text) else node
 
 
 def compose_value(text: str, argument: str, number: int, problems: Collector) -> Node | None:
@@ -48,8 +49,21 @@ def compose_value(text: str, argument: str, number: int, problems: Collector) ->
     """
     offset = len(argument) - len(text)
     composer = _Composer(COMMAND_LINE, problems, line=number, column=offset, text=text)
-    node = composer.run(text)
-    return node if node is not None or composer.failed else Scalar(None, Origin(COMMAND_LINE, number, offset + 1))
+    node = composer.run(text.translate(STAND_INS))
+    if node is not None:
+        return node if text.isascii() else _with_bytes(node)
+    return None if composer.failed else Scalar(None, Origin(COMMAND_LINE, number, offset + 1))
+
+
+def _with_bytes(node: Node) -> Node:
+    """Return a value with the bytes of file names where YAML was given stand-ins."""
+    if isinstance(node, ListNode):
+        return ListNode(tuple(_with_bytes(item) for item in node.items), node.origin)
+    if isinstance(node, MapNode):
+        entries = {k.translate(BYTES): Entry(entry.key, _with_bytes(entry.node)) for k, entry in node.entries.items()}
+        return MapNode(entries, node.origin)
+    value = node.value.translate(BYTES) if isinstance(node.value, str) else node.value
+    return replace(node, value=value, text=node.text.translate(BYTES))
 
 
 @dataclass(slots=True)
