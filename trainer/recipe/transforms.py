@@ -172,6 +172,6 @@ RULES: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_statistics, LISTS),
     (_after_normalizing, ("data.preprocess",)),
     (_share_leaves_something, ("data.dataset", "data.val")),
-    (_limit_below_classes, ("data.dataset", "data.limit")),
+    (_limit_below_classes, ("data.dataset", "data.limit", "model", "loss", "train")),
     (_random_measured, ("data.eval", "data.preprocess")),
 )
