@@ -89,6 +89,7 @@ def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
     top = str(options.flags.get("top", "3"))
     if not top.isdigit() or int(top) < 1:
         raise RecipeError(f"--top is a whole number from 1 on, got {top!r}")
+    RunFolder.open(run)  # what is no run is said before what is no picture
     require_pictures(pictures)
     loaded = load(run)
     for picture in pictures:
