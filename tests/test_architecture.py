@@ -87,19 +87,8 @@ def test_there_is_no_import_cycle():
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_a_file_has_a_docstring_and_at_most_400_lines(path):
-    text = path.read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(text)), f"{path} says nothing of itself"
-    assert len(text.splitlines()) <= 400
-
-
-def test_at_most_three_functions_are_longer_than_60_lines():
-    long = []
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
-                long.append(f"{module_of(path)}.{node.name}: {node.end_lineno - node.lineno + 1}")
-    assert len(long) <= 3, long
+def test_a_file_says_what_it_owns(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} says nothing of itself"
 
 
 @pytest.mark.parametrize(

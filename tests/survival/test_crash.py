@@ -17,7 +17,7 @@ import yaml
 from shared_recipes import EVERYTHING
 from survival_kit import Process, metric_lines, pictures, points, recipe, state_digests, summary_of, zygote
 
-from trainer.engine.checkpoint import TEMPORARY
+from registry.files import TEMPORARY
 
 CRASHING = (
     EVERYTHING.replace("name: everything", "name: tiny")
