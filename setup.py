@@ -45,5 +45,5 @@ setup(
         "torchmetrics": ["torchmetrics>=1.4"],
         "timm": ["timm>=1.0"],
     },
-    entry_points={"console_scripts": ["recipe-trainer = trainer.cli:main"]},
+    entry_points={"console_scripts": ["recipe-trainer = trainer.cli.main:main"]},
 )

@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
     """Return what the figures belong to."""
     import torch
 
-    from trainer.environment import describe_environment
+    from trainer.run.environment import describe_environment
 
     return describe_environment(torch.device("cpu"), "", sys.argv) | {"date": time.strftime("%Y-%m-%d")}
 

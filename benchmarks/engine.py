@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from registry.callbacks.tensorboard import TensorBoard
-from registry.metrics import Accuracy
+from registry.metrics.counting import Accuracy
 from registry.models.small import SmallCNN
 from registry.recording import RunInfo
-from trainer.console import Console
+from trainer.cli.console import Console
 from trainer.data.batches import Batch
 from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
@@ -25,7 +25,7 @@ from trainer.engine.loop import Limits, Loop, Parts
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Step
-from trainer.recorder import MetricsFile, Recorder
+from trainer.run.recorder import MetricsFile, Recorder
 
 STEPS = 400
 SMALL_STEPS = 64

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from trainer.engine.interrupts import Interrupts
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
-from trainer.recorder import Recorder
+from trainer.run.recorder import Recorder
 from trainer.stages.fit import fit
 
 ROOT = Path(__file__).parent.parent

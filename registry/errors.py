@@ -9,7 +9,7 @@
       MemoryLimitError 7      the device is out of memory
       ExpectationError 8      an `expect:` band was missed
 
-Components raise these; `trainer.cli` prints them. Anything else that escapes is a bug of ours (exit 1).
+Components raise these; `trainer.cli.main` prints them. Anything else that escapes is a bug of ours (exit 1).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.adoption import Change, Registry
+from registry.catalogue.adoption import Change, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor

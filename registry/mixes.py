@@ -9,8 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated
 
-from registry.adoption import Registry
-from registry.markers import Bounds
+from registry.catalogue.adoption import Registry
+from registry.catalogue.markers import Bounds
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from registry.adoption import Change
-from registry.markers import Bounds, Text
+from registry.catalogue.adoption import Change
+from registry.catalogue.markers import Bounds, Text
 
 __all__ = ["L1", "L2", "L2Norm"]
 

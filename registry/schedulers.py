@@ -5,7 +5,7 @@ Owns the list and its exceptions. When a scheduler steps is the engine's matter.
 
 from __future__ import annotations
 
-from registry.adoption import Change, Registry
+from registry.catalogue.adoption import Change, Registry
 
 SCHEDULERS = Registry("scheduler")
 SCHEDULERS.adopt(

@@ -24,7 +24,7 @@ def write_recipe(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def experiment_of(write_recipe: Callable[..., Path]) -> Callable[..., object]:
     """Build the experiment of recipe text."""
-    from trainer.experiment import Experiment
+    from trainer.experiment.experiment import Experiment
     from trainer.recipe.load import load_recipe
     from trainer.recipe.problems import render
 

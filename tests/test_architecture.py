@@ -95,14 +95,14 @@ def test_a_file_says_what_it_owns(path):
     "code",
     [
         "import registry, trainer",
-        "from trainer.cli import main; main(['list', 'optimizer'])",
-        "from trainer.cli import main; main(['describe', 'SGD'])",
-        "from trainer.cli import main; main(['validate', '--quick', 'recipes/cifar10_resnet18.yaml'])",
-        "from trainer.cli import main; main(['show', 'recipes/cifar10_resnet18.yaml'])",
+        "from trainer.cli.main import main; main(['list', 'optimizer'])",
+        "from trainer.cli.main import main; main(['describe', 'SGD'])",
+        "from trainer.cli.main import main; main(['validate', '--quick', 'recipes/cifar10_resnet18.yaml'])",
+        "from trainer.cli.main import main; main(['show', 'recipes/cifar10_resnet18.yaml'])",
     ],
 )
 def test_light_commands_load_nothing_heavy(code):
-    from registry.catalog import catalogue
+    from registry.catalogue.catalog import catalogue
 
     catalogue()  # warm the cache, which is what makes them light
     script = f"import sys\n{code}\nprint('LOADED', sorted({HEAVY!r} & sys.modules.keys()))".replace(

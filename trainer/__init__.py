@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainer.loading import LoadedRun
+    from trainer.run.loading import LoadedRun
 
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
-    """Load a finished run; see `trainer.loading.load`."""
-    from trainer.loading import load as act  # torch is imported only when it is wanted
+    """Load a finished run; see `trainer.run.loading.load`."""
+    from trainer.run.loading import load as act  # torch is imported only when it is wanted
 
     return act(run, device)

@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 import torch
 
 from registry import files
+from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
-from registry.markers import Bounds
 from registry.printing import printable
 from registry.recording import RunInfo, Sink
 

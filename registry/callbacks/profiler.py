@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from registry import files
+from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
-from registry.markers import Bounds
 from registry.recording import RunInfo, Sink
 
 if TYPE_CHECKING:

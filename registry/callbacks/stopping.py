@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from registry.adoption import Change
+from registry.catalogue.adoption import Change
+from registry.catalogue.markers import Bounds, Text
 from registry.contracts import Callback, Plain, Stop, View
-from registry.markers import Bounds, Text
 
 
 class EarlyStopping(Callback):

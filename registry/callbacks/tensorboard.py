@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from registry import files
+from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
-from registry.markers import Bounds
 from registry.recording import Curve, RunInfo, Sink
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.catalogue.markers import Text
 from registry.contracts import DataFacts
 from registry.datasets.archives import check_digest, fetch, load_plain_pickle, md5, unpack
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
-from registry.markers import Text
 
 OFFLINE = "`recipes/quickstart.yaml` needs no download"
 

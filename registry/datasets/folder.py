@@ -15,12 +15,12 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.catalogue.markers import Bounds, Text
 from registry.contracts import DataFacts
 from registry.datasets.decoding import FULL, Decoding, ending, is_image
 from registry.datasets.layout import SPLITS, Layout, some, subfolders, understood
 from registry.datasets.source import stamp
 from registry.errors import DataError
-from registry.markers import Bounds, Text
 
 CONVERT = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".exr"}  # images that OpenCV cannot read
 

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.catalogue.markers import Bounds
 from registry.contracts import DataFacts, FromArgument
 from registry.datasets.source import MissingSplit, PackedSource
-from registry.markers import Bounds
 
 CHUNK = 128  # images drawn at a time
 FINE = 4  # the outline is drawn at this many times the size and averaged down

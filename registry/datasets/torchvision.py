@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from registry.catalogue.markers import Text
 from registry.contracts import ImageSource
 from registry.datasets.archives import TIMEOUT
 from registry.datasets.source import MissingSplit
 from registry.datasets.torchvision_table import TABLE
 from registry.errors import DataError
-from registry.markers import Text
 
 if TYPE_CHECKING:
-    from registry.adoption import Found
+    from registry.catalogue.adoption import Found
 
 __all__: list[str] = []
 
@@ -166,11 +166,11 @@ def __getattr__(name: str) -> Opener:
 
 @dataclass(frozen=True)
 class TorchvisionDatasets:
-    """Adopt the table; a rule for `registry.adoption.Registry.rules`."""
+    """Adopt the table; a rule for `registry.catalogue.adoption.Registry.rules`."""
 
     def find(self) -> Iterator[Found]:
         """Yield the datasets by name."""
-        from registry.adoption import Change, Found
+        from registry.catalogue.adoption import Change, Found
 
         for name in TABLE:
             change = Change(facts={"upstream": f"torchvision.datasets:{name}"})

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from registry.markers import Bounds
+from registry.catalogue.markers import Bounds
 from registry.models.dropout import QuickDropout
 
 __all__ = ["cifar_resnet18", "cifar_resnet34", "cifar_resnet50"]

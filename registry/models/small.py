@@ -9,7 +9,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from registry.markers import Bounds
+from registry.catalogue.markers import Bounds
 
 __all__ = ["SmallCNN"]
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from registry.markers import Bounds
+from registry.catalogue.markers import Bounds
 
 __all__ = ["SpeedNet"]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
+from registry.catalogue.markers import Bounds
 from registry.errors import DataError
-from registry.markers import Bounds
 from registry.models.pretrained import weights_are_fetched
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.adoption import Change, Found
+from registry.catalogue.adoption import Change, Found
 from registry.errors import DataError
 from registry.models.pretrained import weights_are_fetched
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section
-from registry.markers import Bounds
 from registry.reports.pictures import Tile, enlarged, sheet, write_png
 
 __all__ = ["AugmentationSheet"]

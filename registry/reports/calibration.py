@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
+from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section
-from registry.markers import Bounds
 from registry.reports import scores
 from registry.reports.chart import COLORS, GRID, INK, SOFT_INK
 from registry.reports.chart_png import new_figure, save

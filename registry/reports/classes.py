@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
+from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
-from registry.markers import Bounds
 from registry.printing import literal
 from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
+from registry.catalogue.markers import Bounds, Text
 from registry.contracts import Block, Evidence, Paragraph, ReportPart, Section
 from registry.errors import RecipeError
-from registry.markers import Bounds, Text
 from registry.reports import scores
 from registry.reports.heat import HeatScore, heat_score
 from registry.reports.pictures import Colormap, enlarged, file_name

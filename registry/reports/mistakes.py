@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
+from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
-from registry.markers import Bounds
 from registry.printing import literal
 from registry.reports import scores
 from registry.reports.pictures import TILE, Tile, enlarged, file_name, grid, write_png

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer.cli import main
+from trainer.cli.main import main
 
 RECIPE = """
 version: 1

@@ -18,8 +18,8 @@ from tensorboard.plugins.pr_curve import metadata as pr_curve
 from registry.callbacks.tensorboard import MOST_PR_CURVES, TensorBoard
 from registry.models.small import SmallCNN
 from registry.recording import RunInfo
-from trainer.cli import main
-from trainer.recorder import Recorder
+from trainer.cli.main import main
+from trainer.run.recorder import Recorder
 
 RECIPE = """
 version: 1

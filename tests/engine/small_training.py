@@ -14,7 +14,7 @@ from trainer.engine.loop import Limits, Loop, Parts
 from trainer.engine.precision import Precision
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Step
-from trainer.recorder import Recorder
+from trainer.run.recorder import Recorder
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from registry.losses import sums_of
-from registry.metrics import Accuracy
+from registry.metrics.counting import Accuracy
 from trainer.data.batches import Batch
 from trainer.engine.criterion import Criterion, part_of_step
 from trainer.engine.evaluation import evaluate

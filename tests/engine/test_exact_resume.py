@@ -12,8 +12,8 @@ from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
 from trainer.engine.progress import history_in
-from trainer.experiment import build_callbacks
-from trainer.recorder import Recorder
+from trainer.experiment.experiment import build_callbacks
+from trainer.run.recorder import Recorder
 from trainer.stages.fit import FitResult, fit
 
 STEPS = 9  # 92 images, 6 micro-batches and 3 steps an epoch, 3 epochs

@@ -11,7 +11,7 @@ from small_training import CPU, Memory, Normed, batch, training
 from torch import nn
 
 from registry.errors import DivergedError
-from registry.muon import MuonConv
+from registry.optimizers.muon import MuonConv
 from registry.recording import Sink
 from trainer.engine import checkpoint
 from trainer.engine.guard import Guard

@@ -14,10 +14,10 @@ from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import best_weights, read_latest
 from trainer.engine.modules import load_network
 from trainer.engine.progress import history_in
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import LRFinder
-from trainer.recorder import Recorder
+from trainer.run.recorder import Recorder
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.fit import fit
 from trainer.stages.lr_finder import find_lr
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from registry.contracts import Callback
 from registry.mixes import Mixer
-from registry.plugins import component
+from registry import component
 
 class Remembers(nn.Module):
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ def experiment(tmp_path):
 
 
 def run(experiment, folder: Path, cut: int | None = None, state=None) -> dict:
-    from trainer.experiment import build_callbacks
+    from trainer.experiment.experiment import build_callbacks
 
     folder.mkdir(exist_ok=True)
     interrupts = Interrupts()

@@ -13,13 +13,13 @@ from shared_recipes import EVERYTHING
 from test_exact_resume import run, whole_state
 
 from registry.errors import RecipeError
-from trainer import run as whole
-from trainer.console import Console
+from trainer.cli.console import Console
 from trainer.engine import precision, rng
 from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.interrupts import Interrupted
 from trainer.engine.keeper import read_latest
 from trainer.recipe.load import load_recipe
+from trainer.run import conduct as whole
 
 BATCHED = """
 version: 1

@@ -8,10 +8,10 @@ from torch import nn
 
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.training_mode import frozen_statistics
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import LRFinder
-from trainer.recorder import Recorder
+from trainer.run.recorder import Recorder
 from trainer.stages.fit import fit
 from trainer.stages.lr_finder import find_lr
 

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 import trainer.recipe.load as load_module
-from registry.catalog import Catalogue, catalogue
+from registry.catalogue.catalog import Catalogue, catalogue
 
 
 @cache

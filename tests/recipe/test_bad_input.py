@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from registry.catalog import catalogue
+from registry.catalogue.catalog import catalogue
 from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import LIMIT, render
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from trainer.recipe.known import DataKnown
+from trainer.experiment.known import DataKnown
+from trainer.experiment.tier2 import check_built
+from trainer.experiment.tier3 import check_data, known_from
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
-from trainer.recipe.tier2 import check_built
-from trainer.recipe.tier3 import check_data, known_from
 
 RIGHT = """\
 version: 1
@@ -451,7 +451,7 @@ def test_a_wrong_count_of_classes_is_told_once_when_the_data_are_read(change: st
 
 def test_a_head_of_its_own_size_is_right_until_the_data_say_otherwise(tmp_path: Path) -> None:
     Path("heads.py").write_text(
-        "from torch import nn\nfrom registry.catalog import component\n\n\n@component('model')\n"
+        "from torch import nn\nfrom registry import component\n\n\n@component('model')\n"
         "def seven() -> nn.Module:\n    '''Build a head of seven.'''\n"
         "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7))\n"
     )
@@ -464,7 +464,7 @@ PLUGIN = """
 import torch
 from torch import nn
 
-from registry.catalog import component
+from registry import component
 
 
 class Weighed(nn.Module):

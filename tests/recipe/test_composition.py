@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trainer.recipe.composition import compose_recipe
 from trainer.recipe.load import Loaded, load_recipe
-from trainer.recipe.nodes import plain
 from trainer.recipe.problems import Collector, render
+from trainer.recipe.reading.composition import compose_recipe
+from trainer.recipe.reading.nodes import plain
 from trainer.recipe.recipe import Recipe, Reference
 
 BASE = """\
@@ -267,7 +267,7 @@ def test_a_reference_that_cannot_be_is_refused(text: str, rules: list[str]) -> N
 
 
 def test_bind_replaces_references_wherever_they_stand() -> None:
-    from trainer.recipe.references import bind
+    from trainer.recipe.reading.references import bind
 
     text = "lr_finder: {}\nextends: base.yaml\noptimizer: {lr: $lr_finder.lr}\n"
     recipe = child(text)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.grammar import plain_words, words
+from registry.catalogue.grammar import plain_words, words
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
+from trainer.recipe.reading.references import FACTS
 from trainer.recipe.recipe import Recipe
-from trainer.recipe.references import FACTS
 from trainer.recipe.sections import recipe_type, section_class, section_type
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.recipe.expect import judge, not_judged_because
+from trainer.recipe.checks.expect import judge, not_judged_because
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from trainer.recipe.checks.rules import RULES
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render, to_json
-from trainer.recipe.rules import RULES
 
 TABLE = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8"))
 RIGHT: str = TABLE["right"]
@@ -125,12 +125,12 @@ def test_problems_as_json_say_the_same() -> None:
 
 
 def test_every_rule_that_a_check_names_is_explained() -> None:
-    sources = Path(__file__).parents[2].joinpath("trainer", "recipe").glob("*.py")
+    sources = Path(__file__).parents[2].joinpath("trainer").rglob("*.py")
     named = {rule for source in sources for rule in re.findall(r'"([RW]\d{3})"', source.read_text(encoding="utf-8"))}
     assert named == set(RULES)
 
 
 def test_the_page_of_rules_is_the_one_beside_the_code() -> None:
     page = Path(__file__).parents[2] / "docs" / "rules.md"
-    text = Path(__file__).parents[2] / "trainer" / "recipe" / "rules.md"
+    text = Path(__file__).parents[2] / "trainer" / "recipe" / "checks" / "rules.md"
     assert page.read_text(encoding="utf-8") == text.read_text(encoding="utf-8")

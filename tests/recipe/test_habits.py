@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.catalog import Catalogue, catalogue
-from registry.slots import SLOTS
-from trainer.recipe.habits import ARGUMENTS, COMPONENTS, KEYS
+from registry.catalogue.catalog import Catalogue, catalogue
+from registry.catalogue.slots import SLOTS
+from trainer.recipe.checks.habits import ARGUMENTS, COMPONENTS, KEYS
 from trainer.recipe.load import load_recipe
 from trainer.recipe.sections import homes_of, recipe_type, step
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.experiment.tier2 import check_built
 from trainer.recipe.load import load_recipe
-from trainer.recipe.tier2 import check_built
 
 RIGHT = {
     "version": "version: 1",

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from registry.catalog import Catalogue, catalogue
+from registry.catalogue.catalog import Catalogue, catalogue
 from trainer.recipe.load import load_recipe
-from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, plain, walk
 from trainer.recipe.problems import Collector, render
+from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain, walk
+from trainer.recipe.reading.references import is_reference
+from trainer.recipe.reading.text import compose
 from trainer.recipe.recipe import Origin
-from trainer.recipe.references import is_reference
 from trainer.recipe.resolve import _flow as flow
-from trainer.recipe.text import compose
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))

@@ -10,12 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.recipe import text as text_module
 from trainer.recipe.load import load_recipe
-from trainer.recipe.nodes import plain, walk
 from trainer.recipe.problems import Collector, render
-from trainer.recipe.scalars import resolve, spelling
-from trainer.recipe.text import compose, compose_value
+from trainer.recipe.reading import text as text_module
+from trainer.recipe.reading.nodes import plain, walk
+from trainer.recipe.reading.scalars import resolve, spelling
+from trainer.recipe.reading.text import compose, compose_value
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 

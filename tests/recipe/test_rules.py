@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from trainer.recipe.known import DataKnown
+from trainer.experiment.known import DataKnown
+from trainer.experiment.tier2 import check_built
+from trainer.experiment.tier3 import check_data
+from trainer.recipe.checks.rules import RULES
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import Problem
-from trainer.recipe.rules import RULES
-from trainer.recipe.tier2 import check_built
-from trainer.recipe.tier3 import check_data
 
 BASE = {
     "version": "version: 1",
@@ -27,7 +27,7 @@ BASE = {
 WHOLE = "\n".join(BASE.values()) + "\n"
 SUMMED = """
 from torch import nn
-from registry.plugins import component
+from registry import component
 
 @component("loss")
 class SummedLoss(nn.CrossEntropyLoss):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trainer.recipe.checks.rules import RULES
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
-from trainer.recipe.rules import RULES
 
 RIGHT = """\
 version: 1
@@ -267,5 +267,5 @@ def test_a_plug_in_without_components_is_warned_of_unless_one_is_named_from_it()
     Path("nets.py").write_text(net)
     assert warned("plugins: [./nets.py]") == ["W044"]
     assert warned("plugins: [./nets.py]\nmodel: {type: 'nets:Net'}") == []
-    Path("marked.py").write_text(f"from registry.plugins import component\n{net}component('model')(Net)\n")
+    Path("marked.py").write_text(f"from registry import component\n{net}component('model')(Net)\n")
     assert warned("plugins: [./marked.py]") == []

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from registry.catalog import Catalogue, Entry, catalogue
+from registry.catalogue.catalog import Catalogue, Entry, catalogue
+from registry.catalogue.slots import SLOTS
 from registry.errors import DataError
-from registry.slots import SLOTS
-from trainer.build import build
+from trainer.cli.snippets import snippet
+from trainer.experiment.components import build
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Spec
-from trainer.snippets import snippet
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 3

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from breadth import ROOT, act, checked, page
 
-from registry.catalog import Catalogue, catalogue
-from registry.slots import SLOTS
-from trainer.discovery import describe_text, list_text
-from trainer.schema import schema
+from registry.catalogue.catalog import Catalogue, catalogue
+from registry.catalogue.slots import SLOTS
+from trainer.cli.describing import describe_text, list_text
+from trainer.recipe.schema import schema
 
 KNOWN = catalogue()
 # One model per class of torchvision, the smallest; the others are slow on the meta device, half a minute in all.

@@ -1,6 +1,6 @@
 """What describe says of datasets that no test opens is what the tests of the datasets do."""
 
-from registry.catalog import catalogue
+from registry.catalogue.catalog import catalogue
 
 
 def test_datasets_that_no_test_opens_say_so() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import cache
-from registry.catalog import Catalogue, Entry, catalogue
+from registry.catalogue import cache
+from registry.catalogue.catalog import Catalogue, Entry, catalogue
+from registry.catalogue.grammar import mismatch
+from registry.catalogue.slots import SLOTS
 from registry.errors import RecipeError
-from registry.grammar import mismatch
-from registry.slots import SLOTS
 
 ROOT = Path(__file__).parents[2]
 ALL = [(slot, name) for slot in SLOTS for name in catalogue().names(slot, refused=True)]
@@ -30,7 +30,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def made(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Count how often the records are made; upstream is left out so that it takes no time."""
-    from registry import catalog
+    from registry.catalogue import catalog
 
     counted: list[int] = []
     make_plugin = catalog._make_plugin
@@ -181,7 +181,7 @@ def test_a_metric_declares_its_key_and_its_direction() -> None:
 
 def test_a_warm_catalogue_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from registry.catalog import catalogue; catalogue().entry('optimizer', 'SGD');"
+        "import sys; from registry.catalogue.catalog import catalogue; catalogue().entry('optimizer', 'SGD');"
         "print([name for name in ('torch', 'numpy', 'pydantic', 'albumentations', 'cv2') if name in sys.modules])"
     )
     catalogue()
@@ -194,7 +194,7 @@ def test_an_import_path_of_an_adopted_component_is_that_component() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["os:system", "subprocess:Popen", "a:b:c", ":x", "torch:load", "registry.cache:folder"]
+    "path", ["os:system", "subprocess:Popen", "a:b:c", ":x", "torch:load", "registry.catalogue.cache:folder"]
 )
 @pytest.mark.parametrize("slot", ["model", "transform", "optimizer"])
 def test_an_import_path_from_elsewhere_is_refused_without_an_import(slot: str, path: str) -> None:
@@ -206,7 +206,7 @@ def test_an_import_path_from_elsewhere_is_refused_without_an_import(slot: str, p
 
 # ---------------------------------------------------------------------------------------------------------- the cache
 PLUGIN = '''
-from registry.catalog import component
+from registry import component
 from torch import nn
 
 
@@ -336,14 +336,14 @@ def test_a_plugin_that_is_not_there_says_so(name: str, text: str) -> None:
 
 def test_a_component_of_the_wrong_base_is_refused(tmp_path: Path, made: list[int]) -> None:
     file = tmp_path / "ops.py"
-    file.write_text('from registry.catalog import component\n\n@component("optimizer")\nclass NoOptimizer:\n    pass\n')
+    file.write_text('from registry import component\n\n@component("optimizer")\nclass NoOptimizer:\n    pass\n')
     with pytest.raises(RecipeError, match=r"NoOptimizer is no optimizer\n.*torch.optim"):
         catalogue([file])
 
 
 def test_an_unknown_slot_is_refused_where_it_is_written(tmp_path: Path, made: list[int]) -> None:
     file = tmp_path / "ops.py"
-    file.write_text('from registry.catalog import component\n\n@component("modell")\nclass Net:\n    pass\n')
+    file.write_text('from registry import component\n\n@component("modell")\nclass Net:\n    pass\n')
     with pytest.raises(RecipeError, match=r"there is no slot 'modell'.*ops.py, line 3"):
         catalogue([file])
 
@@ -379,7 +379,7 @@ def test_an_installed_entry_point_comes_in_by_itself(
 
 @pytest.mark.slow  # imports torch, torchvision and albumentations twice
 def test_two_processes_may_build_the_cache_at_once(own_cache: Path) -> None:
-    code = "from registry.catalog import catalogue; print(len(catalogue().names('optimizer')))"
+    code = "from registry.catalogue.catalog import catalogue; print(len(catalogue().names('optimizer')))"
     runs = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]

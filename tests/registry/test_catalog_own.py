@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from registry.catalog import catalogue
-from registry.slots import SLOTS
+from registry.catalogue.catalog import catalogue
+from registry.catalogue.slots import SLOTS
 
 KNOWN = catalogue()
 OWN = [(slot, name) for slot in SLOTS for name in KNOWN.names(slot) if KNOWN.entry(slot, name).own]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from registry.plugins import check_base
-from registry.slots import SLOTS
-from trainer.build import build
+from registry.catalogue.plugins import check_base
+from registry.catalogue.slots import SLOTS
+from trainer.experiment.components import build
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Spec

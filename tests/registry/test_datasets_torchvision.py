@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from torchvision import datasets as upstream
 
+from registry.catalogue.signatures import described
+from registry.catalogue.slots import SLOTS
 from registry.datasets import torchvision
 from registry.datasets.source import MissingSplit, stamp
 from registry.datasets.torchvision import open_torchvision
 from registry.datasets.torchvision_table import TABLE
 from registry.errors import DataError
-from registry.signatures import described
-from registry.slots import SLOTS
 
 RNG = np.random.default_rng(0)
 

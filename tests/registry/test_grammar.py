@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Optional, Union
 import pytest
 import torch
 
-from registry.annotations import Constants, record
-from registry.grammar import assignable, component_at, from_annotation, mismatch, words
-from registry.json_schema import json_schema, value_schema
-from registry.markers import Bounds, Slot, Text
-from registry.suggest import distance, nearest
+from registry.catalogue.annotations import Constants, record
+from registry.catalogue.grammar import assignable, component_at, from_annotation, mismatch, words
+from registry.catalogue.json_schema import json_schema, value_schema
+from registry.catalogue.markers import Bounds, Slot, Text
+from registry.catalogue.suggest import distance, nearest
 
 
 class Colour(enum.Enum):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from registry.metrics import Accuracy, CrossEntropy, TopKAccuracy
+from registry.metrics.counting import Accuracy, CrossEntropy, TopKAccuracy
 from registry.mixes import CutMix, MixUp
 
 LOGITS = torch.tensor([[3.0, 2, 1, 0], [0, 3, 2, 1], [1, 0, 3, 2], [2, 1, 0, 3]])
@@ -108,7 +108,7 @@ def test_cutmix_keeps_the_share_of_the_area() -> None:
 
 def test_torchmetrics_come_in_by_their_names() -> None:
     pytest.importorskip("torchmetrics")
-    from registry.catalog import catalogue
+    from registry.catalogue.catalog import catalogue
 
     entry = catalogue().entry("metric", "torchmetrics:MulticlassF1Score")
     assert entry.facts["key"] == "multiclass_f1_score"
@@ -122,7 +122,7 @@ def test_torchmetrics_come_in_by_their_names() -> None:
 
 def test_models_of_timm_come_in_by_their_names() -> None:
     pytest.importorskip("timm")
-    from registry.catalog import catalogue
+    from registry.catalogue.catalog import catalogue
 
     entry = catalogue().entry("model", "timm:resnet18")
     assert entry.parameter("name") is None
@@ -133,7 +133,7 @@ def test_models_of_timm_come_in_by_their_names() -> None:
 def test_an_extra_that_is_not_installed_says_how_to_get_it(
     slot: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from registry.catalog import catalogue
+    from registry.catalogue.catalog import catalogue
     from registry.errors import RecipeError
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from registry.muon import MuonConv, newton_schulz
+from registry.optimizers.muon import MuonConv, newton_schulz
 
 
 def with_gradients(*shapes: tuple[int, ...], seed: int = 0) -> list[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.suggest import nearest
+from registry.catalogue.suggest import nearest
 
 SECTIONS = (
     *("version", "name", "description", "seed", "seeds", "extends", "plugins", "data", "model", "loss"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cli import main
+from trainer.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 PROBE = """

@@ -39,7 +39,7 @@ STOPS = """
 import os, signal
 from registry.contracts import Callback
 from registry.recording import Sink
-from registry.plugins import component
+from registry import component
 
 @component("callback")
 class StopsAt(Sink):
@@ -85,7 +85,7 @@ class Ended:
 
 def command(capsys: pytest.CaptureFixture, *words: str) -> Ended:
     """Run the command line in this process."""
-    from trainer.cli import main
+    from trainer.cli.main import main
 
     capsys.readouterr()
     code = main(list(words))

@@ -20,9 +20,10 @@ import albumentations  # noqa: E402, F401
 import matplotlib.pyplot  # noqa: E402, F401
 import torch.utils.tensorboard  # noqa: E402
 
-import trainer.recipe.tier2  # noqa: E402, F401
-from trainer import cli, resuming  # noqa: E402, F401
+import trainer.experiment.tier2  # noqa: E402, F401
+from trainer.cli import main as cli  # noqa: E402
 from trainer.engine.step import Step  # noqa: E402
+from trainer.run import resuming  # noqa: E402, F401
 
 CALLS = ("open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate", "fcntl.flock")
 

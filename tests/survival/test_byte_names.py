@@ -90,7 +90,7 @@ def test_predict_answers_on_every_terminal(capsys, monkeypatch, encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)  # strict, as PYTHONIOENCODING has it
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        from trainer.cli import main
+        from trainer.cli.main import main
 
         assert main(["predict", str(only_run()), picture]) == 0
     said = stream.buffer.getvalue().decode(encoding)
@@ -104,7 +104,7 @@ def test_problems_for_programs_are_json_on_every_terminal(capsys, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        from trainer.cli import main
+        from trainer.cli.main import main
 
         assert main(["validate", name, "--quick", "--format", "json"]) == 2
     (problem,) = json.loads(stream.buffer.getvalue())

@@ -14,7 +14,7 @@ import pytest
 from survival_kit import command, recipe, summary_of, working_in
 
 from registry import files
-from registry.catalog import catalogue
+from registry.catalogue.catalog import catalogue
 
 EVERYTHING = """
 version: 1
@@ -36,7 +36,7 @@ MORE = ("train.epochs=3", "callbacks=[{type: TensorBoard, histograms: true}, CSV
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A folder with a finished run that holds everything a run can, two pages of explanations too."""
-    from trainer.cli import main
+    from trainer.cli.main import main
 
     folder = tmp_path_factory.mktemp("links")
     with working_in(folder):

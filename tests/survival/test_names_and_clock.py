@@ -10,8 +10,8 @@ import pytest
 from survival_kit import TINY, command, only_run, points, recipe, summary_of
 
 from registry.errors import StorageError
-from trainer import run_folder
-from trainer.run_folder import RunFolder
+from trainer.run import folder as run_folder
+from trainer.run.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)

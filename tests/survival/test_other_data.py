@@ -14,12 +14,12 @@ from survival_kit import Ended, command, only_run, recipe, working_in
 import trainer
 from registry.datasets.decoding import read_image
 from registry.errors import CheckpointError, DataError
-from trainer.cli import main
+from trainer.cli.main import main
 from trainer.data.content import digest_of
 from trainer.engine import checkpoint
-from trainer.experiment import Experiment
-from trainer.run_folder import RunFolder
-from trainer.trained import Trained
+from trainer.experiment.experiment import Experiment
+from trainer.experiment.trained import Trained
+from trainer.run.folder import RunFolder
 
 COLOURS = {"blue": (220, 60, 60), "green": (60, 220, 60), "red": (60, 60, 220), "zinc": (120, 120, 120)}  # BGR
 SIDE = 12

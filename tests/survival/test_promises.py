@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.engine.interrupts import SIGNALS, Interrupted
-from trainer.resuming import FREE_AT_RESUME
+from trainer.run.resuming import FREE_AT_RESUME
 
 ROOT = Path(__file__).parent.parent.parent
 RELIABILITY = ROOT / "docs" / "reliability.md"

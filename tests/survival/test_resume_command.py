@@ -23,9 +23,9 @@ from survival_kit import (
 )
 
 from registry.errors import RecipeError
-from trainer.cli import main
+from trainer.cli.main import main
 from trainer.recipe.load import load_recipe
-from trainer.resuming import FREE_AT_RESUME, refuse_other_length
+from trainer.run.resuming import FREE_AT_RESUME, refuse_other_length
 
 WHOLE = EVERYTHING.replace("name: everything", "name: tiny\nplugins: [./faults.py]")
 WHOLE = WHOLE.replace("{type: SmallCNN, dropout", "{type: SmallCNN, width: 4, dropout").replace(

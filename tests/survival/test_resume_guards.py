@@ -24,7 +24,7 @@ from survival_kit import (
 
 from registry.errors import StorageError
 from trainer.engine import checkpoint
-from trainer.run_folder import RunFolder
+from trainer.run.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -324,7 +324,7 @@ def test_the_log_of_a_resumed_run_begins_with_what_came_before_it_was_accepted(c
 
 def test_another_version_of_torch_is_warned_of(capsys, monkeypatch):
     run = stopped(capsys)
-    monkeypatch.setattr("trainer.environment.version", lambda package: "99.1" if package == "torch" else "1")
+    monkeypatch.setattr("trainer.run.environment.version", lambda package: "99.1" if package == "torch" else "1")
     ended = command(capsys, "resume", str(run), "callbacks=[]")
     assert ended.code == 0
     assert re.search(r"warning: torch \S+ -> 99\.1 since the checkpoint", ended.out)

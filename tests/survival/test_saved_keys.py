@@ -16,9 +16,9 @@ from trainer.engine import checkpoint, meters
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
 from trainer.engine.progress import history_in
-from trainer.experiment import build_callbacks
+from trainer.experiment.experiment import build_callbacks
 from trainer.recipe.recipe import Best
-from trainer.recorder import Recorder
+from trainer.run.recorder import Recorder
 from trainer.stages.fit import fit
 
 RECIPE = EVERYTHING.replace("{type: SmallCNN, dropout", "{type: SmallCNN, width: 4, dropout").replace(
@@ -99,7 +99,7 @@ def waiting(request) -> str:
 @pytest.fixture(scope="module")
 def states(tmp_path_factory, waiting) -> dict[str, dict]:
     """States of one training: at another step, at the cut, at the end; and the folder to work in."""
-    from trainer.experiment import Experiment
+    from trainer.experiment.experiment import Experiment
     from trainer.recipe.load import load_recipe
 
     folder = tmp_path_factory.mktemp("keys")

@@ -113,7 +113,7 @@ def test_every_name_on_the_page_is_escaped(capsys):
 
 def test_the_log_says_which_plug_ins_were_imported(capsys):
     plugin(
-        "from torch import nn\nfrom registry.plugins import component\n\n"
+        "from torch import nn\nfrom registry import component\n\n"
         "@component('loss')\nclass Mine(nn.CrossEntropyLoss):\n    '''Cross entropy.'''\n"
         "    def __init__(self) -> None:\n        super().__init__()\n"
     )

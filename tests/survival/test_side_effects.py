@@ -11,7 +11,7 @@ import pytest
 import torch
 from survival_kit import TINY, command, metric_lines, only_run, pictures, points, recipe, state_digests, working_in
 
-from trainer.cli import main
+from trainer.cli.main import main
 from trainer.data.readers import Readers
 
 AUGMENTED = TINY.replace(
@@ -87,7 +87,7 @@ def test_the_progress_bar_leaves_the_trained_state_as_it_was(capsys, plain, monk
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr("trainer.console.REDRAW_SECONDS", 0.0)
+    monkeypatch.setattr("trainer.cli.console.REDRAW_SECONDS", 0.0)
     other = trained(capsys, AUGMENTED)
     assert "images/s" in terminal.getvalue()
     assert learnt(other) == plain

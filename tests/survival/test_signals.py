@@ -19,7 +19,7 @@ import time
 import torch
 from torch import nn
 from registry.contracts import Callback, Section
-from registry.plugins import component
+from registry import component
 
 @component("model")
 class Slow(nn.Module):

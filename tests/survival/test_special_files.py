@@ -16,7 +16,7 @@ from survival_kit import TINY, command, recipe, working_in
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A folder with a finished run."""
-    from trainer.cli import main
+    from trainer.cli.main import main
 
     folder = tmp_path_factory.mktemp("special")
     with working_in(folder):

@@ -18,7 +18,7 @@ import os, resource, shutil, threading
 from pathlib import Path
 from registry.contracts import Callback, Section
 from registry.recording import Sink
-from registry.plugins import component
+from registry import component
 
 @component("callback")
 class Vanishes(Callback):

@@ -11,7 +11,7 @@ FAULTS = """
 import torch
 from torch import nn
 from registry.contracts import Callback, Section
-from registry.plugins import component
+from registry import component
 
 @component("loss")
 class BadAt(nn.Module):

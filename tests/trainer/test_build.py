@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from registry.catalog import catalogue
+from registry.catalogue.catalog import catalogue
 from registry.errors import DataError, RecipeError
-from trainer.build import build, converted, filled
+from trainer.experiment.components import build, converted, filled
 from trainer.recipe.recipe import Origin, Reference, Spec
 
 KNOWN = catalogue()

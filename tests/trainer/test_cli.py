@@ -3,8 +3,8 @@
 import pytest
 
 from registry.errors import RecipeError
-from trainer.cli import COMMANDS, main, parse
-from trainer.commands import COMMAND_FUNCTIONS
+from trainer.cli.commands import COMMAND_FUNCTIONS
+from trainer.cli.main import COMMANDS, main, parse
 
 
 def test_every_command_has_a_function():

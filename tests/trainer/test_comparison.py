@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cli import main
-from trainer.run_folder import RunFolder
+from trainer.cli.main import main
+from trainer.run.folder import RunFolder
 
 RECIPE = """
 version: 1

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from trainer.console import Console, duration
+from trainer.cli.console import Console, duration
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 

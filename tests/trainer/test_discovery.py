@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from registry.catalog import catalogue
+from registry.catalogue.catalog import catalogue
+from registry.catalogue.slots import SLOTS
 from registry.errors import RecipeError
-from registry.slots import SLOTS
-from trainer.discovery import WIDTH, describe_text, list_text, schema
-from trainer.recipe.nodes import plain
+from trainer.cli.describing import WIDTH, describe_text, list_text, schema
 from trainer.recipe.problems import Collector
-from trainer.recipe.text import compose
+from trainer.recipe.reading.nodes import plain
+from trainer.recipe.reading.text import compose
 
 KNOWN = catalogue()
 ROOT = Path(__file__).parents[2]
@@ -222,7 +222,7 @@ def test_describe_answers_a_mistyped_name(word: str, hint: str) -> None:
 
 def test_discovery_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from trainer.discovery import *; list_text(); describe_text('SGD'); schema();"
+        "import sys; from trainer.cli.describing import *; list_text(); describe_text('SGD'); schema();"
         "print([name for name in ('torch', 'numpy', 'albumentations', 'cv2', 'matplotlib') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -13,7 +13,7 @@ import torch
 
 from registry.errors import DataError
 from trainer.data import batches
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.recipe.load import load_recipe
 
 RECIPE = """\

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.cli import main
+from trainer.cli.main import main
 
 RECIPE = """
 version: 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.fast import fast_recipe
+from trainer.recipe.fast import fast_recipe
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Recipe
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from registry.errors import CheckpointError, RecipeError
-from trainer.build import build
 from trainer.engine.schedule import Schedule
-from trainer.groups import ParameterGroups, make_schedule
+from trainer.experiment.components import build
+from trainer.experiment.groups import ParameterGroups, make_schedule
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference

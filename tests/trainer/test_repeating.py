@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from registry.printing import literal
-from trainer.cli import main
+from trainer.cli.main import main
 from trainer.report.inline import pieces
 
 RECIPE = """

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import cache
+from registry.catalogue import cache
 from registry.contracts import ImageSource
 from registry.errors import DataError, StorageError
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache

@@ -2,7 +2,7 @@
 
 Owns the order of transforms and who runs each: our batched version (registry/transforms/batched.py) where there is one,
 Albumentations image by image otherwise, each image's chance keyed by (seed, epoch, index, position) in both. Knows
-nothing of recipes, stores or batches; transforms come as objects, made by trainer/build.py.
+nothing of recipes, stores or batches; transforms come as objects, made by trainer/experiment/components.py.
 """
 
 from __future__ import annotations

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.catalog import Catalogue, catalogue
+from registry.catalogue.catalog import Catalogue, catalogue
 from registry.errors import RecipeError
-from trainer.recipe.check import Checker, Place
-from trainer.recipe.components import Components
-from trainer.recipe.composition import compose_recipe
-from trainer.recipe.consistency import check_together
-from trainer.recipe.expect import expectations
-from trainer.recipe.nodes import ListNode, MapNode, Node, Scalar, walk
+from trainer.recipe.checks.check import Checker, Place
+from trainer.recipe.checks.components import Components
+from trainer.recipe.checks.consistency import check_together
+from trainer.recipe.checks.expect import expectations
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, shown
+from trainer.recipe.reading.composition import compose_recipe
+from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, walk
+from trainer.recipe.reading.references import resolve
 from trainer.recipe.recipe import Origin, Recipe
-from trainer.recipe.references import resolve
 from trainer.recipe.sections import recipe_type
 
 VERSION = 1

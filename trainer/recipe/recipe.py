@@ -2,7 +2,7 @@
 
 The sections below ARE the schema of the language: their annotations, defaults and docstrings are what the checker, the
 JSON Schema and `describe` derive from (sections.py). Nothing here reads text (text.py), checks (check.py) or builds
-(trainer/build.py).
+(trainer/experiment/components.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from registry.markers import Bounds, Slot, Text
+from registry.catalogue.markers import Bounds, Slot, Text
 
 _ENGINE = {"recipe": False}  # marks a field that no recipe sets
 

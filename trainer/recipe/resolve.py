@@ -10,14 +10,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from registry.catalog import Catalogue, Entry, catalogue
+from registry.catalogue.catalog import Catalogue, Entry, catalogue
 from registry.printing import printable
 from trainer.recipe.keys import default_name
 from trainer.recipe.load import Loaded
 from trainer.recipe.outline import Items, Line, Value, render
+from trainer.recipe.reading.references import bind
+from trainer.recipe.reading.scalars import spelling
 from trainer.recipe.recipe import Expectation, Group, LRFinder, Origin, Recipe, Reference, Spec
-from trainer.recipe.references import bind
-from trainer.recipe.scalars import spelling
 
 _HIDDEN = ("seeds", "description", "plugins", "expect", "scheduler", "lr_finder")  # left out where they are not set
 _ORDER = (

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from registry.annotations import record
-from registry.grammar import Type, component_at
+from registry.catalogue.annotations import record
+from registry.catalogue.grammar import Type, component_at
 from trainer.recipe import recipe as recipe_module
-from trainer.recipe.nodes import Entry, ListNode, MapNode, Node, Scalar
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar
 from trainer.recipe.recipe import Origin, Recipe
 
 _EXTENDS: Mapping[str, Any] = {

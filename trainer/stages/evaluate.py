@@ -10,7 +10,7 @@ from registry.contracts import Predictions
 from trainer.data.splits import Part
 from trainer.engine.evaluation import TTA, Evaluation, evaluate
 from trainer.engine.modules import load_network
-from trainer.experiment import Experiment, Which
+from trainer.experiment.experiment import Experiment, Which
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from trainer.engine.interrupts import Interrupts
 from trainer.engine.keeper import CheckpointKeeper
 from trainer.engine.loop import EpochRecorder, Limits, Loop, Parts, named_callbacks
 from trainer.engine.progress import Progress
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.stages.lr_finder import untouched
 
 PROBE_STEPS = 3  # the first is not counted: it allocates and compiles

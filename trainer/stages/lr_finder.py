@@ -27,7 +27,7 @@ from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.meters import mean_loss
 from trainer.engine.modules import Kept, slots_of, state_of
-from trainer.experiment import Experiment
+from trainer.experiment.experiment import Experiment
 from trainer.recipe.recipe import LRFinder
 from trainer.stages import lr_picks
 

@@ -18,8 +18,8 @@ from registry.recording import Recorder
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.data.splits import Part
-from trainer.experiment import Experiment
-from trainer.run_folder import RunFolder
+from trainer.experiment.experiment import Experiment
+from trainer.run.folder import RunFolder
 
 SHEET_IMAGES = 8  # training images on the augmentation sheet
 

@@ -1,0 +1,1 @@
+"""How names become entries: adoption, signatures, grammar, cache, plug-ins."""

@@ -1,0 +1,39 @@
+"""What comes in by a rule alone: our own folders, torchvision's models and datasets, Albumentations' transforms.
+
+Owns these rules. Slots with code or exceptions of their own beside the rule have a module each (losses, metrics, ...).
+"""
+
+from __future__ import annotations
+
+from registry.catalogue.adoption import Noted, Registry
+from registry.datasets.torchvision import TorchvisionDatasets
+from registry.models.torchvision import TorchvisionModels
+from registry.transforms.upstream import AlbumentationsTransforms
+
+MODELS = Registry("model")
+MODELS.adopt_own("registry.models", base="torch.nn:Module")
+MODELS.rules.append(TorchvisionModels())
+
+DATASETS = Registry("dataset")
+DATASETS.adopt_own("registry.datasets", base="registry.contracts:ImageSource", marked_by="facts")
+DATASETS.rules.append(
+    Noted(
+        TorchvisionDatasets(),
+        ["FER2013", "Flowers102", "ImageNet", "PCAM", "Places365", "QMNIST", "STL10", "StanfordCars"],
+        {"not_run": "no test opens its files; its arguments and splits are held against upstream's signature"},
+    )
+)
+
+TRANSFORMS = Registry("transform")
+TRANSFORMS.adopt_own("registry.transforms", base="registry.transforms.contract:OwnTransform")
+TRANSFORMS.rules.append(AlbumentationsTransforms())
+
+REGULARIZERS = Registry("regularizer")
+REGULARIZERS.adopt_own("registry.regularizers", base="registry.contracts:Regularizer")
+
+CALLBACKS = Registry("callback")
+CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Callback")
+CALLBACKS.adopt_own("registry.callbacks", base="registry.recording:Sink")
+
+REPORTS = Registry("report")
+REPORTS.adopt_own("registry.reports", base="registry.contracts:ReportPart")

@@ -1,0 +1,124 @@
+"""Where the catalogue is kept between processes: one JSON file per set of sources, replaced by rename.
+
+Owns the key (what makes a stored catalogue stale) and the file. Knows nothing of what the records mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.errors import StorageError
+from registry.files import write
+
+FORMAT = 1
+KEPT = 32  # files; checkouts and plug-ins that are gone leave theirs behind
+_LOG = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).parents[1]
+
+Records = list[dict[str, Any]]
+
+_unkept: dict[Path, dict[str, Any]] = {}  # what could not be stored: asked for again, it is not made again
+
+
+def folder() -> Path:
+    """Return the cache folder: $XDG_CACHE_HOME/recipe-trainer, by default under ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(home) / "recipe-trainer"
+
+
+def key(packages: Sequence[str], sources: Iterable[Path]) -> dict[str, Any]:
+    """Return what the catalogue depends on, as JSON.
+
+    Args:
+        packages: distributions whose version matters; one that is not installed counts as such.
+        sources: files and folders of plug-ins, beside our own.
+    """
+    files = [entry for root in (_PACKAGE, *sources) for entry in _files(root)]
+    return {
+        "format": FORMAT,
+        "python": sys.version,
+        "packages": {name: _version(name) for name in packages},
+        "files": files,
+    }
+
+
+def _files(root: Path) -> list[list[Any]]:
+    """Return [path, bytes, mtime in ns] of a file, or of every Python file below a folder."""
+    if root.is_file():
+        stat = root.stat()
+        return [[str(root), stat.st_size, stat.st_mtime_ns]]
+    found: list[list[Any]] = []
+    waiting = [str(root)]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    waiting.append(entry.path)
+            elif entry.name.endswith(".py"):
+                stat = entry.stat()
+                found.append([entry.path, stat.st_size, stat.st_mtime_ns])
+    return sorted(found)
+
+
+def _version(package: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Records:
+    """Return the records stored for a key, or make and store them; for this process alone where nothing can be stored.
+
+    Args:
+        name: tells apart what is stored side by side, such as checkouts and sets of plug-ins.
+        wanted: the key, from `key`.
+        make: makes the records; slow.
+    """
+    path = folder() / f"catalogue-{hashlib.sha256(f'{_PACKAGE} {name}'.encode()).hexdigest()[:16]}.json"
+    stored = _unkept.get(path) or _read(path)
+    if stored is not None and stored.get("key") == wanted:
+        return stored["records"]  # type: ignore[no-any-return]
+    records = make()
+    _write(path, {"key": wanted, "records": records})
+    return records
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        stored = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return stored if isinstance(stored, dict) and isinstance(stored.get("records"), list) else None
+
+
+def _prune(directory: Path) -> None:
+    """Take away all but the files written last; another process may do so too."""
+    files = sorted(directory.glob("catalogue-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in files[KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Replace the file whole: another process sees the old one or the new one, never a part."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, json.dumps(content).encode(), below=path.parent, lasting=False)
+        _prune(path.parent)
+    except (OSError, StorageError) as error:
+        if not any(each.parent == path.parent for each in _unkept):  # one line is enough
+            _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
+        _unkept[path] = content

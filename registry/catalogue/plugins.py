@@ -1,0 +1,208 @@
+"""Components from outside: packages and files that a recipe names under `plugins`, and installed entry points.
+
+Owns how they are found, imported and checked against their slot's base. A plug-in marks a component with `@component`;
+the mark stays on the object, so nothing is registered anywhere by importing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from registry.catalogue.adoption import Change, Found, fits, is_protocol, resolve
+from registry.catalogue.slots import SLOTS
+from registry.errors import RecipeError
+from registry.files import require_plain
+
+GROUP = "recipe_trainer"
+_MARK = "__recipe_component__"
+
+T = TypeVar("T", bound=Callable[..., object])
+
+
+def component(slot: str, name: str | None = None) -> Callable[[T], T]:
+    """Mark a class or function of a plug-in as a component.
+
+    Args:
+        slot: "model", "transform", "loss", ...
+        name: as recipes write it; the object's own name where omitted.
+
+    Raises:
+        RecipeError: there is no such slot.
+    """
+    if slot not in SLOTS:
+        raise RecipeError(f"there is no slot {slot!r} for {name or 'a component'}", f"the slots are {', '.join(SLOTS)}")
+
+    def mark(value: T) -> T:
+        setattr(value, _MARK, (slot, name or value.__name__))
+        return value
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A package or file whose components a recipe may name.
+
+    Attributes:
+        name: of the package, or the path of the file.
+        sources: files and folders whose change makes the catalogue stale.
+        distribution: of an entry point, whose version counts too.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    distribution: str = ""
+
+    def find(self) -> Iterator[tuple[str, Found]]:
+        """Import the plug-in and yield (slot, component) for everything it marks.
+
+        Raises:
+            RecipeError: it cannot be imported, or a component is not of its slot's base.
+        """
+        module = import_plugin(self.name)
+        seen: set[int] = set()
+        for owner in [module, *_submodules(self.name)]:
+            for value in list(vars(owner).values()):
+                mark = vars(value).get(_MARK) if hasattr(value, "__dict__") else None
+                if mark is None or id(value) in seen:
+                    continue
+                seen.add(id(value))
+                slot, name = mark
+                yield slot, self._found(slot, name, value)
+
+    def _found(self, slot: str, name: str, value: Callable[..., object]) -> Found:
+        where = self.name if self.name.endswith(".py") else value.__module__
+        target = f"{where}:{value.__qualname__}"
+        check_base(slot, target, value)
+        return Found(name, target, value, getattr(value, "change", Change()), own=False, package=self.distribution)
+
+
+def provides(plugin: str, where: str) -> bool:
+    """Say whether the part of an import path before the colon names a plug-in.
+
+    Args:
+        plugin: name of a package or path of a file, as in `Plugin.name`.
+        where: "my_package.ops", or "ops" of a file "/path/ops.py".
+    """
+    if plugin.endswith(".py"):
+        return where == Path(plugin).stem
+    return where == plugin or where.startswith(f"{plugin}.")
+
+
+def check_base(slot: str, target: str, value: object) -> None:
+    """Refuse an object that is of none of its slot's bases.
+
+    Raises:
+        RecipeError: it is not.
+    """
+    bases = [resolve(base) for base in SLOTS[slot].bases]
+    if not any(fits(value, base) for base in bases):
+        named = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
+        verb = "has the methods of" if is_protocol(bases[0]) else "derives from"
+        raise RecipeError(f"{target} is no {slot}", f"a {slot} {verb} {named}, or is a function that returns one")
+
+
+def find_plugins(names: Sequence[str | Path]) -> list[Plugin]:
+    """Locate plug-ins without importing them: those named, and installed entry points.
+
+    Raises:
+        RecipeError: a plug-in does not exist.
+    """
+    from importlib import metadata
+
+    found = [_locate(str(name)) for name in names]
+    for point in metadata.entry_points(group=GROUP):
+        found.append(_locate(point.value, point.dist.name if point.dist else ""))
+    unique = {plugin.name: plugin for plugin in found}
+    return list(unique.values())
+
+
+def _locate(name: str, distribution: str = "") -> Plugin:
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        try:
+            require_plain(path.stat().st_mode, path)
+        except OSError as error:
+            what = (
+                "does not exist"
+                if isinstance(error, FileNotFoundError)
+                else f"cannot be read: {error.strerror or error}"
+            )
+            hint = "paths are relative to the recipe that names them"
+            raise RecipeError(f"the plug-in {name} {what}", hint) from error
+        return Plugin(str(path), (path,))
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise RecipeError(f"the plug-in {name!r} is not installed", "install it, or name a file: ./ops.py")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    return Plugin(name, tuple(folders) or (Path(str(spec.origin)),), distribution)
+
+
+def import_plugin(name: str) -> ModuleType:
+    """Import a plug-in, a package by name or a file by path.
+
+    Raises:
+        RecipeError: importing it raised; the text says what and where.
+    """
+    try:
+        return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except RecipeError as error:  # of ours, about a component in it
+        message = f"the plug-in {name} cannot be imported: {error.message}{_line(error, name)}"
+        raise RecipeError(message, error.hint) from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}{_line(error, name)}"
+        raise RecipeError(f"the plug-in {name} cannot be imported: {said}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"recipe_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _line(error: BaseException, name: str) -> str:
+    """Say in which line of the plug-in the error arose, where a frame of it is known."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file == name or f"/{name.replace('.', '/')}" in file:
+            found = f" ({file}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
+
+
+def _submodules(package: str) -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.startswith(f"{package}.") and module]
+
+
+def load_target(target: str) -> Callable[..., object]:
+    """Import what an entry's target names: "module:Qualified.Name" or "/path/file.py:Name"."""
+    where, _, names = target.rpartition(":")
+    if not where.endswith(".py"):
+        return resolve(target)  # type: ignore[no-any-return]
+    found: object = import_plugin(where)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found  # type: ignore[return-value]

@@ -1,0 +1,332 @@
+"""What there is and how to write it: the texts of `list`, `describe` and `schema`.
+
+Everything comes from the catalogue, the sections' dataclasses and the rules; nothing is written here twice, and nothing
+heavy is imported. Checks and builds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
+from registry.catalogue.grammar import Type, component_at, plain_words, words
+from registry.catalogue.slots import SLOTS
+from registry.catalogue.suggest import nearest
+from registry.errors import RecipeError
+from trainer.cli.snippets import snippet
+from trainer.recipe.checks.rules import RULES
+from trainer.recipe.schema import schema as schema
+from trainer.recipe.sections import recipe_type, section_class, section_type
+
+WIDTH = 110
+OTHERWISE = {"warmup": ("LinearLR", "SequentialLR", "OneCycleLR")}  # what upstream's own words do not call so
+
+
+# --------------------------------------------------------------------------------------------------------------- list
+def list_text(slot: str | None = None, pattern: str | None = None, *, components: Catalogue | None = None) -> str:
+    """List the slots, or a slot's components, ours first, each with its first sentence.
+
+    Args:
+        slot: "optimizer" or "optimizers"; where it is no slot, a pattern over all slots.
+        pattern: keeps names that contain it, case aside; `*` and `?` as in file names.
+        components: what to list; the catalogue without plug-ins when None.
+
+    Raises:
+        RecipeError: there is no such slot, and no component matches.
+    """
+    components = components or catalogue()
+    if slot is None:
+        return _slots_text(components)
+    chosen = _slot(slot)
+    if chosen is None:
+        slots, pattern = list(SLOTS), slot if pattern is None else pattern
+        if pattern is not slot:
+            raise RecipeError(f"there is no slot {slot!r}", _meant(slot, SLOTS) or f"the slots are {', '.join(SLOTS)}")
+    else:
+        slots = [chosen]
+    blocks = [_slot_text(components, name, pattern) for name in slots]
+    text = "\n\n".join(block for block in blocks if block)
+    if not text:
+        everything = [name for one in slots for name in components.names(one)]
+        raise RecipeError(f"nothing is called {pattern!r}", _meant(pattern or "", [*everything, *SLOTS]))
+    return text
+
+
+def _slot(word: str) -> str | None:
+    plurals = {"losses": "loss", "mixes": "mix"}
+    singular = plurals.get(word.lower(), word.lower().removesuffix("s"))
+    return next((name for name in (word.lower(), singular) if name in SLOTS), None)
+
+
+def _slots_text(components: Catalogue) -> str:
+    rows = []
+    for rules in SLOTS.values():
+        names = components.names(rules.name)
+        own = sum(components.entry(rules.name, name).own for name in names)
+        rows.append((rules.name, f"{len(names)}", f"{own} ours" if own else "", rules.about))
+    return "\n".join([*_columns(rows), "", "list SLOT [PATTERN] names them, describe NAME tells all about one."])
+
+
+def _slot_text(components: Catalogue, slot: str, pattern: str | None) -> str:
+    names = components.names(slot)
+    kept = [name for name in names if pattern is None or _matches(name, pattern)]
+    if not kept:
+        return ""
+    entries = [components.entry(slot, name) for name in kept]
+    count = f"{len(kept)}" if len(kept) == len(names) else f"{len(kept)} of {len(names)}"
+    rows = [
+        ("  " + entry.name, entry.origin if entry.own else entry.origin.partition(" ")[0], entry.doc)
+        for entry in entries
+    ]
+    return "\n".join([f"{slot}: {count}", *_columns(rows)])
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if any(sign in pattern for sign in "*?["):
+        return fnmatchcase(name.lower(), pattern.lower())
+    return pattern.lower() in name.lower()
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Align columns; the last takes what is left of the line and is cut off there."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    head = sum(widths) + 2 * len(widths)
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        last = textwrap.shorten(row[-1], max(30, WIDTH - head), placeholder=" ...") if row[-1] else ""
+        lines.append("  ".join([*cells, last]).rstrip())
+    return lines
+
+
+# ----------------------------------------------------------------------------------------------------------- describe
+def describe_text(name: str, *, components: Catalogue | None = None) -> str:
+    """Tell all about a component, a slot, a rule such as R021, or a section such as `train` or `train.ema`.
+
+    Args:
+        name: what to describe; "slot.NAME" picks one where two slots have the name.
+        components: what to look in; the catalogue without plug-ins when None.
+
+    Raises:
+        RecipeError: there is nothing of this name.
+    """
+    components = components or catalogue()
+    found = [components.entry(slot, name) for slot in components.slots_of(name)] or _colon(components, name)
+    slot, _, rest = name.partition(".")
+    if not found and slot in SLOTS and rest in components.names(slot, refused=True):
+        found = [components.entry(slot, rest)]
+    if found:
+        return "\n\n".join(_entry_text(entry, components) for entry in found)
+    for text in (_rule_text(name), _section_text(name), _slot_about(name, components)):
+        if text:
+            return text
+    everything = _everything(components)
+    if not nearest(name, everything) and (mentions := _mentions(name, components)):
+        return mentions
+    raise RecipeError(f"there is nothing called {name!r}", _meant(name, everything))
+
+
+def _mentions(word: str, components: Catalogue) -> str:
+    """Say which keys and components speak of what is no name, "ema" or "weight decay"; "" where none does."""
+    inner = [f"{section}.{word.lower()}" for section in recipe_type()["fields"]]
+    if found := [text for key in inner if (text := _section_text(key))]:
+        return "\n\n".join(found)
+    wanted, rows = _spellings(word)[0], []
+    for slot in SLOTS:
+        for name in components.names(slot):
+            entry = components.entry(slot, name)
+            taken = [parameter for parameter in entry.parameters if parameter.role != "engine"]
+            named = [parameter.name for parameter in taken if _speaks(parameter.name, wanted)]
+            if named:
+                rows.append((f"  {slot}.{name}", f"takes {', '.join(named)}"))
+            elif name in OTHERWISE.get(word.lower(), ()) or any(
+                _speaks(text, wanted) for text in (entry.doc, *(parameter.doc for parameter in taken))
+            ):
+                rows.append((f"  {slot}.{name}", entry.doc))
+    return "\n".join([f"nothing is called {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+
+
+def _speaks(text: str, wanted: str) -> bool:
+    return any(f" {wanted} " in f" {spelling} " for spelling in _spellings(text))
+
+
+def _spellings(text: str) -> list[str]:
+    """Return the words of a text, once with compounds taken apart and once with them in one word."""
+    lower = text.lower()
+    return [" ".join(re.findall("[a-z0-9]+", re.sub("[-_]", mark, lower))) for mark in (" ", "")]
+
+
+def _colon(components: Catalogue, name: str) -> list[Entry]:
+    """Return the entry of an import path, of the first slot that takes it."""
+    if ":" not in name:
+        return []
+    refusals = []
+    for slot in SLOTS:
+        try:
+            return [components.entry(slot, name)]
+        except RecipeError as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _everything(components: Catalogue) -> list[str]:
+    named = [name for slot in SLOTS for name in components.names(slot, refused=True)]
+    return [*named, *SLOTS, *recipe_type()["fields"], *RULES]
+
+
+def _meant(word: str, choices: Iterable[str]) -> str:
+    close = nearest(word, choices)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "`list` shows what there is"
+
+
+def _entry_text(entry: Entry, components: Catalogue) -> str:
+    head = [f"{entry.name} - {entry.slot}, {_whence(entry)}", *_wrapped(entry.doc, "  ")]
+    if entry.refused:
+        return "\n".join([*head, "", *_wrapped(f"A recipe cannot use it: {entry.refused}.", "  ")])
+    shown = [one for one in entry.parameters if one.role != "engine" and one.type["kind"] != "opaque"]
+    lines = [*head, ""]
+    for parameter in shown:
+        lines += _parameter_lines(entry, parameter)
+    if not shown:
+        lines.append("  It takes no arguments.")
+    for knob, cls in SLOTS[entry.slot].knobs.items():
+        fields = ", ".join(section_type(section_class(cls))["fields"])
+        lines.append(f"  {knob}: read by the engine, with {fields}; see `describe {cls}`")
+    lines += _left_out(entry) + _fact_lines(entry)
+    return "\n".join([*lines, "", "In a recipe:", textwrap.indent(snippet(entry, components), "  ").rstrip()])
+
+
+def _whence(entry: Entry) -> str:
+    return f"ours ({entry.target})" if entry.own else f"{entry.origin} ({entry.facts.get('upstream', entry.target)})"
+
+
+def _parameter_lines(entry: Entry, parameter: Parameter) -> list[str]:
+    required = parameter.required or (entry.slot == "optimizer" and parameter.name == "lr")
+    default = "required" if required else f"default {_default_words(parameter)}"
+    if parameter.role == "supplied":
+        default = f"supplied: {parameter.reason}"
+    return [f"  {parameter.name}: {words(parameter.type)}; {default}", *_wrapped(parameter.doc, "      ")]
+
+
+def _default_words(parameter: Parameter) -> str:
+    if not parameter.default_plain:
+        return str(parameter.default)
+    return plain_words(named(parameter.type, parameter.default))
+
+
+def named(type: Type, value: object) -> object:
+    """Return a library's constant by its name, any other value as it is."""
+    names = type.get("names", {})
+    return next((name for name, constant in names.items() if constant == value), value)
+
+
+def _left_out(entry: Entry) -> list[str]:
+    """Say which parameters of the signature a recipe cannot set, and why."""
+    reasons: dict[str, list[str]] = {}
+    for parameter in entry.parameters:
+        if parameter.role == "engine":
+            reasons.setdefault(parameter.reason, []).append(parameter.name)
+        elif parameter.type["kind"] == "opaque":
+            reasons.setdefault(f"{parameter.type['reason']}, which a recipe cannot write", []).append(parameter.name)
+    return [
+        line
+        for reason, names in reasons.items()
+        for line in _wrapped(f"not settable: {', '.join(names)} ({reason})", "  ")
+    ]
+
+
+def _fact_lines(entry: Entry) -> list[str]:
+    hidden = ("follows", "levels", "alternatives", "computed", "phases", "upstream", "sink")
+    lines = []
+    for name, value in entry.facts.items():
+        if name in hidden or value in (None, {}, []):
+            continue
+        said = (
+            ", ".join(f"{key} {'?' if item is None else item}" for key, item in value.items())
+            if isinstance(value, Mapping)
+            else value
+        )
+        shown = ", ".join(map(str, said)) if isinstance(said, list) else str(said)
+        lines.append(textwrap.shorten(f"{name.replace('_', ' ')}: {shown}", WIDTH - 2, placeholder=" ..."))
+    return ["", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _rule_text(name: str) -> str:
+    rule = RULES.get(name.upper())
+    if rule is None:
+        return ""
+    return "\n".join([f"{rule.id}: {rule.title}", "", rule.explanation, "", textwrap.indent(rule.example, "  ")])
+
+
+# ----------------------------------------------------------------------------------------------------------- sections
+def _section_text(name: str) -> str:
+    """Describe the recipe itself, a section, or a key of one, by its dotted path."""
+    type_: Type = recipe_type()
+    field: Mapping[str, Any] = {"type": type_, "doc": "A whole recipe.", "required": True, "default": None}
+    if name not in ("recipe", "Recipe"):
+        for key in name.split("."):
+            record = _record_of(field["type"])
+            if record is None or key not in record["fields"]:
+                return _class_text(name)
+            field = record["fields"][key]
+    record = _record_of(field["type"])
+    head = [f"{name} - {_field_words(field)}", *_wrapped(field["doc"], "  ")]
+    if record is not None:
+        return "\n".join([*head, "", *_field_lines(record)])
+    slot = component_at(field["type"]) or component_at(field["type"], (0,))
+    return "\n".join([*head, *([f"  `list {slot}` shows what may be named."] if slot else [])])
+
+
+def _class_text(name: str) -> str:
+    """Describe an engine-only sub-map by its class: StepOn, Group."""
+    known = {cls for rules in SLOTS.values() for cls in rules.knobs.values()}
+    if name not in known:
+        return ""
+    record = section_type(section_class(name))
+    return "\n".join([f"{name} - mapping", "", *_field_lines(record)])
+
+
+def _record_of(type: Type) -> Type | None:
+    if type["kind"] == "record":
+        return type
+    options = [of for of in type["of"] if of["kind"] == "record"] if type["kind"] == "union" else []
+    return options[0] if options else None
+
+
+def _field_lines(record: Type) -> list[str]:
+    lines = []
+    for name, field in record["fields"].items():
+        lines += [f"  {name}: {_field_words(field)}", *_wrapped(field["doc"], "      ")]
+    return lines
+
+
+def _field_words(field: Mapping[str, Any]) -> str:
+    record = _record_of(field["type"])
+    text = "mapping" if record is not None and field["type"]["kind"] == "record" else words(field["type"])
+    if field["required"]:
+        return f"{text}; required"
+    default = field["default"]
+    return (
+        f"{text}; default {plain_words(default)}"
+        if default not in (None, [], {}) and not isinstance(default, dict)
+        else text
+    )
+
+
+def _slot_about(name: str, components: Catalogue) -> str:
+    slot = _slot(name)
+    if slot is None:
+        return ""
+    rules = SLOTS[slot]
+    lines = [f"{slot} - {rules.about}; {len(components.names(slot))} of them, `list {slot}` names them."]
+    for title, reasons in (("supplied where left out", rules.supplied), ("not settable", rules.engine)):
+        lines += [f"  {title}: {parameter} ({reason})" for parameter, reason in reasons.items()]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)

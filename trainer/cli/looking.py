@@ -1,0 +1,194 @@
+"""Commands that look without training: lr-find, preview, evaluate, predict, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry import files
+from registry.contracts import Evidence, Predictions
+from registry.errors import DataError, RecipeError
+from registry.printing import printable
+from registry.reports.augmentation import AugmentationSheet
+from registry.reports.curves import LRFinderCurve
+from registry.reports.gradcam import GradCAM
+from trainer.cli.console import Console, duration
+from trainer.cli.main import Options
+from trainer.engine.interrupts import Interrupts
+from trainer.experiment.experiment import Experiment
+from trainer.experiment.trained import Trained
+from trainer.recipe.load import Loaded
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import LRFinder, Recipe
+from trainer.report.page import write_report
+from trainer.run.folder import RunFolder
+from trainer.run.loading import LoadedRun, load
+from trainer.run.recorder import Recorder
+from trainer.stages.evaluate import evaluate_weights
+from trainer.stages.lr_finder import find_lr
+from trainer.stages.report import as_rgb, gather
+
+OUTPUT = Path("runs")
+
+
+def lr_find(loaded: Loaded, _options: Options) -> int:
+    """Sweep, print every pick and draw the curve below runs/<name>/."""
+    recipe, console = _recipe(loaded), Console()
+    assert loaded.catalogue is not None
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    section = recipe.lr_finder or LRFinder()
+    with console.bar(), Interrupts().listening() as interrupts:
+        finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
+    rows = {name: "none" if lr is None else f"{lr:.6g}" for name, lr in finding.picks.items()}
+    rows["taken"] = f"{finding.lr:.6g} ({finding.pick})" if finding.lr is not None else f"none: {finding.reason}"
+    rows["time"] = duration(finding.seconds)
+    folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-lr")
+    folder.write_finding(finding, section)
+    evidence = gather(experiment, folder, finding=finding, recorder=Recorder([], console.line))
+    LRFinderCurve().render(evidence)
+    rows["curve"] = str(folder.path / "figures" / "lr_finder.png")
+    console.table(rows)
+    return 0
+
+
+def preview(loaded: Loaded, _options: Options) -> int:
+    """Draw a sheet of training images and what augmentation makes of them."""
+    recipe, console = _recipe(loaded), Console()
+    assert loaded.catalogue is not None
+    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
+    evidence = gather(experiment, folder, recorder=Recorder([], console.line))
+    AugmentationSheet().render(evidence)
+    for line in experiment.transform_lines():
+        console.line(line)
+    console.line(f"sheet {folder.path / 'figures' / 'augmentation.png'}")
+    return 0
+
+
+def evaluate(run: Path, options: Options) -> int:
+    """Measure a run's best weights on all images given that it has not learnt from, split by split."""
+    console = Console()
+    trained = Trained.read(RunFolder.open(run), options.overrides)
+    experiment, parts = Experiment.of_trained(trained, log=console.line)
+    rows = {"weights": str(trained.file)}
+    for part in parts:
+        outcome = evaluate_weights(experiment, part, tta=trained.recipe.train.tta)
+        values = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
+        rows[part.name] = f"{values} ({len(part):,} images)"
+    console.table(rows)
+    return 0
+
+
+def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
+    """Print for each picture the likeliest classes."""
+    top = str(options.flags.get("top", "3"))
+    if not top.isdigit() or int(top) < 1:
+        raise RecipeError(f"--top is a whole number from 1 on, got {top!r}")
+    RunFolder.open(run)  # what is no run is said before what is no picture
+    require_pictures(pictures)
+    loaded = load(run)
+    for picture in pictures:
+        (answers,) = loaded.predict([picture], top=int(top))
+        print(f"{picture}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers))
+    return 0
+
+
+def explain(run: Path, pictures: Sequence[Path]) -> int:
+    """Write a page of GradCAM for pictures, or the run's whole report again."""
+    console = Console()
+    RunFolder.open(run).refuse_links()
+    if not pictures:
+        return _explain_run(run, console)
+    require_pictures(pictures)
+    loaded = load(run)
+    evidence = _evidence_of_pictures(loaded, pictures, console)
+    result = write_report(evidence, [GradCAM(select="confident", count=len(pictures))], log=console.line)
+    console.line(f"report {result.html}")
+    return 0
+
+
+def require_pictures(pictures: Sequence[Path]) -> None:
+    """Refuse what is no file, before a network is loaded; a pipe would be waited for.
+
+    Raises:
+        DataError: naming the first.
+    """
+    for picture in pictures:
+        try:
+            files.require_plain(picture.stat().st_mode, picture)
+        except OSError as error:
+            raise DataError(f"{picture} cannot be read: {error.strerror or error}") from error
+
+
+def _explain_run(run: Path, console: Console) -> int:
+    folder = RunFolder.open(run)
+    experiment, measured = Experiment.of_trained(Trained.read(folder), log=console.line)
+    outcome = evaluate_weights(experiment, measured[-1])
+    target = folder.page("mistakes")
+    evidence = gather(
+        experiment, target, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
+    )
+    parts = [part for part in experiment.report if isinstance(part, GradCAM)] or [GradCAM()]
+    console.line(f"report {write_report(evidence, parts, log=console.line).html}")
+    return 0
+
+
+def _recipe(loaded: Loaded) -> Recipe:
+    if loaded.recipe is None:
+        raise RecipeError(f"this recipe cannot be run\n{render(loaded.problems)}")
+    return replace(loaded.recipe, callbacks=())
+
+
+class _Pictures:
+    """Pictures of a user's own, as report parts ask for images."""
+
+    def __init__(self, run: LoadedRun, pictures: Sequence[Path]) -> None:
+        self._run, self._pictures = run, pictures
+
+    def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
+        return self._run.images([self._pictures[i] for i in positions])
+
+    def shown(self, positions: Sequence[int]) -> np.ndarray:
+        return as_rgb(self._run.shown([self._pictures[i] for i in positions]))
+
+    def prepared(self, positions: Sequence[int]) -> Tensor:
+        return self._run.preprocess([self._pictures[i] for i in positions])
+
+    def masks(self, positions: Sequence[int]) -> None:  # noqa: ARG002  (own pictures have none)
+        return None
+
+
+def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Console) -> Evidence:
+    logits = torch.cat([run.logits([picture]) for picture in pictures])
+    unknown = np.full(len(pictures), -1, np.int64)
+    predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
+    folder = run.folder.page("pictures")
+    names = "\n".join(f"{index}: {printable(str(picture))}" for index, picture in enumerate(pictures))
+    return Evidence(
+        folder=folder.path,
+        name=f"{run.recipe.name}: own pictures",
+        description=f"What the network answers to pictures whose truth is not known, and where it looked. {names}",
+        recipe=run.recipe.text,
+        resolved={},
+        class_names=tuple(printable(name) for name in run.class_names),
+        split="pictures",
+        selected_on="",
+        history=(),
+        best=None,
+        summary={},
+        environment={},
+        finding=None,
+        model=run.model,
+        predictions=predictions,
+        images=_Pictures(run, pictures),
+        train_samples=np.zeros((0, 1, 1, 3), np.uint8),
+        augmented=lambda _: np.zeros((0, 1, 1, 3), np.uint8),
+        warnings=(),
+        recorder=Recorder([], console.line),
+        parameters=sum(p.numel() for p in run.model.parameters()),
+    )

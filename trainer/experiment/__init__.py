@@ -1,0 +1,1 @@
+"""From a checked recipe to live objects; the only place that builds them."""

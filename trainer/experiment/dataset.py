@@ -1,0 +1,83 @@
+"""The recipe's dataset, opened: its splits as a run divides them, or one by one for whoever only measures.
+
+Owns how a dataset's component is built and what `--fast` leaves of it. Which images serve for what is data/splits.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from registry.catalogue.catalog import Catalogue
+from registry.contracts import ImageSource
+from registry.errors import DataError, RecipeError
+from trainer.data.splits import LoadedData, open_data
+from trainer.experiment.components import build
+from trainer.recipe.fast import fast_limit
+from trainer.recipe.recipe import Recipe, Reference
+
+CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten million pixels makes more
+STD = Reference("data.std")
+
+
+def read_data(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
+    """Open the recipe's dataset and divide it; with `fast` a few batches of each part.
+
+    Raises:
+        DataError: the data are missing or do not fit.
+    """
+    dataset, open_split = recipe.data.dataset, split_opener(recipe, catalogue)
+    facts = catalogue.entry("dataset", dataset.type).data_facts(dataset.arguments)
+    few = fast_limit(recipe) if fast else None
+    return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
+
+
+def split_opener(recipe: Recipe, catalogue: Catalogue) -> Callable[[str], ImageSource]:
+    """Return what opens a split of the recipe's dataset by name."""
+
+    def open_split(split: str) -> ImageSource:
+        source: ImageSource = build(
+            recipe.data.dataset, supplied={"split": split, "download": True}, bind=no_reference, catalogue=catalogue
+        )
+        return source
+
+    return open_split
+
+
+def place_of(recipe: Recipe, catalogue: Catalogue) -> str:
+    """Return where the images come from: the dataset's folder, else its name."""
+    dataset = recipe.data.dataset
+    root = dataset.arguments.get("root")
+    if root is None:
+        parameter = catalogue.entry("dataset", dataset.type).parameter("root")
+        root = None if parameter is None else parameter.default
+    return root if isinstance(root, str) and root else dataset.type
+
+
+def no_reference(reference: Reference) -> object:
+    """Refuse a run-time value where the data are not read yet.
+
+    Raises:
+        RecipeError: always.
+    """
+    raise RecipeError(f"${reference.path} is known only once the data are read; it cannot be used here")
+
+
+def usable_deviations(std: Sequence[float], recipe: Recipe) -> list[float]:
+    """Return the deviations that the data have, which somebody is going to divide by.
+
+    Raises:
+        DataError: one is 0.
+    """
+    flat = [channel for channel, value in enumerate(std, start=1) if value < CONSTANT]
+    if not flat:
+        return list(std)
+    where = "" if len(std) == 1 else f" in channel {' and '.join(map(str, flat))}"
+    section = recipe.data
+    transforms = (*section.augment, *section.eval, *section.preprocess)
+    written = [(spec, name) for spec in transforms for name, v in spec.arguments.items() if v == STD]
+    place = "".join(f"{recipe.origins.get(f'{s.path}.{name}', s.origin)}: " for s, name in written[:1])
+    raise DataError(
+        f"{place}$data.std is 0{where}: all training pixels are alike there",
+        "write numbers, as in std: [0.25, 0.25, 0.25], or drop the channel (ToGray), or look at the images: are "
+        "they what they should be?",
+    )

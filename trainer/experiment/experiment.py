@@ -1,0 +1,441 @@
+"""Recipe -> live objects. The only place that holds both a recipe and what it names; stages are given the result.
+
+Everything that must be fresh for a stage (optimizer, schedule, precision, metrics) is a method; what the whole run
+shares (data, model, loss, callbacks) is an attribute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from registry.catalogue.catalog import Catalogue
+from registry.contracts import Callback, Metric, ReportPart
+from registry.errors import RecipeError
+from registry.metrics.counting import CrossEntropy
+from registry.models.pretrained import architecture_only
+from registry.recording import Sink
+from trainer.data.batches import Batches
+from trainer.data.pipeline import Pipeline
+from trainer.data.singly import naming
+from trainer.data.splits import LoadedData, Part
+from trainer.engine import precision as precisions
+from trainer.engine import rng
+from trainer.engine.criterion import Loss
+from trainer.engine.device import choose_device, tune_backends
+from trainer.engine.guard import Guard
+from trainer.engine.precision import Precision
+from trainer.engine.schedule import Schedule
+from trainer.engine.step import Mixer, Penalty, Step
+from trainer.engine.training_mode import frozen_statistics, train
+from trainer.engine.weights import load_weights
+from trainer.experiment.components import build
+from trainer.experiment.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
+from trainer.experiment.facts import Facts
+from trainer.experiment.groups import Bind, ParameterGroups, make_schedule
+from trainer.experiment.trained import Trained
+from trainer.recipe import patterns
+from trainer.recipe.keys import CROSS_ENTROPY
+from trainer.recipe.reading.references import LR_FOUND
+from trainer.recipe.recipe import Recipe, Reference, Spec
+from trainer.run.measuring import open_measured
+
+KNOWN_WITHOUT_DATA = {"data.num_classes", "data.class_names", "data.image_size", "run.epochs"}
+PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
+
+Which = Literal["train", "val", "test"]
+
+
+@dataclass
+class Experiment:
+    """Live objects of one recipe.
+
+    Attributes:
+        recipe: what was asked for.
+        catalogue: what its names mean.
+        device: where the model lies.
+        data: the parts and their facts.
+        facts: run-time values.
+        model: the network, prepared, on the device.
+        loss: plain loss.
+        penalties: regularizers with their parameters.
+        report: parts of the report.
+        log: takes one line.
+        fast: a small run of everything.
+        trained: what a checkpoint tells of the run; None for a new one.
+    """
+
+    recipe: Recipe
+    catalogue: Catalogue
+    device: torch.device
+    data: LoadedData
+    facts: Facts
+    log: Callable[[str], None]
+    fast: bool
+    trained: Trained | None = None
+    model: nn.Module = field(init=False)
+    loss: Loss = field(init=False)
+    penalties: Sequence[Penalty] = field(init=False)
+    report: Sequence[ReportPart] = field(init=False)
+
+    # -------------------------------------------------------------------------------------------------------- building
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Recipe,
+        catalogue: Catalogue,
+        *,
+        log: Callable[[str], None],
+        fast: bool = False,
+        trained: Trained | None = None,
+    ) -> Experiment:
+        """Read the data and build everything the run shares.
+
+        Args:
+            recipe: checked.
+            catalogue: what its names mean.
+            log: takes one line.
+            fast: a small run of everything.
+            trained: of the checkpoint that a resumed run goes on from: its weights come from there and what was
+                measured of the data is not measured again; None for a new run.
+
+        Raises:
+            RecipeError: a component refuses its arguments.
+            DataError: the data are missing or do not fit.
+        """
+        rng.seed_everything(recipe.seed)
+        device = choose_device(recipe.train.device)
+        tune_backends(device, deterministic=recipe.train.deterministic)
+        data = read_data(recipe, catalogue, log, fast)
+        log(data.describe(place_of(recipe, catalogue)))
+        experiment = cls(recipe, catalogue, device, data, Facts(), log, fast, trained)
+        experiment._define_facts()
+        if trained is not None:
+            measured = {name for name in trained.facts if name.startswith("data.")}
+            experiment.facts.take(measured - KNOWN_WITHOUT_DATA, trained.fact)
+        experiment._build()
+        return experiment
+
+    @classmethod
+    def of_trained(cls, trained: Trained, *, log: Callable[[str], None]) -> tuple[Experiment, Sequence[Part]]:
+        """Build what a finished run is measured with, from its checkpoint, and open the data that its recipe names.
+
+        Returns:
+            The experiment, its model with the trained weights; and the parts to measure on, each on its own.
+
+        Raises:
+            DataError: the data are missing or do not fit the network.
+            CheckpointError: the weights do not fit the recipe's model.
+        """
+        recipe = trained.recipe
+        rng.seed_everything(recipe.seed)
+        device = choose_device(recipe.train.device)
+        tune_backends(device, deterministic=recipe.train.deterministic)
+        measured = open_measured(trained, split_opener(recipe, trained.catalogue), log)
+        experiment = cls(recipe, trained.catalogue, device, measured.data, Facts(), log, False, trained)
+        experiment._define_facts()
+        experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)
+        experiment._build()
+        trained.load_into(experiment.model)
+        return experiment, measured.parts
+
+    def _define_facts(self) -> None:
+        data, facts = self.data, self.facts
+        facts.define("data.num_classes", lambda: len(data.class_names))
+        facts.define("data.class_names", lambda: list(data.class_names))
+        facts.define("data.mean", lambda: list(data.mean))
+        facts.define("data.std", lambda: usable_deviations(data.std, self.recipe))
+        facts.define("data.image_size", lambda: list(self.input_shape[1:]))
+        facts.define("data.train_size", lambda: len(data.train.indices))
+        facts.define("run.epochs", lambda: self.recipe.train.epochs)
+        facts.define("run.steps_per_epoch", lambda: self.steps_per_epoch)
+        facts.define("run.total_steps", lambda: self.steps_per_epoch * self.recipe.train.epochs)
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        rng.seed_everything(recipe.seed)
+        self.model = self._model()
+        self.loss = self._on_device(self.make(recipe.loss, weight=self._balanced_weights()))
+        self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
+        self.report = [self.make(spec) for spec in recipe.report]
+
+    def _on_device(self, part: Any) -> Any:
+        return part.to(self.device) if isinstance(part, nn.Module) else part
+
+    def make(self, spec: Spec, /, **supplied: object) -> Any:
+        """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
+        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.catalogue)
+
+    def _balanced_weights(self) -> torch.Tensor:
+        """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples."""
+        counts = torch.tensor(self.class_counts)
+        return int(counts.sum()) / (len(counts) * counts.clamp(min=1)).float()
+
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Training images per class."""
+        if self.trained is not None and self.trained.class_counts is not None:
+            return self.trained.class_counts
+        counts: list[int] = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names)).tolist()
+        return counts
+
+    def _bind(self, reference: Reference) -> object:
+        return self.facts[reference.path]
+
+    def _model(self) -> nn.Module:
+        channels, height, width = self.input_shape
+        size = height if height == width else (height, width)
+        with nullcontext() if self.trained is None else architecture_only():
+            model: nn.Module = self.make(
+                self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
+            )
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepare = getattr(model, "prepare", None)
+        if callable(prepare) and len(self.data.train):
+            prepare(self._sample_for_prepare())
+        train = self.recipe.train
+        if train.start_from is not None and self.trained is None:
+            head = patterns.select(["@head"], model)
+            self.log(load_weights(model, Path(train.start_from), self.data.class_names, head))
+        for name in patterns.select(train.freeze, model):
+            model.get_parameter(name).requires_grad_(False)
+        self._tell_frozen_statistics(model)
+        return model
+
+    def _tell_frozen_statistics(self, model: nn.Module) -> None:
+        count = len(frozen_statistics(model))
+        if not count:
+            return
+        said = "their statistics stay as they are (train.frozen_statistics: update lets them move)"
+        if self.recipe.train.frozen_statistics == "update":
+            said = "their statistics move all the same (train.frozen_statistics: update)"
+        self.log(f"frozen norm layers: {count}; {said}")
+
+    def _sample_for_prepare(self) -> torch.Tensor:
+        part = self.data.train
+        positions = torch.randperm(len(part.indices), generator=torch.Generator().manual_seed(self.recipe.seed))
+        sample = replace(part, indices=part.indices[positions[:PREPARE_IMAGES]])
+        batches = self._batches(sample, training=False)  # so that no more than a batch lies there as it is stored
+        return torch.cat([batch.images for batch in batches.epoch(0)]).float()
+
+    def _penalty(self, spec: Spec) -> Penalty:
+        regularizer = self._on_device(self.make(spec))
+        selected = set(patterns.select(regularizer.include or ("**",), self.model))
+        selected -= set(patterns.select(regularizer.exclude or (), self.model))
+        parameters = [p for name, p in self.model.named_parameters() if name in selected and p.requires_grad]
+        return Penalty(snake_case(spec.name), regularizer, parameters)
+
+    # ------------------------------------------------------------------------------------------------- data as batches
+    @cached_property
+    def train_pipeline(self) -> Pipeline:
+        """What happens to training images."""
+        return self._pipeline(self.recipe.data.augment)
+
+    @cached_property
+    def eval_pipeline(self) -> Pipeline:
+        """What happens to all other images."""
+        return self._pipeline(self.recipe.data.eval)
+
+    def transform_lines(self) -> list[str]:
+        """Say which training transforms run in batches, which image by image and why, and what is done beside them."""
+        if self.input_shape:  # both pipelines end in `preprocess`: what it makes is known once an image went through
+            self.train_pipeline.scales = self.eval_pipeline.scales
+        return self.train_pipeline.log_lines()
+
+    def _pipeline(self, specs: Sequence[Spec]) -> Pipeline:
+        section = self.recipe.data
+        return Pipeline(
+            [self.make(spec) for spec in specs],
+            [self.make(spec) for spec in section.preprocess],
+            seed=self.recipe.seed,
+            backend=section.augment_backend,
+            device=self.device,
+        )
+
+    @cached_property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the model is given in evaluation."""
+        if self.trained is not None:
+            return self.trained.input_shape
+        part = self.data.val
+        one = part.indices[:1]
+        with naming(part.store.describe, one):
+            shape = self.eval_pipeline.apply(part.store.gather(one), epoch=0, indices=one).shape
+        return int(shape[1]), int(shape[2]), int(shape[3])
+
+    def part(self, which: Which) -> Part:
+        """Return a part of the data.
+
+        Raises:
+            KeyError: there is no such part.
+        """
+        part = getattr(self.data, which)
+        if part is None:
+            raise KeyError(which)
+        return part  # type: ignore[no-any-return]
+
+    def batches(self, which: Which | Part) -> Batches:
+        """Return the batches of a part: shuffled and augmented for "train", in order otherwise."""
+        part = which if isinstance(which, Part) else self.part(which)
+        return self._batches(part, training=which == "train")
+
+    def _batches(self, part: Part, *, training: bool) -> Batches:
+        section = self.recipe.data
+        return Batches(
+            part,
+            self.train_pipeline if training else self.eval_pipeline,
+            batch_size=section.batch_size if training else section.eval_batch_size,
+            seed=self.recipe.seed,
+            shuffle=training,
+            drop_last=training and section.drop_last,
+            device=self.device,
+            balanced=training and section.sampler == "balanced",
+            workers=section.workers,
+        )
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
+        return -(-len(self.batches("train")) // self.recipe.train.accumulate)
+
+    # ------------------------------------------------------------------------------------------------ fresh for a stage
+    def precision(self) -> Precision:
+        """Return the number format, with a scaler of its own where it has one."""
+        return precisions.choose(self.recipe.train.precision, self.device)[0]
+
+    def describe_precision(self) -> str:
+        """Return the number format and why it was chosen."""
+        precision, reason = precisions.choose(self.recipe.train.precision, self.device)
+        return f"{precision.name} ({reason})"
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics by key."""
+        supplied = {"num_classes": len(self.data.class_names), "task": "multiclass"}
+        return {snake_case(spec.name): self.make(spec, **supplied) for spec in self.recipe.train.metrics}
+
+    @cached_property
+    def groups(self) -> ParameterGroups:
+        """Which learnt parameters go into which group."""
+        return ParameterGroups.of(self.recipe.optimizer, self.model)
+
+    def evaluation_metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics of validation and test by key: the recipe's, and the plain cross entropy first."""
+        return {CROSS_ENTROPY: CrossEntropy(), **self.metrics()}
+
+    def optimizer(self, found: float | None = None) -> Optimizer:
+        """Return a fresh optimizer over the trained parameters.
+
+        Args:
+            found: the learning rate to take for the one that the LR finder looks for; None for the recipe's own.
+
+        Raises:
+            RecipeError: upstream refuses the arguments, or nothing is left to train.
+        """
+        spec = self.recipe.optimizer
+        groups = self.groups if found is None else self.groups.swept()
+        bind: Bind = self._bind if found is None else self._bind_found(found)
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise RecipeError(f"{spec.origin}: no parameter is left to train", "loosen train.freeze")
+        supplied: dict[str, object] = {"params": groups.arguments(parameters, bind)}
+        if self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments):
+            supplied["fused"] = True
+        spec = replace(spec, arguments={**spec.arguments, "lr": groups.base_rate(bind)})
+        optimizer: Optimizer = self.make(spec, **supplied)
+        return optimizer
+
+    def swept_rates(self, lr: float) -> list[float]:
+        """Return each group's learning rate where a sweep has come to `lr`: those that are not found stay."""
+        return self.groups.swept().rates(self._bind_found(lr))
+
+    def _bind_found(self, lr: float) -> Bind:
+        return lambda reference: lr if reference.path == LR_FOUND else self._bind(reference)
+
+    def schedule(self, optimizer: Optimizer) -> Schedule:
+        """Return a fresh schedule on `optimizer`."""
+        return make_schedule(
+            self.recipe.scheduler,
+            optimizer,
+            self.groups,
+            make=self.make,
+            bind=self._bind,
+            epochs=self.recipe.train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+
+    def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
+        """Return what takes optimizer steps."""
+        return Step(
+            self.forward,
+            self.loss,
+            optimizer,
+            precision or self.precision(),
+            self.penalties,
+            self.recipe.train.clip_norm,
+            guard or Guard(self.device),
+        )
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """What has a state of its own beside the model, by the role it plays."""
+        roles = {"loss": self.loss, "mix": self.mix}
+        roles.update({f"regularizer {penalty.name}": penalty.regularizer for penalty in self.penalties})
+        return {role: part for role, part in roles.items() if isinstance(part, nn.Module)}
+
+    @cached_property
+    def still(self) -> Sequence[nn.Module]:
+        """Layers that stay in evaluation mode while the model trains."""
+        return frozen_statistics(self.model) if self.recipe.train.frozen_statistics == "keep" else ()
+
+    def train_mode(self) -> None:
+        """Put the model into training mode."""
+        train(self.model, self.still)
+
+    @cached_property
+    def forward(self) -> nn.Module:
+        """The model, compiled where the recipe asks for it."""
+        return torch.compile(self.model) if self.recipe.train.compile else self.model  # type: ignore[return-value]
+
+    @cached_property
+    def mix(self) -> Any:
+        """What mixes the images of a batch; None without `train.mix`."""
+        spec = self.recipe.train.mix
+        return None if spec is None else self._on_device(self.make(spec, num_classes=len(self.data.class_names)))
+
+    @cached_property
+    def mixer(self) -> Callable[[int, int], Mixer] | None:
+        """(epoch, step) -> what mixes that step's batches, by a generator of its own; None without `train.mix`."""
+        if self.mix is None:
+            return None
+        mix, seed = self.mix, self.recipe.seed
+
+        def for_step(epoch: int, step: int) -> Mixer:
+            generator = torch.Generator().manual_seed(rng.derived_seed("mix", seed, epoch, step))
+            return lambda images, targets: mix(images, targets, generator)
+
+        return for_step
+
+
+def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], list[Callback]]:
+    """Build the entries of `callbacks:`; sinks are wanted before the data are read.
+
+    Raises:
+        RecipeError: one refuses its arguments.
+    """
+    built = [build(spec, supplied={}, bind=no_reference, catalogue=catalogue) for spec in recipe.callbacks]
+    sinks = [each for each in built if isinstance(each, Sink)]
+    return sinks, [each for each in built if isinstance(each, Callback)]
+
+
+def snake_case(name: str) -> str:
+    """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,64 @@
+"""What `train.freeze` does to the rest of a recipe: penalties without effect, weights that stay random.
+
+Looks at a model that the second tier has built; which names a pattern means is patterns.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING
+
+from trainer.recipe.checks.draft import Draft
+from trainer.recipe.patterns import select, unmatched
+from trainer.recipe.problems import listed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS: Mapping[str, object] = {"weights": None, "pretrained": False}  # arguments that load something -> for nothing
+
+
+def check_penalties(draft: Draft, model: nn.Module, frozen: Set[str]) -> None:
+    """Refuse penalties that act on nothing that learns.
+
+    Args:
+        draft: the recipe; takes what is wrong.
+        model: as the recipe builds it.
+        frozen: names of the parameters that do not learn.
+    """
+    for spec in draft.recipe.regularizers:
+        include, exclude = spec.arguments.get("include"), spec.arguments.get("exclude") or ()
+        if unmatched([*(include or ()), *exclude], model):
+            continue  # reported
+        meant = set(select(include or ("**",), model)) - set(select(exclude, model))
+        if not meant - frozen:
+            why = "every parameter it acts on is frozen" if meant else "'exclude' leaves nothing of what it acts on"
+            draft.report("R111", spec.path, f"{spec.slot} {spec.name} has no effect: {why}", "leave it out")
+
+
+def check_frozen(draft: Draft, model: nn.Module, frozen: Set[str]) -> None:
+    """Warn of kernels and matrices that are frozen with the random numbers they were drawn with.
+
+    Silent about models of plug-ins, which may load weights of their own, and about what a model itself never trains.
+
+    Args:
+        draft: the recipe; takes the warning.
+        model: as the recipe builds it.
+        frozen: names of the parameters that the recipe freezes.
+    """
+    spec, entry = draft.recipe.model, draft.entry(draft.recipe.model)
+    loads = [name for name in WEIGHTS if entry.parameter(name) is not None]
+    if draft.recipe.train.start_from is not None or not (loads or entry.own):
+        return
+    weights = {name for name, one in model.named_parameters() if one.dim() > 1 and one.requires_grad}
+    drawn, whose, hint = weights & frozen, f"{spec.type} has no pretrained weights", _ways_to_load(loads)
+    if any(draft.argument(spec, name) for name in loads):
+        drawn &= set(select(["@head"], model))
+        whose, hint = f"the last layer of {spec.type} is made anew for these classes", "let it learn"
+    if drawn:
+        text = f"train.freeze keeps {listed(sorted(drawn), 3)} as drawn at random: {whose}"
+        draft.report("W043", "train.freeze", text, hint)
+
+
+def _ways_to_load(arguments: list[str]) -> str:
+    return " or ".join([*(f"set model.{name}" for name in arguments), "train.start_from"])

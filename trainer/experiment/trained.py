@@ -1,0 +1,220 @@
+"""What a run was trained with, read once from its checkpoint: the only source for whoever uses the network later.
+
+`predict`, `evaluate`, `explain` and `resume` take the class names, statistics, sizes and weights from here and measure
+none of them again. Knows checkpoints and recipes. Matching other data to it is measuring.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor, nn
+
+from registry.catalogue.catalog import Catalogue, catalogue
+from registry.errors import CheckpointError, RecipeError
+from registry.models.pretrained import architecture_only
+from trainer.data.fingerprint import fingerprint, learnt
+from trainer.data.splits import LoadedData
+from trainer.engine import checkpoint
+from trainer.engine.modules import load_network
+from trainer.experiment.components import build
+from trainer.recipe.load import load_recipe
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import Recipe, Reference
+from trainer.run.folder import RunFolder
+
+_LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what weights mean nothing without
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network and what it was trained with.
+
+    Attributes:
+        file: the checkpoint.
+        recipe: what it was trained by.
+        catalogue: what the recipe's names mean.
+        weights: state dict of the model.
+        buffers: what the model holds beside it, by dotted name.
+        class_names: one per class index.
+        class_counts: training images per class; None where the checkpoint does not tell.
+        input_shape: (channels, height, width) of the model's input.
+        channels: of the images before the recipe's transforms: 3 for RGB, 1 for grey.
+        stored_size: (height, width) of the images before the recipe's transforms; None where they vary.
+        facts: run-time values that the training asked for, by name: "data.mean" -> [0.49, ...].
+        prints: of the parts (fingerprint.py); empty where the checkpoint does not tell.
+        learnt: digests of the training images' pixels, int64 (n,) ascending; None where nobody has looked at them.
+    """
+
+    file: Path
+    recipe: Recipe
+    catalogue: Catalogue
+    weights: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...] | None
+    input_shape: tuple[int, int, int]
+    channels: int
+    stored_size: tuple[int, int] | None
+    facts: Mapping[str, Any]
+    prints: Mapping[str, object]
+    learnt: Tensor | None
+
+    @classmethod
+    def read(cls, folder: RunFolder, overrides: Sequence[str] = ()) -> Trained:
+        """Read a run's best weights, or its last where it has no best yet, and what belongs to them.
+
+        Args:
+            folder: of the run.
+            overrides: of the recipe, `key=value`, for what is measured and how.
+
+        Raises:
+            CheckpointError: there is no whole checkpoint, or the recipe beside it says another network.
+            RecipeError: its recipe no longer fits this version.
+        """
+        files = [folder.checkpoints / name for name in ("best.pt", "last.pt") if (folder.checkpoints / name).exists()]
+        if not files:
+            raise CheckpointError(f"{folder.path}: this run has no checkpoint yet", "train it, or resume it")
+        state = checkpoint.read(files[0])
+        resolved = folder.path / "resolved.yaml"
+        loaded = load_recipe(resolved, overrides)
+        if loaded.recipe is None:
+            raise RecipeError(f"{folder.path}: its recipe cannot be used\n{render(loaded.problems)}")
+        _refuse_another_recipe(resolved, state)
+        return cls.of(files[0], loaded.recipe, state)
+
+    @classmethod
+    def of(cls, file: Path, recipe: Recipe, state: Mapping[str, Any]) -> Trained:
+        """Return what a checkpoint tells.
+
+        Args:
+            file: the checkpoint.
+            recipe: of the run.
+            state: what the checkpoint holds.
+        """
+        counts, size, learnt = state.get("class_counts"), state["stored_size"], state.get("learnt")
+        channels, height, width = state["input_shape"]
+        return cls(
+            file=file,
+            recipe=recipe,
+            catalogue=catalogue(recipe.plugins),
+            weights=state["model"],
+            buffers=state.get("buffers", {}),
+            class_names=tuple(state["class_names"]),
+            class_counts=None if counts is None else tuple(counts),
+            input_shape=(channels, height, width),
+            channels=state.get("channels", channels),
+            stored_size=None if size is None else (size[0], size[1]),
+            facts=state["facts"],
+            prints={name: each for name, each in state.get("data", {}).items() if isinstance(each, Mapping)},
+            learnt=learnt,
+        )
+
+    def fact(self, name: str) -> Any:
+        """Return the run-time value that `$name` stood for in training.
+
+        Raises:
+            CheckpointError: the training had no use for it.
+        """
+        if name not in self.facts:
+            raise CheckpointError(
+                f"{self.file}: ${name} was not kept with the checkpoint, because the recipe had no use for it",
+                "write the value instead",
+            )
+        return self.facts[name]
+
+    def bind(self, reference: Reference) -> object:
+        """Return what a run-time reference stood for in training."""
+        return self.fact(reference.path)
+
+    def model(self) -> nn.Module:
+        """Return the network with its weights, on the CPU; nothing is downloaded and no other file is read.
+
+        Raises:
+            CheckpointError: the weights do not fit the recipe's model.
+        """
+        channels, height, width = self.input_shape
+        supplied = {
+            "num_classes": len(self.class_names),
+            "in_channels": channels,
+            "image_size": height if height == width else (height, width),
+        }
+        with architecture_only():
+            model: nn.Module = build(self.recipe.model, supplied=supplied, bind=self.bind, catalogue=self.catalogue)
+        self.load_into(model)
+        return model
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give a model the weights.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        try:
+            load_network(model, {"model": self.weights, "buffers": self.buffers})
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{self.file}: its weights do not fit model {self.recipe.model.type}: {said[:300]}",
+                "resolved.yaml and the command line must say the model that was trained",
+            ) from error
+
+
+def to_keep(
+    resolved: str,
+    data: LoadedData,
+    *,
+    class_counts: Sequence[int],
+    input_shape: Sequence[int],
+    facts: Mapping[str, Any],
+    packages: Mapping[str, object],
+) -> dict[str, Any]:
+    """Return what every checkpoint of a run keeps for `Trained`, as plain values and tensors.
+
+    Args:
+        resolved: text of resolved.yaml.
+        data: of the run.
+        class_counts: training images per class.
+        input_shape: (channels, height, width) of the model's input.
+        facts: run-time values that something has asked for.
+        packages: versions by name.
+    """
+    return {
+        "recipe": resolved,
+        "class_names": list(data.class_names),
+        "class_counts": list(class_counts),
+        "channels": data.channels,
+        "data": fingerprint(data),
+        "learnt": learnt(data.train),
+        "facts": dict(facts),
+        "input_shape": list(input_shape),
+        "stored_size": None if data.image_size is None else list(data.image_size),
+        "versions": {key: str(value) for key, value in packages.items()},
+    }
+
+
+def callbacks_changed(state: Mapping[str, Any], resolved: str) -> bool:
+    """Whether a resolved recipe has other callbacks than a checkpoint was made with."""
+    before, now = (yaml.safe_load(text).get("callbacks") for text in (state["recipe"], resolved))
+    return bool(before != now)
+
+
+def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
+    """Refuse a resolved.yaml that was changed since the checkpoint where the weights mean nothing without it."""
+    before, now = yaml.safe_load(state["recipe"]), yaml.safe_load(resolved.read_text(encoding="utf-8"))
+    for path in _LEARNT_UNDER:
+        if _at(before, path) != _at(now, path):
+            raise CheckpointError(
+                f"{resolved}: {'.'.join(path)} is not what the network was trained with",
+                "bring resolved.yaml back as it was, or give another value as an override",
+            )
+
+
+def _at(recipe: Any, path: Sequence[str]) -> object:
+    for key in path:
+        recipe = recipe.get(key) if isinstance(recipe, Mapping) else None
+    return recipe

@@ -1,0 +1,349 @@
+"""What the second tier does: one recipe, built from stand-ins to see what happens.
+
+Everything is built as a run builds it, but the model lies on the meta device, parameters take no memory, and images are
+made up. Knows nothing of where facts come from (tier2.py, tier3.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from registry.catalogue.suggest import nearest
+from registry.errors import UserError
+from registry.files import kind_of
+from registry.patterns import matches
+from registry.reports import layers as cam_layers
+from trainer.engine.schedule import Schedule
+from trainer.experiment.components import build
+from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
+from trainer.experiment.groups import ParameterGroups, make_schedule, named_groups
+from trainer.experiment.known import CLASSES, DataKnown
+from trainer.experiment.measures import try_loss, try_metric
+from trainer.experiment.passage import Passage
+from trainer.recipe.checks import lengths
+from trainer.recipe.checks.classes import told
+from trainer.recipe.checks.draft import Draft
+from trainer.recipe.patterns import KINDS, select, unmatched
+from trainer.recipe.problems import did_you_mean, listed
+from trainer.recipe.reading.references import LR_FOUND
+from trainer.recipe.recipe import Reference, Spec
+
+STEPS_PER_EPOCH = 1_000  # where a dataset declares nothing
+READABLE = 5  # px: below, a map cannot tell places apart
+LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
+VANISHED = 1e-7  # share of the highest rate that is as good as none
+DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
+
+
+@dataclass
+class Trial:
+    """One recipe, built to see what happens.
+
+    Attributes:
+        draft: the recipe, without problems in its text.
+        known: facts of the data, stand-ins among them.
+    """
+
+    draft: Draft
+    known: DataKnown
+
+    def __post_init__(self) -> None:
+        self.recipe = self.draft.recipe
+        said = told(self.draft)
+        self.classes = self.known.num_classes or (said.number if said is not None else CLASSES)
+        self._classes_are_open = self.known.num_classes is None and said is None
+        steps = STEPS_PER_EPOCH
+        if self.known.train_images is not None:
+            steps = max(1, lengths.steps_per_epoch(self.draft, self.known.train_images))
+        finder = self.recipe.lr_finder
+        self.facts: dict[str, object] = {
+            **_facts_of_classes(self.classes),
+            "data.mean": [0.5] * self.known.channels,
+            "data.std": [0.25] * self.known.channels,
+            "data.image_size": list(self.known.size),
+            "data.train_size": self.known.train_images or steps * self.recipe.data.batch_size,
+            "run.epochs": self.recipe.train.epochs,
+            "run.steps_per_epoch": steps,
+            "run.total_steps": steps * self.recipe.train.epochs,
+            LR_FOUND: math.sqrt(finder.start * finder.end) if finder is not None else 0.1,
+        }
+        self.steps_per_epoch = steps
+
+    def run(self) -> None:
+        """Build everything and report what is wrong to the draft."""
+        self._classes()
+        shapes = Passage(self.draft, self.known, self.make).shapes(self._prepared)
+        shape = shapes.evaluation
+        model = self._model(shape)
+        if model is not None and shapes.training is not None:
+            self._logits(model, shapes.training, "data.augment")
+        if model is not None:
+            self._patterns(model)
+            self._layers(model, shape)
+            self._batch_of_one(model)
+            self._optimizer_and_scheduler(model)
+        self._loss()
+        self._rest()
+        self._start_from()
+
+    def _classes(self) -> None:
+        """Report data of one class: whatever the network answers would be right."""
+        if self.known.num_classes == 1:
+            text = f"{self.recipe.data.dataset.type} has 1 class, there is nothing to tell apart"
+            hint = "is data.dataset.root one level too high? It holds train, val and test, or one folder per class"
+            rooted = self.draft.entry(self.recipe.data.dataset).parameter("root") is not None
+            self.draft.report("R080", "data.dataset", text, hint if rooted else "")
+
+    def _prepared(self, size: tuple[int, int]) -> None:
+        self.facts["data.image_size"] = list(size)  # of the prepared images, as in a run
+
+    # ------------------------------------------------------------------------------------------------------- building
+    def make(self, spec: Spec, **supplied: object) -> Any:
+        """Build a component; None where it raised, which is reported at its place."""
+        with self._reported("R071", spec.path, str(self.draft.entry(spec).facts.get("instead", ""))):
+            return self._make(spec, **supplied)
+        return None
+
+    def _make(self, spec: Spec, /, **supplied: object) -> Any:
+        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.draft.catalogue)
+
+    @contextmanager
+    def _reported(self, rule: str, path: str, hint: str = "") -> Iterator[None]:
+        """Turn an error that a user can mend into a problem at `path`; `hint`, where given, replaces its own."""
+        try:
+            yield
+        except UserError as error:
+            place = self.draft.place(path)
+            text = error.message.removeprefix(f"{place}: ").removeprefix(f"{path}: ")
+            self.draft.report(rule, path, text, hint or error.hint)
+
+    # ---------------------------------------------------------------------------------------------------------- model
+    def _model(self, shape: tuple[int, int, int]) -> nn.Module | None:
+        """Return the model on the meta device after a dry run; None where it cannot be built or run."""
+        spec = self.recipe.model
+        if not self.draft.sound(spec.path):
+            return None
+        loading = {name: value for name, value in WEIGHTS.items() if name in spec.arguments}
+        spec = _with(spec, loading)
+        channels, height, width = shape
+        size = height if height == width else (height, width)
+        before = len(self.draft.problems.found)
+        with torch.device("meta"):
+            model = self.make(spec, num_classes=self.classes, in_channels=channels, image_size=size)
+        if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
+            return None
+        logits = self._logits(model.to("meta").eval(), shape, "model")
+        if logits is None:
+            return None
+        if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
+            self.classes = logits.shape[1]  # a head of its own size: the data will tell whether it is right
+            self.facts |= _facts_of_classes(self.classes)
+        if isinstance(logits, Tensor) and logits.shape != (2, self.classes):
+            got = " x ".join(map(str, logits.shape[1:]))
+            text = f"model {spec.type} gives {got} numbers per image, and there are {self.classes} classes"
+            self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
+        return model
+
+    def _logits(self, model: nn.Module, shape: tuple[int, int, int], path: str) -> object:
+        """Return what a model on the meta device answers; None where it takes no images of this shape."""
+        try:
+            with torch.no_grad():
+                return model(torch.empty((2, *shape), device="meta"))
+        except Exception as error:
+            said = " ".join(str(error).split())
+            channels, height, width = shape
+            text = f"model {self.recipe.model.type} cannot take images of {channels} x {height} x {width}: {said}"
+            self.draft.report("R071", path, text[:300])
+        return None
+
+    def _patterns(self, model: nn.Module) -> None:
+        """Report patterns that mean no parameter, and a model of which nothing is left to learn."""
+        recipe = self.recipe
+        lists: list[tuple[str, Sequence[str]]] = [("train.freeze", recipe.train.freeze)]
+        named = named_groups(recipe.optimizer)
+        lists += [(f"optimizer.groups.{i}.match", group.match) for i, group in enumerate(named)]
+        for spec in recipe.regularizers:
+            lists += [(f"{spec.path}.{name}", spec.arguments.get(name) or ()) for name in ("include", "exclude")]
+        for path, patterns in lists:
+            for pattern in unmatched(patterns, model):
+                at = f"{path}.{list(patterns).index(pattern)}"
+                text = f"{path}: no parameter of {recipe.model.type} fits '{pattern}'"
+                self.draft.report("R070", at, text, _near(pattern, model))
+        frozen = set(select(recipe.train.freeze, model))
+        if frozen and len(frozen) == len(list(model.parameters())):
+            text = "train.freeze: every parameter is frozen, nothing is left to learn"
+            self.draft.report("R072", "train.freeze", text)
+            return
+        check_penalties(self.draft, model, frozen)
+        check_frozen(self.draft, model, frozen)
+
+    def _layers(self, model: nn.Module, shape: tuple[int, int, int]) -> None:
+        """Hold the layers that parts of the report name against the model's maps."""
+        named = [(spec, spec.arguments["layers"]) for spec in self.recipe.report if spec.arguments.get("layers")]
+        if not named:
+            return
+        seen = cam_layers.visits(model, torch.empty((1, *shape), device="meta"))
+        sizes = {visit.name: visit.map_shape for visit in seen}
+        for spec, patterns in named:
+            for index, pattern in enumerate(patterns):
+                path = f"{spec.path}.layers.{index}"
+                if not any(matches(pattern, visit.name) for visit in seen if visit.name):
+                    text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
+                    hint = "; ".join(part for part in (_near(pattern, model), _maps(sizes)) if part)
+                    self.draft.report("R073", path, text, hint)
+                    continue
+                with self._reported("R073", path):
+                    for name in cam_layers.select_layers([pattern], seen):
+                        _, height, width = sizes[name] or (0, 0, 0)
+                        if min(height, width) < READABLE:
+                            text = f"the map of {name} is {height} x {width}: too small to say where the network looked"
+                            self.draft.report("W011", path, text, "take an earlier layer as well")
+
+    def _batch_of_one(self, model: nn.Module) -> None:
+        data, images = self.recipe.data, self.known.train_images
+        if images is None or data.drop_last or images % data.batch_size != 1 or images == 1:
+            return
+        if any("BatchNorm" in cls.__name__ for module in model.modules() for cls in type(module).__mro__):
+            count = f"{images:,} training images leave one for the last batch of {data.batch_size}"
+            text = f"{count}, and the model has BatchNorm"
+            self.draft.report("W012", "data.batch_size", text, "set data.drop_last: true, or another batch_size")
+
+    # ------------------------------------------------------------------------------------------ optimizer and scheduler
+    def _optimizer_and_scheduler(self, model: nn.Module) -> None:
+        """Build both as a run does, on stand-ins that have the parameters' shapes and take no memory."""
+        spec = self.recipe.optimizer
+        for name in select(self.recipe.train.freeze, model):
+            model.get_parameter(name).requires_grad_(False)
+        self._empty_groups(model)
+        groups = ParameterGroups.of(spec, model)
+        parameters = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
+        written = _with(spec, {"lr": groups.base_rate(self._bind)})
+        optimizer = None
+        if any(group.names for group in groups.groups):
+            optimizer = self.make(written, params=groups.arguments(parameters, self._bind))
+        if optimizer is None:  # refused; the scheduler is still worth a look
+            groups = ParameterGroups(spec.arguments["lr"], groups.groups[:1])
+            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+        with self._reported("R071", "scheduler"):
+            schedule = make_schedule(
+                self.recipe.scheduler,
+                optimizer,
+                groups,
+                make=self._make,
+                bind=self._bind,
+                epochs=self.recipe.train.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+            )
+            self._rehearse(schedule)
+
+    def _empty_groups(self, model: nn.Module) -> None:
+        """Report groups that get nothing because an earlier one, or `train.freeze`, has it all."""
+        learnt = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        taken: set[str] = set()
+        for index, group in enumerate(named_groups(self.recipe.optimizer)):
+            meant, path = set(select(group.match, model)), f"optimizer.groups.{index}"
+            if meant and not meant & learnt:
+                text = f"{path}: all that it matches is frozen by train.freeze, so it changes nothing"
+                self.draft.report("W061", path, text, "leave it out")
+            elif meant and not meant & learnt - taken:
+                text = f"{path}: the groups before it have taken all that it matches"
+                self.draft.report("R076", path, text, "the first that matches wins: put the narrower group first")
+            taken |= meant
+
+    def _rehearse(self, schedule: Schedule) -> None:
+        """Move the rates through the whole run where its length is known, and look at the way they take."""
+        spec, epochs = self.recipe.scheduler, self.recipe.train.epochs
+        by_step = schedule.every_step
+        units = self.steps_per_epoch * epochs if by_step else epochs
+        unknown = by_step and self.known.train_images is None
+        if spec is None or spec.type == "ReduceLROnPlateau" or unknown or units > LONGEST_REHEARSAL:
+            return
+        rates, unit = [schedule.lr], "step" if by_step else "epoch"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
+            for done in range(1, units + 1):
+                try:
+                    schedule.step_finished()
+                    if not by_step or done % self.steps_per_epoch == 0:
+                        schedule.epoch_finished({})
+                except Exception as error:  # of torch, or of a plug-in: the recipe named it
+                    self._ends_early(spec, str(error), done, units, unit)
+                    return
+                rates.append(schedule.lr)
+        used = rates[:-1]  # the last is of a step that is not taken
+        alive = max((index for index, rate in enumerate(used) if rate > VANISHED * max(used)), default=units) + 1
+        if units - alive > DEAD_SHARE * units:
+            text = f"scheduler {spec.type}: the learning rate is practically 0 after {unit} {alive:,} of {units:,}"
+            self.draft.report("W062", "scheduler", text, "nothing is learnt from there on: stretch it over the run")
+
+    def _ends_early(self, spec: Spec, said: str, done: int, units: int, unit: str) -> None:
+        words = f"{units:,} {unit}{'' if units == 1 else 's'}"
+        text = f"scheduler {spec.type} ends before the run, which takes {words}: in {unit} {done:,} it raises: {said}"
+        self.draft.report("R053", "scheduler", text, "leave its length out: the engine supplies it")
+
+    def _bind(self, reference: Reference) -> object:
+        return self.facts[reference.path]
+
+    # ---------------------------------------------------------------------------------------------------- all the rest
+    def _loss(self) -> None:
+        if not self.draft.sound("loss"):
+            return
+        before = len(self.draft.problems.found)
+        weight = torch.linspace(0.5, 1.5, self.classes)  # a stand-in for `balanced`
+        loss = self.make(self.recipe.loss, weight=weight, num_classes=self.classes)
+        if len(self.draft.problems.found) == before:
+            try_loss(self.draft, loss, self.classes)
+
+    def _rest(self) -> None:
+        recipe, draft = self.recipe, self.draft
+        for spec in (*recipe.regularizers, *recipe.callbacks, *recipe.report):
+            self.make(spec)
+        if recipe.train.mix is not None:
+            self.make(recipe.train.mix, num_classes=self.classes)
+        for spec in recipe.train.metrics:
+            metric = self.make(spec, num_classes=self.classes, task="multiclass") if draft.sound(spec.path) else None
+            if metric is not None:
+                try_metric(draft, spec, metric, self.classes, certain=self.known.num_classes is not None)
+
+    def _start_from(self) -> None:
+        path = self.recipe.train.start_from
+        if path is None:
+            return
+        if not Path(path).exists():
+            self.draft.report("R074", "train.start_from", f"train.start_from: there is no '{path}'")
+        elif (kind := kind_of(Path(path).stat().st_mode)) not in ("a file", "a folder"):
+            self.draft.report(
+                "R074", "train.start_from", f"train.start_from: '{path}' is {kind}, not a file or run folder"
+            )
+
+
+def _facts_of_classes(count: int) -> dict[str, object]:
+    return {"data.num_classes": count, "data.class_names": [f"class {index}" for index in range(count)]}
+
+
+def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:
+    return dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
+
+
+def _near(pattern: str, model: nn.Module) -> str:
+    """Return the hint for a pattern that means nothing."""
+    modules = [name for name, _ in model.named_modules() if name]
+    top = [name for name, _ in model.named_children()]
+    return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
+
+
+def _maps(sizes: Mapping[str, tuple[int, int, int] | None]) -> str:
+    """Return the layers that have a map, with its size: the outer ones, in the order in which they run."""
+    found = [f"{name} {size[1]}x{size[2]}" for name, size in sizes.items() if size and size[1] * size[2] > 1]
+    outer = [words for words in found if "." not in words]
+    return f"maps: {listed(outer or found)}" if found else ""

@@ -1,0 +1,1 @@
+"""What is wrong with a recipe, as far as its text tells."""

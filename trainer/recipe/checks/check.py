@@ -1,0 +1,319 @@
+"""Nodes against types: every value of a recipe is looked at once, and everything wrong with it is reported.
+
+Owns the walk over sections and plain values, and the words of its messages. Components are looked at by
+`components.py`, what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from registry.catalogue.grammar import Mismatch, Type, mismatch, plain_words, words
+from registry.catalogue.suggest import nearest
+from trainer.recipe.checks.habits import KEYS
+from trainer.recipe.problems import Collector, did_you_mean, listed
+from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
+from trainer.recipe.reading.references import FACTS, NO_ARITHMETIC, calculates, is_reference, literal, type_of
+from trainer.recipe.reading.scalars import resolve
+from trainer.recipe.reading.scalars import spelling as quotable
+from trainer.recipe.recipe import Reference, Spec
+from trainer.recipe.sections import homes_of, node_of, section_class
+
+
+class Invalid:
+    """Stands for a value that was reported; whoever meets it says nothing more about it."""
+
+    def __repr__(self) -> str:
+        return "<invalid>"
+
+
+INVALID = Invalid()
+_RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012", "empty": "R107"}
+UNSET = "write a path; an unset shell variable leaves nothing behind"
+BANDS = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
+_YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+Component = Callable[[str, Node, str], "Spec | Invalid"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands, as messages say it.
+
+    Attributes:
+        path: dotted path in the recipe.
+        label: what a message begins with: "train.epochs", "scheduler StepLR.gamma".
+        hint: what is added where nothing better is known: the default.
+        facts: whether run-time references may stand here.
+    """
+
+    path: str
+    label: str
+    hint: str = ""
+    facts: bool = False
+
+    def below(self, key: str | int) -> Place:
+        """Return the place of a key or index inside the value."""
+        return Place(f"{self.path}.{key}", f"{self.label}.{key}", "", self.facts)
+
+
+@dataclass
+class Checker:
+    """Turns nodes into values of a type, or reports why they are none.
+
+    Attributes:
+        problems: takes what is wrong.
+        component: looks at a component: (slot, node, path) -> Spec.
+    """
+
+    problems: Collector
+    component: Component = field(init=False)
+
+    def value(self, type: Type, node: Node, place: Place) -> Any:
+        """Return the value of a node, `INVALID` where it is not of its type."""
+        if isinstance(node, Scalar) and is_reference(node):
+            return self._reference(type, node, place)
+        chosen = _alternative(type, node)
+        kind = chosen["kind"]
+        if kind == "record" and isinstance(node, MapNode):
+            return self.section(chosen, node, place)
+        if kind == "component":
+            return self.component(chosen["slot"], node, place.path)
+        if kind in ("list", "tuple") and isinstance(node, ListNode):
+            return self._list(chosen, node, place)
+        if kind in ("mapping", "any") and isinstance(node, MapNode):
+            return self._mapping(chosen, node, place)
+        if kind == "any" and isinstance(node, ListNode):
+            return [self.value(chosen, item, place.below(i)) for i, item in enumerate(node.items)]
+        value = literal(plain(node))
+        found = mismatch(chosen, value)
+        if found is None:
+            return self._home(value, node, place) if _is_path(chosen) else value
+        found = _narrowed(chosen, value, found)
+        self._mismatch(found, node, place)
+        return INVALID
+
+    def _home(self, value: Any, node: Node, place: Place) -> Any:
+        """Return a path with the home folder in place of its tilde, as a shell has it."""
+        if not isinstance(value, str) or not value.startswith("~"):
+            return value
+        whole = os.path.expanduser(value)  # noqa: PTH111  Path.expanduser raises without a home
+        if whole.startswith("~"):
+            text = f"{place.label}: there is no home folder '{value.partition('/')[0]}'"
+            self.problems.report("R016", node.origin, text, hint=f"a file of that name is ./{value}", path=place.path)
+            return INVALID
+        return whole
+
+    def section(self, type: Type, node: MapNode, place: Place) -> Any:
+        """Return the dataclass that a record type names; a field that was reported holds `INVALID`."""
+        return section_class(type["name"])(**self.fields(type, node, place))
+
+    def fields(self, type: Type, node: MapNode, place: Place) -> dict[str, Any]:
+        """Return every field of a record, defaults filled in."""
+        known: Mapping[str, Mapping[str, Any]] = type["fields"]
+        meant = self._unknown_keys(known, node, place)
+        values: dict[str, Any] = {}
+        for name, described in known.items():
+            inner = place.below(name) if place.path else Place(name, name)
+            entry = node.entries.get(name)
+            if entry is not None and not (place.path == "" and _is_null(entry.node)):
+                standing = described["default"]
+                hint = "" if standing is None else f"default {_default_words(standing)}"
+                values[name] = self.value(described["type"], entry.node, Place(inner.path, inner.label, hint))
+            elif described["required"]:
+                values[name] = INVALID
+                if name not in meant:
+                    where = f"'{place.label}'" if place.path else "a recipe"
+                    place_ = entry.key if entry else node.origin
+                    text = f"{where} needs '{name}': {described['doc'].rstrip('.')}"
+                    self.problems.report("R012", place_, text, path=inner.path)
+            else:
+                standing = described["default"]
+                values[name] = standing and self.value(described["type"], node_of(standing, node.origin), inner)
+                if standing == []:
+                    values[name] = ()
+        return values
+
+    def _unknown_keys(self, known: Mapping[str, Any], node: MapNode, place: Place) -> set[str]:
+        """Report keys that a section does not have; return the known keys they were probably meant to be."""
+        meant: set[str] = set()
+        for key, entry in node.entries.items():
+            if key in known or (not place.path and key.startswith("x-")):
+                continue
+            near = [] if self.problems.full else nearest(key, known)
+            meant.update(near)
+            belongs = "" if near else _home(key)
+            if place.path:
+                text = f"'{place.label}' has no key '{key}'"
+                hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
+                self.problems.report(
+                    "R011", entry.key, text, hint=hint, path=f"{place.path}.{near[0] if near else key}"
+                )
+            else:
+                hint = did_you_mean(near, belongs or f"sections are {listed(known, 30)}; x-... is free")
+                path = near[0] if near else key
+                self.problems.report("R010", entry.key, f"unknown section '{key}'", hint=hint, path=path)
+        return meant
+
+    def _list(self, type: Type, node: ListNode, place: Place) -> Any:
+        any_items = {**type, "of": [{"kind": "any"}] * len(type["of"]) if type["kind"] == "tuple" else {"kind": "any"}}
+        if mismatch(any_items, [None] * len(node.items)) is not None:
+            found = Mismatch((), words(type), f"a list of {len(node.items)}")
+            self._mismatch(found, node, place)
+            return INVALID
+        kinds = type["of"] if type["kind"] == "tuple" else [type["of"]] * len(node.items)
+        values = [
+            self.value(k, item, place.below(i)) for i, (k, item) in enumerate(zip(kinds, node.items, strict=True))
+        ]
+        if any(value is INVALID for value in values):
+            return INVALID
+        return tuple(values) if type.get("tuple") and not place.facts else values
+
+    def _mapping(self, type: Type, node: MapNode, place: Place) -> Any:
+        inner = type["of"] if type["kind"] == "mapping" else type
+        for key, entry in node.entries.items():
+            if "keys" in type and key not in type["keys"]:
+                hint = did_you_mean(nearest(key, type["keys"]), f"it takes {listed(type['keys'])}")
+                text = f"'{place.label}' takes no key '{key}'"
+                self.problems.report("R011", entry.key, text, hint=hint, path=place.path)
+        values = {key: self.value(inner, entry.node, place.below(key)) for key, entry in node.entries.items()}
+        return INVALID if any(value is INVALID for value in values.values()) else values
+
+    def _reference(self, type: Type, node: Scalar, place: Place) -> Any:
+        reference = Reference(str(node.value)[1:])
+        if reference.path not in FACTS:
+            self.problems.wrong.add(place.path)  # reported when references were resolved, maybe at another place
+            return INVALID
+        if not place.facts:
+            text = f"{place.label}: '{node.value}' is known only at run time, and this is needed before"
+            hint = "run-time values can stand in arguments of components"
+            self.problems.report("R033", node.origin, text, hint=hint, path=place.path)
+            return INVALID
+        found = mismatch(type, reference, references=type_of)
+        if found is None:
+            return reference
+        text = f"{place.label}: expected {found.expected}, got '{node.value}', which is {_many(FACTS[reference.path])}"
+        self.problems.report("R033", node.origin, text, hint=place.hint, path=place.path)
+        return INVALID
+
+    def _mismatch(self, found: Mismatch, node: Node, place: Place) -> None:
+        at, label = node, place.label
+        for key in found.path:
+            label += f".{key}"
+            if isinstance(at, ListNode) and isinstance(key, int):
+                at = at.items[key]
+            elif isinstance(at, MapNode) and str(key) in at.entries:
+                at = at.entries[str(key)].node
+        value = plain(at)
+        rule = _RULES[found.kind]
+        if isinstance(value, float) and not math.isfinite(value):
+            rule = "R018"
+        hint = _repair(found, at) or place.hint
+        text = f"{label}: expected {found.expected}, got {found.got}"
+        self.problems.report(rule, at.origin, text, hint=hint, path=place.path)
+
+
+def _many(type: Type) -> str:
+    """Put the type of a run-time value into words after "which is"."""
+    text = words(type)
+    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+
+
+def _home(key: str) -> str:
+    """Return the hint for a key that stands in the wrong place, or is another library's."""
+    homes = homes_of(key)
+    if homes:
+        return f"it belongs to {' or '.join(homes)}"
+    return f"here it is {KEYS[key]}" if key in KEYS else ""
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
+
+
+def _default_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain_words(item)}" for key, item in value.items()) + "}"
+    return plain_words(value)
+
+
+def _alternative(type: Type, node: Node) -> Type:
+    """Return the alternative of a union that a node is shaped like; the union where its shape does not decide."""
+    if type["kind"] != "union":
+        return type
+    if isinstance(node, Scalar):
+        value = literal(node.value)
+        plain_ones = [of for of in type["of"] if of["kind"] != "component"]
+        if not isinstance(value, str) or any(mismatch(of, value) is None for of in plain_ones):
+            return {**type, "of": plain_ones} if plain_ones else type
+        return next((of for of in type["of"] if of["kind"] == "component"), type)
+    wanted = (
+        ("record", "component", "mapping", "any") if isinstance(node, MapNode) else ("list", "tuple", "tensor", "any")
+    )
+    shaped = [of for of in type["of"] if of["kind"] in wanted]
+    if isinstance(node, ListNode):
+        fitting = [of for of in shaped if mismatch(of, plain(node)) is None]
+        return fitting[0] if fitting else shaped[0] if len(shaped) == 1 else type
+    return min(shaped, key=lambda of: wanted.index(of["kind"])) if shaped else type
+
+
+def _is_path(type: Type) -> bool:
+    return any(map(_is_path, type["of"])) if type["kind"] == "union" else type.get("syntax") == "path"
+
+
+def _narrowed(type: Type, value: object, found: Mismatch) -> Mismatch:
+    """Return the mismatch of a union at the inner place at which all alternatives of the value's shape fail."""
+    if type["kind"] != "union" or not isinstance(value, (list, Mapping)):
+        return found
+    shapes = ("list", "tuple") if isinstance(value, list) else ("mapping", "record")
+    inner = [one for of in type["of"] if of["kind"] in shapes and (one := mismatch(of, value)) is not None]
+    if len({one.path for one in inner}) != 1 or not inner[0].path:
+        return found
+    expected = dict.fromkeys(one.expected for one in inner)
+    return replace(inner[0], expected=" or ".join(expected))
+
+
+def _repair(found: Mismatch, node: Node) -> str:
+    """Return the hint for what people write from habit; "" where none is known."""
+    if found.expected == "text (band)":
+        return BANDS
+    if found.kind == "empty":
+        return UNSET
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return _of_no_text(found, node)
+    text = node.value
+    if node.quoted and not isinstance(resolve(text), str):
+        return f"write {text} without quotes"
+    if "true or false" in found.expected and text.lower() in _YES:
+        return f"write {_YES[text.lower()]}"
+    if "number" in found.expected or "integer" in found.expected:
+        if calculates(text):
+            return NO_ARITHMETIC
+        bare = text.replace("_", "")
+        for spelling in (bare, bare.lstrip("0") or "0", *_without_comma(text)):
+            if spelling != text and isinstance(resolve(spelling), (int, float)):
+                return f"write {spelling}"
+    elif found.expected.startswith("list"):
+        return f"write [{quotable(text)}]"
+    near = nearest(text, [choice for choice in found.choices if isinstance(choice, str)])
+    return did_you_mean(near)
+
+
+def _without_comma(text: str) -> tuple[str, ...]:
+    """Return what a number with one comma may have meant, the likelier first; () where it is none."""
+    whole, comma, rest = text.partition(",")
+    if not comma or not rest.isascii() or not rest.isdigit():
+        return ()
+    return (whole + rest,) if len(rest) == 3 and whole != "0" else (f"{whole}.{rest}",)
+
+
+def _of_no_text(found: Mismatch, node: Node) -> str:
+    if isinstance(node, MapNode) and found.expected.startswith("list"):
+        return "put it in [ ], or begin it with '- '"
+    if _is_null(node):
+        return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
+    return ""

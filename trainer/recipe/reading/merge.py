@@ -1,0 +1,154 @@
+"""How one mapping is laid over another: the four merge rules, and what two bases disagree on.
+
+    mappings merge; a component whose `type` changes is replaced whole; lists and values replace; `null` removes
+
+Knows nodes and, to tell a component from another value, the sections' types. Reads no files (composition.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from registry.catalogue.grammar import Type
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, plain
+from trainer.recipe.recipe import Origin
+from trainer.recipe.sections import step, takes_component
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conflict:
+    """A value that two bases set differently, until something laid over them decides.
+
+    Attributes:
+        first: of the base named earlier.
+        second: of the base named later.
+    """
+
+    first: Node
+    second: Node
+
+    @property
+    def origin(self) -> Origin:
+        """Where the later one stands."""
+        return self.second.origin
+
+
+Tree = Node | Conflict
+
+
+def is_removal(node: Tree) -> bool:
+    """Say whether a value is `null`."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def as_component(node: Node, type: Type | None) -> Node:
+    """Return a component's long form: a bare name where a component may stand becomes a mapping with `type`."""
+    if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type):
+        return MapNode({"type": Entry(node.origin, node)}, node.origin)
+    return node
+
+
+def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[str]) -> Tree:
+    """Return `over` laid over `base`.
+
+    Args:
+        base: what is inherited.
+        over: what is written in the child; it wins.
+        type: the type that is expected there, None where it is unknown.
+        path: dotted path, for notes.
+        notes: takes one line for every component whose arguments fell away.
+    """
+    if isinstance(over, Conflict) or (isinstance(over, (Scalar, ListNode)) and not _names(over, type)):
+        return over
+    if isinstance(base, Conflict):
+        return _decide(base, over, type, path, notes)
+    base, over = as_component(base, type), as_component(over, type)
+    if not isinstance(base, MapNode) or not isinstance(over, MapNode):
+        return over
+    if _changes_type(base, over):
+        _note_loss(base, over, path, notes)
+        return over
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        inherited = entries.get(key)
+        if inherited is None:
+            entries[key] = entry
+        elif is_removal(entry.node):
+            del entries[key]
+        else:
+            inner = lay_over(inherited.node, entry.node, step(type, key), f"{path}.{key}".lstrip("."), notes)
+            entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]  # conflicts leave before anyone else looks
+    return MapNode(entries, over.origin)
+
+
+def join(first: Tree, second: Tree, type: Type | None) -> Tree:
+    """Return two bases side by side: what only one says, what both say alike, and a `Conflict` where they differ."""
+    if isinstance(first, Conflict) or isinstance(second, Conflict):
+        return first if isinstance(first, Conflict) else second
+    first, second = as_component(first, type), as_component(second, type)
+    if isinstance(first, MapNode) and isinstance(second, MapNode) and not _changes_type(first, second):
+        entries = dict(first.entries)
+        for key, entry in second.entries.items():
+            ours = entries.get(key)
+            inner = join(ours.node, entry.node, step(type, key)) if ours else entry.node
+            entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
+        return MapNode(entries, second.origin)
+    return second if _same(first, second) else Conflict(first, second)
+
+
+def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
+    """Yield what is still undecided, with its dotted path."""
+    if isinstance(node, Conflict):
+        yield path, node
+    elif isinstance(node, MapNode):
+        for key, entry in node.entries.items():
+            yield from conflicts(entry.node, f"{path}.{key}".lstrip("."))
+
+
+def without_conflicts(node: Tree) -> Node:
+    """Return a tree in which the later base has won every conflict, so that the rest can be checked."""
+    if isinstance(node, Conflict):
+        return node.second
+    if isinstance(node, MapNode):
+        return MapNode({k: Entry(e.key, without_conflicts(e.node)) for k, e in node.entries.items()}, node.origin)
+    return node
+
+
+def _names(node: Node, type: Type | None) -> bool:
+    """Say whether a value is the bare name of a component."""
+    return isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type)
+
+
+def _type_of(node: Node) -> object:
+    named = node.get("type") if isinstance(node, MapNode) else None
+    return named.value if isinstance(named, Scalar) else None
+
+
+def _changes_type(base: MapNode, over: MapNode) -> bool:
+    return _type_of(over) is not None and _type_of(base) is not None and _type_of(over) != _type_of(base)
+
+
+def _decide(base: Conflict, over: Node, type: Type | None, path: str, notes: list[str]) -> Tree:
+    """Lay a mapping over two bases that disagree about the whole of it."""
+    over = as_component(over, type)
+    sides = [as_component(base.first, type), as_component(base.second, type)]
+    for side in sides:
+        if _type_of(over) is not None and _type_of(side) == _type_of(over):
+            return lay_over(side, over, type, path, notes)
+    if _type_of(over) is not None or not all(isinstance(side, MapNode) for side in sides):
+        return over
+    first, second = (lay_over(side, over, type, path, notes) for side in sides)
+    return Conflict(first, second)  # type: ignore[arg-type]
+
+
+def _note_loss(base: MapNode, over: MapNode, path: str, notes: list[str]) -> None:
+    """Say which inherited arguments fell away with the component's old type."""
+    lost = [f"{key} ({entry.node.origin})" for key, entry in base.entries.items() if key not in ("type", *over.entries)]
+    if lost:
+        notes.append(f"{path}: {_type_of(over)} replaces {_type_of(base)}; fell away: {', '.join(lost)}")
+
+
+def _same(first: Node, second: Node) -> bool:
+    one, other = plain(first), plain(second)
+    return one == other and repr(one) == repr(other)  # 1, 1.0 and true are equal to Python, not in a recipe

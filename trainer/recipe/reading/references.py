@@ -1,0 +1,219 @@
+"""References: `$data.mean` and the like, known at run time, and `$section.key` of the recipe itself.
+
+Owns the closed list of run-time values with their types, the resolution of a recipe's references to itself, and `bind`,
+which puts the facts of a run in place. No arithmetic, no code: a reference is a whole value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from registry.catalogue.grammar import Type
+from registry.catalogue.suggest import nearest
+from trainer.recipe.problems import Collector, did_you_mean
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, walk
+from trainer.recipe.reading.text import MAX_DEPTH, MAX_NODES
+from trainer.recipe.recipe import Reference, Spec
+from trainer.recipe.sections import default, node_of, recipe_type, step
+
+_COUNT: Type = {"kind": "integer", "min": 1}
+_PER_CHANNEL: Type = {"kind": "list", "of": {"kind": "number"}}
+
+FACTS: Mapping[str, Type] = {
+    "data.num_classes": _COUNT,
+    "data.class_names": {"kind": "list", "of": {"kind": "text"}},
+    "data.mean": _PER_CHANNEL,
+    "data.std": _PER_CHANNEL,
+    "data.image_size": {"kind": "tuple", "of": [_COUNT, _COUNT]},
+    "data.train_size": _COUNT,
+    "run.epochs": _COUNT,
+    "run.steps_per_epoch": _COUNT,
+    "run.total_steps": _COUNT,
+    "lr_finder.lr": {"kind": "number", "above": 0},
+}
+
+LR_FOUND = "lr_finder.lr"
+
+_REFERENCE = re.compile(r"\$[A-Za-z_][\w-]*(\.[\w-]+)*")
+_CALCULATION = re.compile(r"\$[A-Za-z_][\w.-]*\s*[-+*/%^(,]|[-+*/%^(]\s*\$[A-Za-z_]|\d\s*([*/^]|\s[-+]\s)\s*[\d(]")
+NO_ARITHMETIC = "there is no arithmetic, and a reference is a whole value: write the number"
+_MAX_CHAIN = 32
+_LONGEST, _MOST = 100, 1_000  # letters and number of the paths that suggestions are looked for among
+
+T = TypeVar("T")
+
+
+def is_reference(node: Node) -> bool:
+    """Say whether a value is a reference: text that begins with one dollar sign."""
+    return isinstance(node, Scalar) and isinstance(node.value, str) and node.value[:1] == "$" != node.value[1:2]
+
+
+def calculates(text: str) -> bool:
+    """Say whether a text calculates: "$lr_finder.lr * 2", "-$train.epochs", "1/255"."""
+    return _CALCULATION.search(text) is not None
+
+
+def literal(value: object) -> object:
+    """Return a plain value with the escape `$$` at its beginning undone."""
+    return value[1:] if isinstance(value, str) and value.startswith("$$") else value
+
+
+def type_of(reference: object) -> Type | None:
+    """Return the type of a run-time reference; None where it is none of the known ones."""
+    return FACTS.get(reference.path) if isinstance(reference, Reference) else None
+
+
+def needs_what_comes_later(reference: Reference, path: str) -> str:
+    """Say why a run-time value is not known where it is used; "" where it is.
+
+    Args:
+        reference: to a run-time value.
+        path: of the argument that it stands in.
+    """
+    kind = reference.path.partition(".")[0]
+    if path.startswith(("data.dataset.", "callbacks.")):
+        return "datasets and callbacks are made before the data are read"
+    if path.startswith("data.") and (kind != "data" or _makes_its_own_size(reference, path)):
+        return "it follows from the prepared images"
+    if reference.path == LR_FOUND and not path.startswith(("optimizer.", "scheduler.")):
+        return "the learning rate is found with the finished model; only optimizer and scheduler come after it"
+    return ""
+
+
+def _makes_its_own_size(reference: Reference, path: str) -> bool:
+    return reference.path == "data.image_size" and not path.startswith("data.augment.")
+
+
+def bind(value: T, facts: Mapping[str, object]) -> T:
+    """Return a value with its run-time references replaced.
+
+    Args:
+        value: plain values, components and sections, nested in any way.
+        facts: "data.mean" -> [0.49, 0.48, 0.45], ...; a reference that is not among them stays as it is.
+    """
+    return _bound(value, facts)  # type: ignore[no-any-return]
+
+
+def _bound(value: Any, facts: Mapping[str, object]) -> Any:
+    if isinstance(value, Reference):
+        return facts.get(value.path, value)
+    if isinstance(value, Spec):
+        return dataclasses.replace(value, arguments=_bound(value.arguments, facts), knobs=_bound(value.knobs, facts))
+    if isinstance(value, Mapping):
+        return {key: _bound(item, facts) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_bound(item, facts) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _bound(getattr(value, f.name), facts) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
+
+
+def resolve(root: MapNode, problems: Collector) -> MapNode:
+    """Return the recipe with its references to itself replaced by what they name; run-time references stay.
+
+    Args:
+        root: the composed recipe.
+        problems: takes dangling references and circles.
+    """
+    resolved = _Resolution(root, problems).whole()
+    return resolved if _is_bounded(resolved, problems) else root
+
+
+def _is_bounded(root: MapNode, problems: Collector) -> bool:
+    """Refuse a recipe that references have blown up, as aliases are."""
+    for count, (path, node) in enumerate(walk(root)):
+        if count > MAX_NODES or len(path) > MAX_DEPTH:
+            size = f"more than {MAX_NODES:,} values" if count > MAX_NODES else f"nested more than {MAX_DEPTH} deep"
+            problems.report("R002", node.origin, f"{size} once references are resolved")
+            return False
+    return True
+
+
+@dataclass
+class _Resolution:
+    root: MapNode
+    problems: Collector
+    done: dict[str, Node] = field(default_factory=dict)  # every referred place is resolved once
+    paths: list[str] = field(default_factory=list)
+
+    def whole(self) -> MapNode:
+        entries = {
+            key: entry if key.startswith("x-") else Entry(entry.key, self._node(entry.node, key, ()))
+            for key, entry in self.root.entries.items()
+        }
+        return MapNode(entries, self.root.origin)
+
+    def _node(self, node: Node, path: str, trail: tuple[str, ...]) -> Node:
+        if isinstance(node, ListNode):
+            return ListNode(tuple(self._node(n, f"{path}.{i}", trail) for i, n in enumerate(node.items)), node.origin)
+        if isinstance(node, MapNode):
+            entries = {k: Entry(e.key, self._node(e.node, f"{path}.{k}", trail)) for k, e in node.entries.items()}
+            return MapNode(entries, node.origin)
+        if not is_reference(node):
+            return node
+        return self._target(node, path, trail)
+
+    def _target(self, node: Scalar, path: str, trail: tuple[str, ...]) -> Node:
+        """Return what a reference names, at the reference's place; the reference itself where that cannot be."""
+        text = str(node.value)
+        name = text[1:]
+        if name in FACTS:
+            return node
+        if not _REFERENCE.fullmatch(text):
+            hint = "references have no braces: $name" if "{" in text else "a text that begins with $ is written $$"
+            hint = NO_ARITHMETIC if calculates(text) else hint
+            self.problems.report("R030", node.origin, f"'{text}' is no reference", hint=hint, path=path)
+            return node
+        if name in trail or path == name or path.startswith(name + "."):
+            circle = " -> ".join((*trail[trail.index(name) :], name)) if name in trail else f"{path} -> {name}"
+            self.problems.report("R032", node.origin, f"references run in a circle: {circle}", path=path)
+            return node
+        if len(trail) >= _MAX_CHAIN:
+            self.problems.report("R002", node.origin, f"more than {_MAX_CHAIN} references in a chain", path=path)
+            return node
+        if name not in self.done:
+            found = self._find(name)
+            if found is None:
+                self._dangling(node, name, path)
+                return node
+            self.done[name] = self._node(found, name, (*trail, name))
+        target = self.done[name]
+        return dataclasses.replace(target, origin=node.origin)
+
+    def _find(self, name: str) -> Node | None:
+        """Return the value a dotted path leads to, a default where the recipe leaves it out."""
+        node: Node | None = self.root
+        type: Type | None = recipe_type()
+        for key in name.split("."):
+            inherited = default(type, key)
+            if isinstance(node, ListNode):
+                node = node.items[int(key)] if key.isdigit() and int(key) < len(node.items) else None
+            else:
+                below = node.get(key) if isinstance(node, MapNode) else None
+                node = node_of(inherited, self.root.origin) if below is None and inherited is not None else below
+            type = step(type, key)
+            if node is None:
+                return None
+        return node
+
+    def _paths(self) -> list[str]:
+        """Return the dotted paths a reference may have meant; the first few, of a sensible length."""
+        if not self.paths:
+            leaves = (".".join(at) for at, leaf in islice(walk(self.root), _MOST) if isinstance(leaf, Scalar) and at)
+            self.paths = [path for path in leaves if len(path) < _LONGEST]
+        return self.paths
+
+    def _dangling(self, node: Scalar, name: str, path: str) -> None:
+        known = [*FACTS, *self._paths()] if not self.problems.full and len(name) < _LONGEST else []
+        section = name.partition(".")[0]
+        facts = [f"${fact}" for fact in FACTS if fact.startswith(section + ".")]
+        otherwise = f"{section} has {', '.join(facts)}" if facts else "the recipe has no such key"
+        hint = did_you_mean([f"${word}" for word in nearest(name, known)], otherwise)
+        rule = "R030" if facts and name.count(".") == 1 else "R031"
+        self.problems.report(rule, node.origin, f"reference '${name}' leads nowhere", hint=hint, path=path)

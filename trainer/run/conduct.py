@@ -1,0 +1,405 @@
+"""A run from recipe to report: the order of the stages, and what is written down between them.
+
+    folder -> sinks -> data and model -> forecast -> LR finder -> fit -> evaluate -> report -> verdict
+
+Knows every stage and no stage's inside. Errors leave through here so that summary.json always tells how a run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry.catalogue.catalog import Catalogue, catalogue
+from registry.catalogue.plugins import find_plugins
+from registry.contracts import LRFinding
+from registry.errors import RecipeError
+from registry.mixes import MIXED_NUMBERS
+from registry.recording import Curve, RunInfo
+from trainer.cli.console import Console, duration
+from trainer.data.fingerprint import hold_against
+from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.engine.keeper import Latest, best_weights, find_latest
+from trainer.engine.progress import history_in
+from trainer.experiment.experiment import Experiment, Which, build_callbacks
+from trainer.experiment.tier3 import check_data, known_from
+from trainer.experiment.trained import Trained, callbacks_changed, to_keep
+from trainer.recipe.checks.expect import Verdict, judge
+from trainer.recipe.fast import fast_limit
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.resolve import hparams, resolved_yaml
+from trainer.report.page import write_report
+from trainer.run import verdicts as verdicts_table
+from trainer.run.environment import describe_environment, device_name
+from trainer.run.folder import RunFolder
+from trainer.run.machine_errors import as_user_error
+from trainer.run.recorder import MetricsFile, Recorder
+from trainer.run.status import RunStatus
+from trainer.stages.evaluate import Outcome, evaluate_weights
+from trainer.stages.fit import FitResult, fit
+from trainer.stages.forecast import seconds_per_step, total_seconds
+from trainer.stages.lr_finder import find_lr, required_lr
+from trainer.stages.report import gather
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        folder: where everything lies.
+        summary: what summary.json holds.
+        verdicts: on the recipe's expectations; empty where not judged.
+        exit_code: 0, or 8 when an expectation was missed.
+    """
+
+    folder: RunFolder
+    summary: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run and how.
+
+    Attributes:
+        recipe: checked.
+        warnings: of the checks, a sentence each; the report shows them.
+        fast: a small run of everything.
+        not_judged: why expectations do not count; "" where the recipe runs as written.
+        command: the command line, for environment.json.
+    """
+
+    recipe: Recipe
+    warnings: Sequence[str]
+    fast: bool
+    not_judged: str
+    command: Sequence[str]
+
+
+def start(order: Order, root: Path, console: Console) -> Result:
+    """Run a recipe in a new folder below `root`, or once per seed in a folder each."""
+    if order.recipe.seeds is None:
+        return _new_run(order, root, console)
+    results = []
+    for seed in order.recipe.seeds:
+        console.line(f"seed {seed}")
+        single = replace(
+            order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
+        )
+        results.append(_new_run(single, root, console, suffix=f"-s{seed}"))
+    judged = [each.verdicts for each in results]
+    means = verdicts_table.mean_verdicts(judged)
+    rows = verdicts_table.over_seeds([each.summary for each in results])
+    rows.update(verdicts_table.rows(means, order.not_judged))
+    console.table(rows)
+    last = results[-1]
+    return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
+
+
+def resume(order: Order, folder: RunFolder, console: Console) -> Result:
+    """Continue the run in `folder`; nothing in it is touched before the data and the model have been found to fit."""
+    with folder.locked():
+        latest = find_latest(folder.checkpoints, console.line)
+        where = (
+            "from the start: it has no checkpoint"
+            if latest.state is None
+            else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
+        )
+        console.line(f"resuming {folder.path} {where}")
+        return _guarded(_Run(order, folder, console, latest))
+
+
+def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Result:
+    recipe = order.recipe
+    few = fast_limit(recipe) if order.fast else None
+    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=few)}
+    folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
+    with folder.locked():
+        console.log_to(folder.path / "log.txt")
+        console.line(f"run folder {folder.path}")
+        return _guarded(_Run(order, folder, console, None))
+
+
+def _guarded(run: _Run) -> Result:
+    """Run, and write down how it ended whatever happens."""
+    try:
+        with Interrupts().listening() as interrupts:
+            return run.conduct(interrupts)
+    except Interrupted as interrupt:
+        run.status.ended_by(interrupt)
+        raise
+    except BaseException as error:
+        meant = as_user_error(error, run.order.recipe, run.folder.path) or error
+        run.status.ended_by(meant)
+        if meant is not error:
+            raise meant from error
+        raise
+
+
+class _Run:
+    """The stages of one run, in order; each method is one of them.
+
+    Args:
+        order: what to run and how.
+        folder: of the run.
+        console: shows and logs.
+        latest: what a resumed run goes on from; None for a new one.
+    """
+
+    def __init__(self, order: Order, folder: RunFolder, console: Console, latest: Latest | None) -> None:
+        self.order, self.folder = order, folder
+        self._console, self._latest = console, latest
+        self._state = None if latest is None else latest.state
+        self._recipe, self._log = order.recipe, console.line
+        self.status = RunStatus(folder, self._log, fast=order.fast, resumed=latest is not None)
+
+    def conduct(self, interrupts: Interrupts) -> Result:
+        """Run all stages."""
+        self._interrupts = interrupts
+        names = catalogue(self._recipe.plugins)
+        for plugin in find_plugins(self._recipe.plugins):
+            self._log(f"plug-in {plugin.name}: its code runs with your rights")
+        sinks, callbacks = build_callbacks(self._recipe, names)
+        history = () if self._state is None else history_in(self._state["progress"])
+        metrics = MetricsFile(self.folder.metrics, self._log, history)
+        recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
+        with self._interrupts.at_once():  # nothing is trained yet
+            experiment = self._experiment(names)
+            self._accept()
+            self._forecast(experiment)
+            finding = self._find_lr(experiment)
+            self._write_resolved(experiment, finding)
+        recorder.open(self._info(experiment))  # a resume drops what its checkpoint does not know: when all is well
+        try:
+            if finding is not None:
+                curve = Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True)
+                recorder.curve("lr_finder/loss", curve)
+            fitted = self._fit(experiment, callbacks, recorder)
+            with self._interrupts.at_once():  # all that was trained is saved
+                outcomes = self._evaluate(experiment, fitted)
+                summary = self._summary(experiment, fitted, outcomes, finding)
+                recorder.result(verdicts_table.numbers(summary))
+                return self._report(experiment, fitted, outcomes, finding, summary, recorder)
+        finally:
+            recorder.close()
+
+    # ---------------------------------------------------------------------------------------------------------- stages
+    def _accept(self) -> None:
+        """Begin to write: recipe, data and model fit together, and to what a resumed run has done."""
+        self.status.accepted()
+        self._console.log_to(self.folder.path / "log.txt")
+        if self._latest is not None:
+            self._latest.put_aside(below=self.folder.path)
+        self.folder.write_json("environment.json", self._environment)
+
+    def _info(self, experiment: Experiment) -> RunInfo:
+        progress = None if self._state is None else self._state["progress"]
+        return RunInfo(
+            name=self._recipe.name,
+            folder=self.folder.path,
+            epochs=self._recipe.train.epochs,
+            hparams=hparams(self._recipe, experiment.facts),
+            resumed_epoch=0 if progress is None else progress["epoch"],
+            resumed_step=0 if progress is None else progress["step"],
+        )
+
+    def _experiment(self, names: Catalogue) -> Experiment:
+        trained = (
+            None if self._state is None else Trained.of(self.folder.checkpoints / "last.pt", self._recipe, self._state)
+        )
+        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self.order.fast, trained=trained)
+        precision = experiment.describe_precision()
+        self._environment = describe_environment(experiment.device, precision, self.order.command)
+        if self._state is not None:
+            hold_against(self._state, experiment.data, self._environment["packages"], self._log)
+        self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
+        for line in experiment.transform_lines():
+            self._log(line)
+        if self._recipe.train.mix is not None:
+            self._log(f"{self._recipe.train.mix.type} mixes training images: {MIXED_NUMBERS}")
+        self._hold_against_data(experiment, names)
+        return experiment
+
+    def _hold_against_data(self, experiment: Experiment, names: Catalogue) -> None:
+        """Refuse what only the data can show to be wrong, before anything is trained."""
+        recipe = self._recipe
+        if self._state is not None:  # what the weights once came from may be gone
+            recipe = replace(recipe, train=replace(recipe.train, start_from=None))
+        found = check_data(recipe, names, known_from(experiment.data), experiment.data.class_names)
+        errors = [each for each in found if each.severity == "error"]
+        for each in found:
+            if each.severity == "warning":
+                self._log(f"warning: {each.text}")
+        if errors:
+            raise RecipeError(f"{self._recipe.file} does not fit its data\n{render(errors)}")
+
+    def _forecast(self, experiment: Experiment) -> None:
+        step = seconds_per_step(experiment)
+        finder = self._recipe.lr_finder
+        searches = finder is not None and self.folder.read_finding() is None
+        steps, epochs = experiment.steps_per_epoch, self._recipe.train.epochs
+        total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0)
+        first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
+        self._log(f"{first}{epochs} epochs x {steps:,} steps x {step:.3g} s: about {duration(total)}")
+        self._console.plan(
+            epochs=epochs,
+            steps_per_epoch=steps,
+            batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
+        )
+
+    def _find_lr(self, experiment: Experiment) -> LRFinding | None:
+        section = self._recipe.lr_finder
+        finding = self.folder.read_finding()
+        if finding is None and section is None:
+            return None
+        if finding is None:
+            assert section is not None
+            with self._console.bar():
+                finding = find_lr(
+                    experiment,
+                    section,
+                    assume=self.order.fast,
+                    interrupts=self._interrupts,
+                    progress=self._console.sweep,
+                )
+            self.folder.write_finding(finding, section)
+        found = finding
+        experiment.facts.define("lr_finder.lr", lambda: required_lr(found))
+        self._tell_finding(found)
+        return found
+
+    def _tell_finding(self, finding: LRFinding) -> None:
+        named = ", ".join(f"{name} {lr:.3g}" for name, lr in finding.picks.items() if lr is not None)
+        if finding.status == "inconclusive":
+            if isinstance(self._recipe.optimizer.arguments["lr"], Reference):
+                required_lr(finding)
+            self._log(f"warning: the LR finder is inconclusive: {finding.reason}")
+        elif finding.status == "assumed":
+            self._log(f"LR finder: no answer from so few steps; sqrt(start*end) = {finding.lr:.3g} is assumed")
+        else:
+            taken = f"{finding.lr:.4g} ({finding.pick}, loss {finding.loss:.4f}, {duration(finding.seconds)})"
+            self._log(f"LR finder: {taken}; {named}")
+
+    def _write_resolved(self, experiment: Experiment, finding: LRFinding | None) -> None:
+        """Write resolved.yaml with what the data told; a resume that changes nothing leaves it, with all its marks."""
+        if self._state is not None and not self._recipe.overrides:
+            return
+        lr = finding.lr if finding is not None else None
+        few = fast_limit(self._recipe) if self.order.fast else None
+        text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=few)
+        self.folder.write_text("resolved.yaml", text)
+
+    def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
+        resolved = (self.folder.path / "resolved.yaml").read_text(encoding="utf-8")
+        facts = to_keep(
+            resolved,
+            experiment.data,
+            class_counts=experiment.class_counts,
+            input_shape=experiment.input_shape,
+            facts=experiment.facts.known(also=(self._state or {}).get("facts", ())),
+            packages=self._environment["packages"],
+        )
+        with self._console.bar():
+            result = fit(
+                experiment,
+                callbacks,
+                recorder,
+                self._interrupts,
+                self.folder.checkpoints,
+                facts,
+                state=self._state,
+                ask_again=self._state is not None and callbacks_changed(self._state, resolved),
+                log=self._log,
+                below=self.folder.path,
+            )
+        if result.progress.stopped:
+            self._log(result.progress.stopped)
+        return result
+
+    def _evaluate(self, experiment: Experiment, fitted: FitResult) -> dict[str, Outcome]:
+        """Evaluate the final weights, then the best, which the model keeps."""
+        which: Which = "val" if experiment.data.test is None else "test"
+        tta = self._recipe.train.tta
+        between = self._interrupts.check
+        final = evaluate_weights(experiment, which, fitted.final, tta=tta, between=between)
+        best_row = fitted.progress.best
+        if best_row is None or best_row["epoch"] == fitted.progress.epoch:
+            return {"final": final, "best": final}
+        weights = best_weights(self.folder.checkpoints, best_row["epoch"])
+        return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
+
+    def _summary(
+        self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome], finding: LRFinding | None
+    ) -> dict[str, Any]:
+        progress, tested = fitted.progress, experiment.data.test is not None
+        rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
+        summary: dict[str, Any] = {"status": "running", "selected_on": experiment.data.selected_on}
+        for name, row in rows.items():
+            measured = (
+                {} if tested else {f"val/{k}": v for k, v in outcomes[name].values.items() if k.startswith("tta/")}
+            )
+            summary[name] = None if row is None else {**row, **measured}
+        if tested:
+            summary["test"] = {name: dict(outcome.values) for name, outcome in outcomes.items()}
+        if finding is not None:
+            kept = ("lr", "loss", "pick", "picks", "status", "seconds")
+            summary["lr_finder"] = {key: getattr(finding, key) for key in kept}
+        summary |= {
+            "seconds": progress.seconds,
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "stopped": progress.stopped,
+            "skipped_steps": progress.skipped,
+            "device": self._environment["device"],
+            "precision": self._environment["precision"],
+            "seed": self._recipe.seed,
+            "fast": self.order.fast,
+            "parameters": sum(p.numel() for p in experiment.model.parameters()),
+        }
+        return summary
+
+    def _report(
+        self,
+        experiment: Experiment,
+        fitted: FitResult,
+        outcomes: Mapping[str, Outcome],
+        finding: LRFinding | None,
+        summary: dict[str, Any],
+        recorder: Recorder,
+    ) -> Result:
+        verdicts = judge(self._recipe.expect, fitted.progress.history, summary) if self._recipe.expect else []
+        if verdicts:
+            summary["expect"] = {
+                "not_judged": self.order.not_judged,
+                "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
+            }
+        evidence = gather(
+            experiment,
+            self.folder,
+            recorder=recorder,
+            resolved=(self.folder.path / "resolved.yaml").read_text(encoding="utf-8"),
+            history=fitted.progress.history,
+            best=fitted.progress.best,
+            predictions=outcomes["best"].predictions,
+            finding=finding,
+            summary=summary,
+            environment=self._environment,
+            warnings=self.order.warnings,
+        )
+        try:
+            summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
+        except Exception as error:  # a page that fails must not turn a good run into a failed one
+            summary["report_error"] = f"{type(error).__name__}: {error}"
+            self._log(f"warning: the report could not be written ({summary['report_error']})")
+        summary["status"] = "completed"
+        recorder.flush()  # a run that is complete is not looked at again
+        self.folder.write_json("summary.json", summary)
+        rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)
+        rows.update(verdicts_table.rows(verdicts, self.order.not_judged))
+        self._console.table(rows)
+        return Result(self.folder, summary, verdicts, verdicts_table.exit_code(verdicts, self.order.not_judged))

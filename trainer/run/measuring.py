@@ -1,0 +1,252 @@
+"""Data that a finished run is measured on: matched to what the network was trained on, never the other way round.
+
+    classes     by name; fewer are fine, unknown ones are an error, another order is mapped
+    pixels      channels and size as in training, as `predict` does it
+    parts       those of the training where the images still are the same; of all others, everything that is given
+    learnt from images that the network has learnt from are told by their pixels and left out
+
+A folder without splits is measured whole: it has no part to hold out, since nothing is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from registry.contracts import ImageSource
+from registry.datasets.source import MissingSplit
+from registry.errors import DataError
+from trainer.data.cache import Packed
+from trainer.data.fingerprint import print_of, same
+from trainer.data.fitting import Fitting
+from trainer.data.memory import Budget, physical_memory
+from trainer.data.opening import open_store
+from trainer.data.splits import DEFAULT_SHARE, LoadedData, Part, divided, limited, readable
+from trainer.data.store import AnyStore, LazyStore, Store
+from trainer.experiment.trained import Trained
+from trainer.recipe.recipe import Fraction
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a network is measured on.
+
+    Attributes:
+        parts: each on its own, in this order; at least one.
+        data: the same as a run's data; a part that is not there is empty, and so is the training part.
+    """
+
+    parts: tuple[Part, ...]
+    data: LoadedData
+
+
+def open_measured(trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> Measured:
+    """Open the data that the recipe names, for measuring alone.
+
+    Args:
+        trained: what the network was trained with, and the recipe that names the data.
+        open_split: opens a split of the dataset by name.
+        log: takes a line for what is left out or made to fit.
+
+    Raises:
+        DataError: there is no image, a class is unknown, or all images have been learnt from.
+    """
+    return _Measuring(trained, open_split, log).run()
+
+
+class _Measuring:
+    def __init__(self, trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> None:
+        self._trained, self._open_split, self._log = trained, open_split, log
+        self._section = trained.recipe.data
+        self._budget = Budget(physical_memory())
+        self._fitting = Fitting(trained.channels, trained.stored_size)
+
+    def run(self) -> Measured:
+        """Open what there is and say what it is used for."""
+        val_split = self._section.val if isinstance(self._section.val, str) else "val"
+        train, val = self._store("train"), self._store(val_split)
+        test = None if val_split == "test" else self._store("test")
+        parts = []
+        if val is not None:
+            parts.append(self._held_out("val", val, val_split))
+            if train is not None and self._is_strange(train):
+                parts.insert(0, _all_of("train", train, "train"))
+        elif train is not None:
+            parts.append(self._of_training_split(train))
+        if test is not None:
+            parts.append(self._held_out("test", test, "test"))
+        kept = tuple(part for part in parts if len(part))
+        if not kept:
+            raise DataError(
+                "there is no image to measure on" + (": the network has learnt from all of them" if parts else ""),
+                "name images that it has not seen: data.dataset.root=...",
+            )
+        return Measured(kept, self._as_data(kept, val_split))
+
+    # ----------------------------------------------------------------------------------------------------------- stores
+    def _store(self, split: str) -> AnyStore | None:
+        """Open a split and match it to the network; None where there is none."""
+        try:
+            source = self._open_split(split)
+        except MissingSplit:
+            return None
+        for remark in getattr(source, "remarks", tuple)():
+            self._log(remark)
+        on_bad_image = self._section.on_bad_image
+        store = open_store(source, on_bad_image=on_bad_image, log=self._log, budget=self._budget)
+        self._name_classes(store, split)
+        return store if self._fitting.suits(store.channels, store.image_size) else self._fitted(store, split)
+
+    def _name_classes(self, store: AnyStore, split: str) -> None:
+        """Give a store's labels the network's numbers, by the names of the classes."""
+        own, names = store.class_names, self._trained.class_names
+        unknown = [name for name in own if name not in names]
+        if unknown:
+            raise DataError(
+                f"split {split!r} has classes that the network was not trained on: {_some(unknown)}; "
+                f"it knows {_some(names)}",
+                "rename their folders to the network's names, or leave them out; fewer classes are fine",
+            )
+        numbers = torch.tensor([names.index(name) for name in own], dtype=torch.int64)
+        store.targets, store.class_names = numbers[store.targets], names
+        present = set(store.targets.tolist())
+        missing = [name for number, name in enumerate(names) if number not in present]
+        if missing and present:
+            self._log(f"split {split!r} has no image of {_some(missing)}")
+
+    def _fitted(self, store: AnyStore, split: str) -> AnyStore:
+        """Return a store whose images have the channels and the size of the training images."""
+        as_trained = _words(self._fitting.channels, self._fitting.size)
+        self._log(
+            f"the images of split {split!r} ({_words(store.channels, store.image_size)}) are made to fit those that "
+            f"the network was trained on ({as_trained})"
+        )
+        source = _FittedSource(store.source, self._fitting)
+        if isinstance(store, LazyStore):
+            made: AnyStore = LazyStore(source, self._fitting.channels, store.bad, store.survey)
+        else:
+            pixels = np.stack([self._fitting.apply(image) for image in store.images.numpy()])
+            made = Store(source, Packed(pixels, store.bad, store.digests))
+        made.targets, made.class_names = store.targets, store.class_names
+        return made
+
+    # ------------------------------------------------------------------------------------------------------------ parts
+    def _held_out(self, name: str, store: AnyStore, split: str) -> Part:
+        """Return a split that training holds out: the run's own part, or else all of it."""
+        whole = _all_of(name, store, split)
+        limit = self._section.limit if name == "val" else None
+        own = whole if limit is None else limited(whole, limit, self._trained.recipe.seed)
+        if self._is_own(own):
+            self._tell_learnt(own)
+            return own
+        return self._without_learnt(whole)
+
+    def _of_training_split(self, store: AnyStore) -> Part:
+        """Return the run's own validation share of a training split, or else all of it."""
+        section, whole = self._section, _all_of("val", store, "train")
+        share = section.val if isinstance(section.val, Fraction) else DEFAULT_SHARE
+        if 0 < round(len(whole) * share.fraction) < len(whole):
+            own = divided(store, share)[1]
+            own = own if section.limit is None else limited(own, section.limit, self._trained.recipe.seed)
+            if self._is_own(own):
+                self._tell_learnt(own)
+                return own
+        part = self._without_learnt(whole)
+        self._log(f"val: {len(part):,} of the {len(whole):,} images of split 'train', which has no 'val' beside it")
+        return part
+
+    def _is_own(self, part: Part) -> bool:
+        """Whether a part is the one that the run had under this name; where its checkpoint does not tell, it is."""
+        prints = self._trained.prints
+        return not prints or same(prints.get(part.name), print_of(part))
+
+    def _is_strange(self, store: AnyStore) -> bool:
+        """Whether the network is known to have learnt from no image of a store."""
+        learnt = self._trained.learnt
+        return learnt is not None and store.digests is not None and not np.isin(store.digests, learnt.numpy()).any()
+
+    def _seen(self, part: Part) -> torch.Tensor | None:
+        """Return which images of a part the network has learnt from, bool (n,); None where that cannot be told."""
+        learnt, digests = self._trained.learnt, part.store.digests
+        if learnt is None or digests is None:
+            return None
+        return torch.from_numpy(np.isin(digests[part.indices.numpy()], learnt.numpy()))
+
+    def _tell_learnt(self, part: Part) -> None:
+        """Say where images of the run's own part lie among its training images as well."""
+        seen = self._seen(part)
+        if seen is not None and seen.any():
+            self._log(
+                f"warning: {int(seen.sum()):,} of the {len(part):,} {part.name} images are among those that the "
+                "network has learnt from, pixel for pixel"
+            )
+
+    def _without_learnt(self, part: Part) -> Part:
+        """Return a part without the images that the network has learnt from."""
+        seen = self._seen(part)
+        if seen is None:
+            self._log(
+                f"warning: these {part.name} images are not the run's own, and whether the network has learnt from "
+                "some cannot be told: their pixels, or those of its training images, were not looked at"
+            )
+            return part
+        if seen.any():
+            count = f"{int(seen.sum()):,} of the {len(part):,} {part.name} images"
+            self._log(f"{count} are left out: the network has learnt from them")
+        return replace(part, indices=part.indices[~seen])
+
+    def _as_data(self, parts: Sequence[Part], val_split: str) -> LoadedData:
+        store, named = parts[0].store, {part.name: part for part in parts}
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return LoadedData(
+            train=Part("train", store, nothing, "train"),
+            val=named.get("val", Part("val", store, nothing, val_split)),
+            test=named.get("test"),
+            class_names=self._trained.class_names,
+            channels=self._fitting.channels,
+            image_size=self._fitting.size,
+            selected_on=val_split,
+        )
+
+
+class _FittedSource:
+    """A source whose images are made to fit; what it knows of their places (masks) does not fit any more."""
+
+    def __init__(self, source: ImageSource, fitting: Fitting) -> None:
+        self._source, self._fitting = source, fitting
+        self.class_names, self.targets = source.class_names, source.targets
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return image `index`, fitted."""
+        return self._fitting.apply(self._source.image(index))
+
+    def describe(self, index: int) -> str:
+        """Name image `index` for a message."""
+        return self._source.describe(index)
+
+    def packed(self) -> None:
+        """Return None: it was opened already."""
+        return
+
+    def listing(self) -> Sequence[tuple[str, int, int]] | None:
+        """Return the files behind it."""
+        return self._source.listing()
+
+
+def _all_of(name: str, store: AnyStore, split: str) -> Part:
+    return Part(name, store, readable(store), split)
+
+
+def _words(channels: int, size: tuple[int, int] | None) -> str:
+    colour = "grey" if channels == 1 else "RGB"
+    return f"{colour}, of several sizes" if size is None else f"{colour}, {size[0]} x {size[1]}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f", ... ({len(names) - 8} more)" if len(names) > 8 else "")

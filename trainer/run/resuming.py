@@ -1,0 +1,176 @@
+"""`resume`: what may change between the parts of a run, and what ends the attempt before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.catalogue.catalog import Catalogue
+from registry.errors import RecipeError
+from registry.patterns import matches
+from trainer.cli.console import Console
+from trainer.cli.main import Options
+from trainer.engine.loop import TIME_IS_UP
+from trainer.experiment.components import filled
+from trainer.recipe.checks.expect import not_judged_because
+from trainer.recipe.load import load_recipe
+from trainer.recipe.problems import render
+from trainer.recipe.recipe import Recipe, Reference, Spec
+from trainer.recipe.resolve import flat
+from trainer.run import conduct as run
+from trainer.run.folder import RunFolder
+
+LENGTHS = (
+    "total_steps",
+    "total_iters",
+    "epochs",
+    "T_max",
+)  # what the engine tells a scheduler of the run, where the recipe does not
+
+
+@dataclass(frozen=True)
+class Free:
+    """A key that may change at resume.
+
+    Attributes:
+        pattern: of the dotted path.
+        why: what changes, or why nothing does.
+        redone: whether a completed run is evaluated and reported anew for it.
+    """
+
+    pattern: str
+    why: str
+    redone: bool = False
+
+
+FREE_AT_RESUME = (
+    Free("train.epochs", "more or fewer epochs, unless the scheduler was planned on their number"),
+    Free("train.max_minutes", "only ends training earlier or later"),
+    Free("train.checkpoint.**", "only when the state is written"),
+    Free("train.device", "continues elsewhere; equal to the last bit only on the same device"),
+    Free("train.tta", "only the final evaluation", redone=True),
+    Free("data.workers", "every image's draws are keyed by its index, not by the worker"),
+    Free("data.eval_batch_size", "validation only; its sums may differ in the last bits"),
+    Free("data.dataset.root", "the same images in another place"),
+    Free("data.on_bad_image", "images that cannot be read; those learnt from must be the same"),
+    Free("callbacks.**", "behaviour; those that stay keep their state, and more patience continues a run", redone=True),
+    Free("report.**", "only the page", redone=True),
+    Free("description", "only words", redone=True),
+    Free("expect.**", "only the verdict", redone=True),
+)
+
+
+def continued(path: Path, options: Options) -> int:
+    """Continue the run in `path`, with the overrides that a resume allows; return the exit code.
+
+    Raises:
+        RecipeError: an override changes what the run has done already.
+        CheckpointError: there is no run, or none of its checkpoints is whole.
+    """
+    folder = RunFolder.open(path)
+    refuse_changes(options.overrides)
+    loaded = load_recipe(folder.path / "resolved.yaml", options.overrides)
+    if loaded.recipe is None:
+        raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
+    recipe, summary = loaded.recipe, folder.read_json("summary.json")
+    assert loaded.catalogue is not None
+    before = load_recipe(folder.path / "resolved.yaml").recipe if options.overrides else recipe
+    changed = () if before is None else tuple(changes(before, recipe))
+    if "train.epochs" in changed:
+        refuse_other_length(recipe, loaded.catalogue)
+    console = Console()
+    if summary.get("status") == "completed" and not _has_more_to_do(recipe, summary, changed):
+        without = f", and {' and '.join(changed)} would change nothing" if changed else ""
+        console.line(f"{path} is complete: nothing to do{without}")
+        return 0
+    fast = bool(summary.get("fast"))
+    order = run.Order(
+        recipe,
+        tuple(warning.text for warning in loaded.warnings),
+        fast,
+        "--fast" if fast else not_judged_because(recipe),
+        options.command,
+    )
+    return run.resume(order, folder, console).exit_code
+
+
+def refuse_changes(overrides: Sequence[str]) -> None:
+    """Refuse overrides of keys that the run has built on.
+
+    Raises:
+        RecipeError: naming the keys that may change.
+    """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if _free(key) is None:
+            allowed = ", ".join(free.pattern for free in FREE_AT_RESUME)
+            raise RecipeError(
+                f"{key} cannot change at resume: the run so far was made with another value",
+                f"start a new run for it. What may change: {allowed}",
+            )
+
+
+def changes(before: Recipe, after: Recipe) -> Iterator[str]:
+    """Yield the keys that may change at resume and did: "train.epochs", "callbacks", ..."""
+    one, other = flat(before), flat(after)
+    for free in FREE_AT_RESUME:
+        left, right = ({key: value for key, value in each.items() if _fits(free, key)} for each in (one, other))
+        if left != right:
+            yield free.pattern.removesuffix(".**")
+
+
+def _free(key: str) -> Free | None:
+    return next((free for free in FREE_AT_RESUME if _fits(free, key)), None)
+
+
+def _fits(free: Free, key: str) -> bool:
+    return matches(free.pattern, key) or key == free.pattern.removesuffix(".**")
+
+
+def refuse_other_length(recipe: Recipe, catalogue: Catalogue) -> None:
+    """Refuse another number of epochs where the scheduler was planned on it.
+
+    Raises:
+        RecipeError: it was, itself or one nested in it.
+    """
+    if recipe.scheduler is not None and _planned_on_length(recipe.scheduler, catalogue):
+        raise RecipeError(
+            f"train.epochs cannot change at resume: {recipe.scheduler.type} was planned on the length of the run",
+            "start a new run, with train.start_from pointing at this one if its weights should be kept",
+        )
+
+
+def _planned_on_length(value: object, catalogue: Catalogue) -> bool:
+    """Whether a scheduler's argument follows from the run's length, by reference or because the engine supplies it."""
+    if isinstance(value, Reference):
+        return value.path.startswith("run.")
+    if isinstance(value, (list, tuple)):
+        return any(_planned_on_length(item, catalogue) for item in value)
+    if not isinstance(value, Spec):
+        return False
+    entry = catalogue.entry(value.slot, value.type)
+    supplied = set(filled(entry, value.arguments, dict.fromkeys(LENGTHS))) - set(value.arguments)
+    return bool(supplied) or any(_planned_on_length(each, catalogue) for each in value.arguments.values())
+
+
+def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any], changed: Sequence[str]) -> bool:
+    """Whether a completed run goes on, or ends anew with what has changed.
+
+    Raises:
+        RecipeError: more epochs for a run that its callbacks have ended.
+    """
+    stopped, epochs = str(summary.get("stopped", "")), summary.get("epochs", 0)
+    by_time, has_epochs = stopped.startswith(TIME_IS_UP), recipe.train.epochs > epochs
+    if stopped and not by_time and has_epochs and "train.epochs" in changed and "callbacks" not in changed:
+        raise RecipeError(
+            f"train.epochs would change nothing: the run was ended after epoch {epochs} ({stopped})",
+            "what ended it may change: callbacks=[...], with more patience or without it",
+        )
+    if any(free.redone for key in changed if (free := _free(key)) is not None):
+        return True
+    if by_time:
+        limit = recipe.train.max_minutes
+        return has_epochs and (limit is None or summary.get("seconds", 0.0) < 60 * limit)
+    return has_epochs and not stopped

@@ -1,0 +1,61 @@
+"""What summary.json says while a run goes on, and how it ended.
+
+Before it is accepted (recipe, data and model fit together, and fit what a resumed run has done) a run may be refused: a
+new one then leaves no folder, a resumed one is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from registry.errors import CheckpointError, DataError, RecipeError, UserError
+from trainer.engine.interrupts import Interrupted
+from trainer.run.folder import RunFolder
+
+REFUSALS = (RecipeError, DataError, CheckpointError)  # what turns a run down before anything is trained
+
+
+class RunStatus:
+    """Writes the status of one run.
+
+    Args:
+        folder: of the run.
+        log: takes one line.
+        fast: whether it is a small run of everything.
+        resumed: whether the folder was there before; a new one says at once that it is running.
+    """
+
+    def __init__(self, folder: RunFolder, log: Callable[[str], None], *, fast: bool, resumed: bool) -> None:
+        self._folder, self._log, self._fast, self._resumed = folder, log, fast, resumed
+        self._accepted = False
+        if not resumed:
+            self._write("running")
+
+    def accepted(self) -> None:
+        """From now on the run writes."""
+        self._accepted = True
+        self._folder.clear_leftovers()
+        self._write("running")
+
+    def ended_by(self, error: BaseException) -> None:
+        """Write down what ended the run before its end; where it was never accepted, leave everything as it was."""
+        if not self._accepted and not self._resumed and isinstance(error, REFUSALS):
+            self._folder.discard()
+            self._log(f"{self._folder.path} is removed: nothing was run")
+            return
+        writes = self._accepted or not self._resumed
+        if isinstance(error, Interrupted):
+            if writes:
+                self._write("interrupted")
+            self._log(f"interrupted by {error}; to continue: python -m trainer resume {self._folder.path}")
+        elif writes:
+            text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            try:
+                self._write("failed", error=text)
+            except UserError as second:
+                self._log(f"warning: {second.message}")
+
+    def _write(self, status: str, **more: object) -> None:
+        before = self._folder.read_json("summary.json")
+        before.pop("error", None)
+        self._folder.write_json("summary.json", {**before, "status": status, "fast": self._fast, **more})

@@ -1,0 +1,79 @@
+"""The last lines of a run: what it reached, whether that was expected, and over several seeds.
+
+Pure functions of summaries and verdicts; `trainer.recipe.checks.expect` judges, `trainer.run.conduct` calls.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.errors import ExpectationError
+from trainer.cli.console import duration
+from trainer.recipe.checks.expect import Verdict, verdict_on
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a run reached, by flat name: "best/val_accuracy" -> 0.93."""
+    found = {}
+    for name in ("best", "final"):
+        for key, value in (summary.get(name) or {}).items():
+            if isinstance(value, (int, float)) and key.partition("/")[0] in ("val", "epoch"):
+                found[f"{name}/{key.replace('/', '_')}"] = float(value)
+    for name, values in summary.get("test", {}).items():
+        found.update({f"{name}/test_{key.replace('/', '_')}": float(value) for key, value in values.items()})
+    return found
+
+
+def ending(summary: Mapping[str, Any], metric: str, folder: Path) -> dict[str, str]:
+    """Return the short table at the end of a run."""
+    rows = {}
+    for name in ("best", "final"):
+        row = summary.get(name)
+        if row is not None:
+            extra = "".join(f", {key} {value:.4f}" for key, value in row.items() if "/tta/" in key)
+            rows[name] = f"{metric} {row[metric]:.4f} in epoch {row['epoch']:.0f}{extra}"
+    for name, values in summary.get("test", {}).items():
+        rows[f"test, {name} weights"] = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
+    rows["time"] = duration(summary["seconds"])
+    rows["report"] = str(folder / "report.html")
+    rows["TensorBoard"] = f"tensorboard --logdir {folder.parent.parent}"
+    return rows
+
+
+def rows(verdicts: Sequence[Verdict], not_judged: str) -> dict[str, str]:
+    """Return a line per expectation."""
+    lines = {}
+    for verdict in verdicts:
+        reached = "nothing" if verdict.value is None else f"{verdict.value:.6g}"
+        state = f"not judged: {not_judged}" if not_judged else "reached" if verdict.ok else "MISSED"
+        lines[f"expected {verdict.expectation.text}"] = f"got {reached} ({state})"
+    return lines
+
+
+def exit_code(verdicts: Sequence[Verdict], not_judged: str) -> int:
+    """Return 8 when a judged expectation was missed, else 0."""
+    missed = not not_judged and any(not verdict.ok for verdict in verdicts)
+    return ExpectationError.exit_code if missed else 0
+
+
+def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return mean and standard deviation of every number over the seeds."""
+    every = [numbers(summary) for summary in summaries]
+    found = {}
+    for key in every[0]:
+        values = [one[key] for one in every if key in one]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {len(values)} seeds"
+    return found
+
+
+def mean_verdicts(by_seed: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """Return the verdicts on the means over the seeds; a number that one seed lacks is missing."""
+    means = []
+    for same in zip(*by_seed, strict=True):
+        values = [verdict.value for verdict in same if verdict.value is not None]
+        means.append(verdict_on(same[0].expectation, statistics.mean(values) if len(values) == len(same) else None))
+    return means
