@@ -29,6 +29,7 @@ setup(
         "pillow>=10",
         "typing-extensions>=4.5",
         "rich>=13",
+        "click>=8.1.7",
         "numpy>=1.26",
     ],
     extras_require={

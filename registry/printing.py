@@ -1,4 +1,4 @@
-r"""Text that every stream and file can take.
+r"""How things are said: text that every stream and file can take, durations, metrics.
 
 A name that is no UTF-8 (an old zip's, say) reaches Python with a stand-in for each byte it cannot read; a terminal may
 know ASCII alone. Neither may stop a run or lose a line: such a byte is written `\xe9`, such a letter `\u00e9`.
@@ -8,10 +8,12 @@ Names stay as they are wherever they open files; they are made printable where t
 from __future__ import annotations
 
 import codecs
+import math
 import re
 
 ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
 _MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
+SMALL = 0.001  # below, four digits behind the point say too little
 _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 
 
@@ -43,6 +45,26 @@ def _number(letter: int) -> str:
     if _BYTE + 0x80 <= letter <= _BYTE + 0xFF:
         return f"\\x{letter - _BYTE:02x}"
     return f"\\u{letter:04x}" if letter < 0x10000 else f"\\U{letter:08x}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 42 s, 7 min 20 s, 6 h 3 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def metric_text(key: str, value: float) -> str:
+    """Return a metric as people read it: accuracies in per cent, others with four digits behind the point."""
+    if not math.isfinite(value):
+        return str(value)
+    if "accuracy" in key:
+        return f"{100 * value:.2f} %"
+    return f"{value:.4f}" if abs(value) >= SMALL or value == 0 else f"{value:.3g}"
 
 
 codecs.register_error(ERRORS, _escaped)

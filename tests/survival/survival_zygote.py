@@ -21,7 +21,7 @@ import matplotlib.pyplot  # noqa: E402, F401
 import torch.utils.tensorboard  # noqa: E402
 
 import trainer.experiment.tier2  # noqa: E402, F401
-from trainer.cli import main as cli  # noqa: E402
+from trainer.cli.main import main  # noqa: E402
 from trainer.engine.step import Step  # noqa: E402
 from trainer.run import resuming  # noqa: E402, F401
 
@@ -62,7 +62,7 @@ def child(request: dict) -> None:
             os.dup2(log, descriptor)
         if "die" in request:
             die_at(*request["die"])
-        code = cli.main(request["words"])
+        code = main(request["words"])
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()

@@ -10,11 +10,11 @@ from typing import Any
 
 from registry.contracts import Figure, Paragraph, Section, Table
 from registry.errors import RecipeError
-from registry.printing import literal, printable
+from registry.printing import duration, literal, printable
 from registry.reports.chart import Axis, Line, LineChart, Role
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
-from trainer.cli.console import Console, duration
+from trainer.cli.console import Console
 from trainer.recipe.load import load_recipe
 from trainer.recipe.resolve import LR, flat
 from trainer.report.answer import Answer, Tile

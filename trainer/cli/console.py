@@ -20,11 +20,11 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from registry import files
-from registry.printing import ERRORS, printable
-from registry.recording import Sink
+from registry.printing import ERRORS, metric_text, printable
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 from trainer.recipe.keys import CROSS_ENTROPY
+from trainer.run.display import Display
 
 REDRAW_SECONDS = 0.25
 
@@ -61,7 +61,7 @@ class _Forgiving:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
-class Console(Sink):
+class Console(Display):
     """Shows and logs a run.
 
     Args:
@@ -107,7 +107,7 @@ class Console(Sink):
         shown = [f"epoch {epoch:>{len(str(self._plan[0]))}}/{self._plan[0]}", f"lr {row['lr']:.3g}"]
         for part in ("train", "val"):
             words = [
-                f"{_short(key)} {_number(key, row[key])}"
+                f"{_short(key)} {metric_text(key, row[key])}"
                 for key in row
                 if key.startswith(f"{part}/") and _main(key) and not _repeats_the_loss(key, row)
             ]
@@ -196,29 +196,14 @@ class Console(Sink):
                 file.write(printable(text).encode())
 
 
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: 42 s, 7 min 20 s, 6 h 3 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
 def _main(key: str) -> bool:
     return key.count("/") == 1
 
 
 def _repeats_the_loss(key: str, row: Mapping[str, float]) -> bool:
     """Whether it is the plain cross entropy, and the recipe's loss is nothing else."""
-    return key == f"val/{CROSS_ENTROPY}" and _number(key, row[key]) == _number(key, row["val/loss"])
+    return key == f"val/{CROSS_ENTROPY}" and metric_text(key, row[key]) == metric_text(key, row["val/loss"])
 
 
 def _short(key: str) -> str:
     return key.partition("/")[2]
-
-
-def _number(key: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if key.endswith("accuracy") else f"{value:.4f}"

@@ -13,12 +13,11 @@ from torch import Tensor
 from registry import files
 from registry.contracts import Evidence, Predictions
 from registry.errors import DataError, RecipeError
-from registry.printing import printable
+from registry.printing import duration, printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
-from trainer.cli.console import Console, duration
-from trainer.cli.main import Options
+from trainer.cli.console import Console
 from trainer.engine.interrupts import Interrupts
 from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
@@ -36,7 +35,7 @@ from trainer.stages.report import as_rgb, gather
 OUTPUT = Path("runs")
 
 
-def lr_find(loaded: Loaded, _options: Options) -> int:
+def lr_find(loaded: Loaded) -> int:
     """Sweep, print every pick and draw the curve below runs/<name>/."""
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
@@ -56,7 +55,7 @@ def lr_find(loaded: Loaded, _options: Options) -> int:
     return 0
 
 
-def preview(loaded: Loaded, _options: Options) -> int:
+def preview(loaded: Loaded) -> int:
     """Draw a sheet of training images and what augmentation makes of them."""
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
@@ -70,10 +69,10 @@ def preview(loaded: Loaded, _options: Options) -> int:
     return 0
 
 
-def evaluate(run: Path, options: Options) -> int:
+def evaluate(run: Path, overrides: Sequence[str]) -> int:
     """Measure a run's best weights on all images given that it has not learnt from, split by split."""
     console = Console()
-    trained = Trained.read(RunFolder.open(run), options.overrides)
+    trained = Trained.read(RunFolder.open(run), overrides)
     experiment, parts = Experiment.of_trained(trained, log=console.line)
     rows = {"weights": str(trained.file)}
     for part in parts:
@@ -84,16 +83,13 @@ def evaluate(run: Path, options: Options) -> int:
     return 0
 
 
-def predict(run: Path, pictures: Sequence[Path], options: Options) -> int:
-    """Print for each picture the likeliest classes."""
-    top = str(options.flags.get("top", "3"))
-    if not top.isdigit() or int(top) < 1:
-        raise RecipeError(f"--top is a whole number from 1 on, got {top!r}")
+def predict(run: Path, pictures: Sequence[Path], *, top: int) -> int:
+    """Print for each picture the `top` likeliest classes."""
     RunFolder.open(run)  # what is no run is said before what is no picture
     require_pictures(pictures)
     loaded = load(run)
     for picture in pictures:
-        (answers,) = loaded.predict([picture], top=int(top))
+        (answers,) = loaded.predict([picture], top=top)
         print(f"{picture}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers))
     return 0
 

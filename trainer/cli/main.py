@@ -1,89 +1,39 @@
-"""The command line: which command, its options, and how every error is shown.
+"""The command line: one function per command, its options standing on it.
 
-Imports nothing heavy: a command's module is loaded when it is called, so that `list`, `describe` and
-`validate --quick` answer without torch.
+Imports nothing heavy: what a command needs is loaded when it is called, so that `list`, `describe` and
+`validate --quick` answer without torch. A new command is one function here; what it does that others may want lies in
+the module it calls.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import shell_complete
 
 from registry.catalogue.suggest import nearest
-from registry.errors import RecipeError, UserError
+from registry.errors import ExpectationError, RecipeError, UserError
 from registry.printing import never_fails
 
+if TYPE_CHECKING:
+    from trainer.recipe.load import Loaded
+    from trainer.run.conduct import Order
 
-@dataclass(frozen=True)
-class Options:
-    """A parsed command line.
-
-    Attributes:
-        words: positional arguments after the command.
-        overrides: `key=value` arguments.
-        flags: `--name` or `--name value`, by name.
-        command: the command line as typed, for the records.
-    """
-
-    words: tuple[str, ...]
-    overrides: tuple[str, ...]
-    flags: dict[str, str | bool] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
+PROGRAM, MODULE = "recipe-trainer", "python -m trainer"
+RUNS = Path("runs")
+_COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command of the program.
-
-    Attributes:
-        usage: its arguments.
-        help: what it does, one line.
-        flags: flag -> whether it takes a value.
-        least: fewest positional words.
-        most: most positional words; None for any number.
-        overrides: whether `key=value` is accepted.
-    """
-
-    usage: str
-    help: str
-    flags: dict[str, bool] = field(default_factory=dict)
-    least: int = 1
-    most: int | None = 1
-    overrides: bool = False
-
-
-COMMANDS = {
-    "train": Command("RECIPE [key=value ...] [--fast]", "train what a recipe says", {"fast": False}, overrides=True),
-    "validate": Command(
-        "RECIPE... [key=value ...] [--quick] [--format json]",
-        "check recipes without running them",
-        {"quick": False, "format": True},
-        most=None,
-        overrides=True,
-    ),
-    "show": Command(
-        "RECIPE [key=value ...] [--origin]", "print the resolved recipe", {"origin": False}, overrides=True
-    ),
-    "diff": Command("A B", "what differs between two recipes or runs", least=2, most=2),
-    "list": Command("[SLOT] [PATTERN]", "components a recipe may name", least=0, most=2),
-    "describe": Command("NAME", "a component, a section or a rule in full"),
-    "schema": Command("", "JSON Schema of the recipe language, for editors", least=0, most=0),
-    "new": Command("[TEMPLATE] [FILE]", "write a recipe to start from", least=0, most=2),
-    "preview": Command("RECIPE [key=value ...]", "a sheet of augmented images, no training", overrides=True),
-    "lr-find": Command("RECIPE [key=value ...]", "sweep the learning rate, nothing else", overrides=True),
-    "resume": Command("RUN [key=value ...]", "continue a run exactly where it stopped", overrides=True),
-    "evaluate": Command("RUN [key=value ...]", "measure a run's best weights again", overrides=True),
-    "predict": Command("RUN IMAGE... [--top K]", "name what is on pictures", {"top": True}, least=2, most=None),
-    "explain": Command("RUN [IMAGE...]", "GradCAM of pictures, or of the run's own mistakes", most=None),
-    "verify": Command("RECIPE... [key=value ...]", "run recipes against what they expect", most=None, overrides=True),
-    "compare": Command("RUN...", "recipes, curves and results side by side", least=2, most=None),
-}
-GLOBAL_FLAGS = {"debug": False, "help": False}
-
-
+# ------------------------------------------------------------------------------------------------------- the program
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
@@ -92,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        return _run(words)
+        return _run([word for word in words if word != "--debug"])
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -117,92 +67,445 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def typed_as() -> str:
+    """Return how the program was called: by its own name, or as a module."""
+    return PROGRAM if Path(sys.argv[0]).stem == PROGRAM else MODULE
+
+
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("help", "--help", "-h"):
-        print(help_text())
-        return 0 if words else 2
-    name, rest = _command(words)
-    options = parse(name, rest, typed=("python", "-m", "trainer", *words))
-    if options is None:
-        command = COMMANDS[name]
-        print(f"python -m trainer {'' if name == 'train' else name + ' '}{command.usage}\n  {command.help}")
-        return 0
-    return _function(name)(options)
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_complete(program, {}, PROGRAM, _COMPLETE, instruction)
+    if not words:
+        print(program.get_help(click.Context(program, info_name=typed_as())))
+        return RecipeError.exit_code
+    try:
+        with program.make_context(typed_as(), words, obj=(*typed_as().split(), *words)) as context:
+            return int(program.invoke(context) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        raise _in_our_words(error) from error
 
 
-def _command(words: list[str]) -> tuple[str, list[str]]:
-    """Return the command and its arguments; a recipe alone means `train`."""
-    first = words[0]
-    if first in COMMANDS:
-        return first, words[1:]
-    if first.startswith("--") or first.endswith((".yaml", ".yml")) or "/" in first or os.path.exists(first):  # noqa: PTH110
-        return "train", words
-    near = nearest(first, COMMANDS)
-    hint = (
-        f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "`python -m trainer help` lists them"
-    )
-    raise RecipeError(f"{first!r} is neither a command nor a recipe file", hint)
+def _in_our_words(error: click.UsageError) -> RecipeError:
+    """Return what click found wrong with a command line as an error that names the nearest right word."""
+    context = error.ctx
+    command = "" if context is None else context.info_name if context.parent else ""
+    if isinstance(error, click.NoSuchOption):
+        known = [] if context is None else [one for each in context.command.get_params(context) for one in each.opts]
+        known = [one for one in known if one.startswith("--")]
+        near = nearest(error.option_name, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(known)}"
+        return RecipeError(f"{command or 'the program'} takes no option {error.option_name}", hint)
+    if isinstance(error, click.BadOptionUsage):
+        return RecipeError(f"{error.option_name} needs a value")
+    return RecipeError(error.format_message().rstrip("."))
 
 
-def parse(name: str, words: Sequence[str], typed: Sequence[str] = ()) -> Options | None:
-    """Return the options of a command; None where help was asked for.
+class _Program(click.Group):
+    """Takes a recipe for `train RECIPE`, and answers a mistyped command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        first = args[0]
+        if first == "help":
+            args = [*args[1:2], "--help"] if args[1:] else ["--help"]
+            if args == ["--help"]:
+                print(ctx.get_help())
+                ctx.exit()
+            return self.resolve_command(ctx, args)
+        if first in self.commands:
+            return super().resolve_command(ctx, args)
+        if first.startswith("--") or first.endswith((".yaml", ".yml")) or "/" in first or os.path.exists(first):  # noqa: PTH110
+            return "train", self.commands["train"], args
+        near = nearest(first, self.commands)
+        named = f"did you mean {' or '.join(map(repr, near))}?"
+        raise RecipeError(
+            f"{first!r} is neither a command nor a recipe file", named if near else "`help` lists the commands"
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # `--fast recipe.yaml` is the option of a command left out.
+        if args and args[0].startswith("--") and args[0] not in ("--help", "--version"):
+            args = ["train", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)  # in the order of this file, not of the alphabet
+
+
+class _Command(click.Command):
+    """A command whose help ends with two examples and what it writes."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), writes: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.examples, self.writes = tuple(examples), writes
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        name = typed_as()
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{name} {example}\n")
+        with formatter.section("Writes"):
+            formatter.write_text(self.writes)
+        super().format_epilog(ctx, formatter)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The arguments of a command that are no options.
+
+    Attributes:
+        plain: recipes, runs, pictures, names.
+        overrides: `key=value`, in order.
+    """
+
+    plain: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+
+
+def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command its words; those with an equals sign are overrides where the usage has them.
+
+    Args:
+        usage: as help shows it.
+        least: fewest plain words.
+        most: most of them; None for any number.
+    """
+
+    def divided(context: click.Context, _: click.Parameter, values: tuple[str, ...]) -> Words:
+        named = "key=value" in usage
+        overrides = tuple(word for word in values if named and "=" in word and not os.path.exists(word))  # noqa: PTH110
+        plain = tuple(word for word in values if word not in overrides)
+        if len(plain) < least or (most is not None and len(plain) > most):
+            raise RecipeError(
+                f"{context.info_name} takes {usage or 'no arguments'}, got {len(plain)} words: {' '.join(plain)}",
+                "an override is written key=value without spaces around the equals sign" if named else "",
+            )
+        return Words(plain, overrides)
+
+    return click.argument("words", nargs=-1, metavar=usage, type=click.Path(), callback=divided)
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        context.exit()
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def program() -> None:
+    """Train an image classifier as a recipe says.
+
+    RECIPE alone means `train RECIPE`. First steps: the recipe recipes/quickstart.yaml needs no download; watch it with
+    tensorboard --logdir runs. `--debug` after any command shows where an error comes from.
+    """
+
+
+_FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
+_TEXT_OR_JSON = click.Choice(["text", "json"])
+
+
+def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
+    return program.command(cls=_Command, **about)
+
+
+# -------------------------------------------------------------------------------------------------------------- running
+@_command(
+    examples=("recipes/quickstart.yaml", "train my.yaml train.epochs=10 optimizer.lr=0.01"),
+    writes="runs/<name>/<time>/: report.html, metrics.jsonl, checkpoints/, figures/, gradcam/, tensorboard/.",
+)
+@takes("RECIPE [key=value ...]")
+@_FAST
+@click.pass_obj
+def train(typed: Sequence[str], words: Words, fast: bool) -> int:
+    """Train what a recipe says."""
+    from trainer.cli.console import Console
+    from trainer.run import conduct
+
+    return conduct.start(_order(words.plain[0], words.overrides, typed, fast=fast), RUNS, Console()).exit_code
+
+
+@_command(
+    examples=("resume runs/quickstart/20261126-101500", "resume runs/a/20261126-101500 train.epochs=20"),
+    writes="Goes on in the run's own folder.",
+)
+@takes("RUN [key=value ...]")
+@click.pass_obj
+def resume(typed: Sequence[str], words: Words) -> int:
+    """Continue a run exactly where it stopped."""
+    from trainer.cli.console import Console
+    from trainer.run.resuming import continued
+
+    return continued(Path(words.plain[0]), words.overrides, typed, Console())
+
+
+@_command(
+    examples=("verify recipes/quickstart.yaml", "verify recipes/*.yaml data.dataset.root=/data"),
+    writes="A run folder per recipe; exit code 8 where an expectation is missed.",
+)
+@takes("RECIPE... [key=value ...]", most=None)
+@click.pass_obj
+def verify(typed: Sequence[str], words: Words) -> int:
+    """Run recipes against what they expect."""
+    from trainer.cli.console import Console
+    from trainer.run import conduct
+    from trainer.run.verdicts import rows
+
+    lines, missed = [], False
+    for path in words.plain:
+        order = _order(path, words.overrides, typed)
+        if not order.recipe.expect:
+            raise RecipeError(f"{path}: has no `expect:` section to verify")
+        result = conduct.start(order, RUNS, Console())
+        missed |= result.exit_code != 0
+        lines += [f"{path}: {key}: {text}" for key, text in rows(result.verdicts, order.not_judged).items()]
+    print("\n".join(lines))
+    return ExpectationError.exit_code if missed else 0
+
+
+# ------------------------------------------------------------------------------------------ recipes and their words
+@_command(
+    examples=("validate my.yaml", "validate recipes/*.yaml --quick --format json"),
+    writes="Nothing. Exit code 2 where a recipe has a problem.",
+)
+@takes("RECIPE... [key=value ...]", most=None)
+@click.option("--quick", is_flag=True, help="The text alone, without importing torch.")
+@click.option("--format", "form", type=_TEXT_OR_JSON, default="text", help="How problems are printed.")
+def validate(words: Words, quick: bool, form: str) -> int:
+    """Check recipes without running them."""
+    from trainer.recipe.problems import to_json
+
+    failed, collected = False, []
+    for path in words.plain:
+        loaded = _examined(path, words.overrides, built=not quick)
+        failed |= bool(loaded.problems)
+        collected += [*loaded.problems, *loaded.warnings]
+        if form == "text":
+            _print_checked(path, loaded, quick=quick)
+    if form == "json":
+        print(json.dumps(to_json(collected), indent=2))
+    return RecipeError.exit_code if failed else 0
+
+
+@_command(
+    examples=("show recipes/quickstart.yaml", "show my.yaml optimizer.lr=0.1 --origin"),
+    writes="The recipe with every default, on standard output.",
+)
+@takes("RECIPE [key=value ...]")
+@click.option("--origin", is_flag=True, help="Say of every value where it was written.")
+def show(words: Words, origin: bool) -> int:
+    """Print the resolved recipe."""
+    from trainer.recipe.resolve import show_text
+
+    print(show_text(_checked(words.plain[0], words.overrides, built=False), origin=origin))
+    return 0
+
+
+@_command(
+    examples=("diff a.yaml b.yaml", "diff runs/a/20261126-101500 b.yaml"),
+    writes="What differs, on standard output; a difference is no error.",
+)
+@takes("A B", least=2, most=2)
+def diff(words: Words) -> int:
+    """What differs between two recipes or runs."""
+    from trainer.recipe.resolve import diff_text
+
+    files = [str(Path(word) / "resolved.yaml") if Path(word).is_dir() else word for word in words.plain]
+    first, second = (_checked(file, (), built=False).recipe for file in files)
+    assert first is not None
+    assert second is not None
+    print(diff_text(first, second) or "no difference")
+    return 0
+
+
+@_command(name="list", examples=("list optimizer", "list transform Rotat"), writes="A table, on standard output.")
+@takes("[SLOT] [PATTERN]", least=0, most=2)
+def list_components(words: Words) -> int:
+    """Components a recipe may name."""
+    from trainer.cli.describing import list_text
+
+    print(list_text(*words.plain))
+    return 0
+
+
+@_command(examples=("describe SGD", "describe R021"), writes="Its arguments, defaults and a snippet to copy.")
+@takes("NAME")
+def describe(words: Words) -> int:
+    """A component, a section or a rule in full."""
+    from trainer.cli.describing import describe_text
+
+    print(describe_text(words.plain[0]))
+    return 0
+
+
+@_command(examples=("schema > recipe.schema.json", "schema | head"), writes="The JSON Schema of recipes, for editors.")
+@takes("", least=0, most=0)
+def schema(words: Words) -> int:  # noqa: ARG001
+    """JSON Schema of the recipe language, for editors."""
+    from trainer.cli.describing import schema as make
+
+    print(json.dumps(make(), indent=1, ensure_ascii=False))
+    return 0
+
+
+@_command(examples=("new cifar", "new own_images flowers.yaml"), writes="One recipe; a file is never overwritten.")
+@takes("[TEMPLATE] [FILE]", least=0, most=2)
+def new(words: Words) -> int:
+    """Write a recipe to start from."""
+    from trainer.cli.templates import write_template
+
+    return write_template(*words.plain)
+
+
+# ------------------------------------------------------------------------------------------------------------- looking
+@_command(
+    examples=("preview recipes/quickstart.yaml", "preview my.yaml data.augment.1.p=1"),
+    writes="runs/<name>/<time>-preview/figures/augmentation.png.",
+)
+@takes("RECIPE [key=value ...]")
+def preview(words: Words) -> int:
+    """A sheet of augmented images, no training."""
+    from trainer.cli import looking
+
+    return looking.preview(_checked(words.plain[0], words.overrides))
+
+
+@_command(
+    name="lr-find",
+    examples=("lr-find recipes/quickstart.yaml", "lr-find my.yaml lr_finder.end=10 lr_finder.steps=200"),
+    writes="runs/<name>/<time>-lr/: the curve and its picks.",
+)
+@takes("RECIPE [key=value ...]")
+def lr_find(words: Words) -> int:
+    """Sweep the learning rate, nothing else."""
+    from trainer.cli import looking
+
+    return looking.lr_find(_checked(words.plain[0], words.overrides))
+
+
+@_command(
+    examples=("evaluate runs/quickstart/20261126-101500", "evaluate RUN data.dataset.root=/new/pictures"),
+    writes="Numbers, on standard output.",
+)
+@takes("RUN [key=value ...]")
+def evaluate(words: Words) -> int:
+    """Measure a run's best weights again."""
+    from trainer.cli import looking
+
+    return looking.evaluate(Path(words.plain[0]), words.overrides)
+
+
+@_command(
+    examples=("predict RUN cat.jpg dog.png", "predict RUN cat.jpg --top 5"),
+    writes="A line per picture, on standard output.",
+)
+@takes("RUN IMAGE...", least=2, most=None)
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes named per picture.")
+def predict(words: Words, top: int) -> int:
+    """Name what is on pictures."""
+    from trainer.cli import looking
+
+    return looking.predict(Path(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
+
+
+@_command(
+    examples=("explain runs/quickstart/20261126-101500", "explain RUN cat.jpg"),
+    writes="A folder of GradCAM pictures beside the run, named at the end.",
+)
+@takes("RUN [IMAGE...]", most=None)
+def explain(words: Words) -> int:
+    """GradCAM of pictures, or of the run's own mistakes."""
+    from trainer.cli import looking
+
+    return looking.explain(Path(words.plain[0]), [Path(word) for word in words.plain[1:]])
+
+
+@_command(
+    examples=("compare runs/a/20261126-101500 runs/b/*", "compare runs/quickstart/*"),
+    writes="runs/compare/<time>/report.html, and a table on standard output.",
+)
+@takes("RUN...", least=2, most=None)
+def compare(words: Words) -> int:
+    """Recipes, curves and results side by side."""
+    from trainer.cli import comparing
+
+    return comparing.compare([Path(word) for word in words.plain])
+
+
+@_command(
+    examples=("completion bash >> ~/.bashrc", "completion fish > recipe-trainer.fish"),
+    writes=f"A script for the shell, on standard output; it completes `{PROGRAM}`.",
+)
+@takes("bash|zsh|fish")
+def completion(words: Words) -> int:
+    """Script that completes commands, options and files in a shell."""
+    return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{words.plain[0]}_source")
+
+
+# ---------------------------------------------------------------------------------------------------- reading, checking
+def _examined(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
+    """Read and check a recipe: tier 1, and tier 2 where it is `built` and tier 1 found nothing."""
+    from trainer.recipe.load import load_recipe
+
+    loaded = load_recipe(path, overrides, fast=fast)
+    if loaded.recipe is None or not built:
+        return loaded
+    from trainer.experiment.tier2 import check_built
+
+    assert loaded.catalogue is not None
+    found = check_built(loaded.recipe, loaded.catalogue)
+    errors = tuple(problem for problem in found if problem.severity == "error")
+    warnings = tuple(problem for problem in found if problem.severity == "warning")
+    return dataclasses.replace(loaded, problems=(*loaded.problems, *errors), warnings=(*loaded.warnings, *warnings))
+
+
+def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
+    """Read and check a recipe that is going to be used; print warnings and notes.
 
     Raises:
-        RecipeError: an argument the command does not take, or one too few.
+        RecipeError: with all problems; nothing was run.
     """
-    command = COMMANDS[name]
-    known = {**command.flags, **GLOBAL_FLAGS}
-    positional: list[str] = []
-    overrides: list[str] = []
-    flags: dict[str, str | bool] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word in ("-h", "--help"):
-            return None
-        if word.startswith("--"):
-            flag, equals, value = word[2:].partition("=")
-            if flag not in known:
-                near = [f"--{each}" for each in nearest(flag, known)]
-                hint = f"did you mean {' or '.join(near)}?" if near else f"it takes {_flag_list(command)}"
-                raise RecipeError(f"{name} takes no option {word.partition('=')[0]}", hint)
-            if known[flag] and not equals:
-                if not rest:
-                    raise RecipeError(f"{word} needs a value")
-                value = rest.pop(0)
-            flags[flag] = value if known[flag] else True
-        elif command.overrides and "=" in word and not os.path.exists(word):  # noqa: PTH110
-            overrides.append(word)
-        else:
-            positional.append(word)
-    if len(positional) < command.least or (command.most is not None and len(positional) > command.most):
-        raise RecipeError(
-            f"{name} takes {command.usage or 'no arguments'}, got {len(positional)} words: {' '.join(positional)}",
-            "an override is written key=value without spaces around the equals sign" if command.overrides else "",
-        )
-    return Options(tuple(positional), tuple(overrides), flags, tuple(typed))
+    from trainer.recipe.problems import render
+
+    loaded = _examined(path, overrides, fast=fast, built=built)
+    if loaded.problems:
+        count = f"{len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}, nothing was run"
+        raise RecipeError(f"{path} cannot be run\n{render(loaded.problems)}\n{count}")
+    if loaded.warnings:
+        print(render(loaded.warnings), file=sys.stderr)
+    for note in loaded.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return loaded
 
 
-def _function(name: str) -> Callable[[Options], int]:
-    from trainer.cli import commands
+def _print_checked(path: str, loaded: Loaded, *, quick: bool) -> None:
+    from trainer.recipe.problems import render
 
-    return commands.COMMAND_FUNCTIONS[name]
+    if loaded.warnings:
+        print(render(loaded.warnings), file=sys.stderr)
+    if not loaded.problems:
+        print(f"{path}: no problems{' (text only)' if quick else ''}")
+        return
+    print(render(loaded.problems), file=sys.stderr)
+    print(f"{path}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)
+    if loaded.recipe is None and not quick:
+        print("not checked yet: what must be built (layer names, constructors); mend these first", file=sys.stderr)
 
 
-def _flag_list(command: Command) -> str:
-    return ", ".join(f"--{flag}" for flag in {**command.flags, **GLOBAL_FLAGS})
+def _order(path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False) -> Order:
+    from trainer.recipe.checks.expect import not_judged_because
+    from trainer.recipe.fast import fast_recipe
+    from trainer.run.conduct import Order
 
-
-def help_text() -> str:
-    """Return the overview of all commands."""
-    lines = [
-        "python -m trainer RECIPE [key=value ...]     train an image classifier as the recipe says",
-        "",
-        "commands:",
-    ]
-    lines += [f"  {name:<9} {command.usage:<52} {command.help}" for name, command in COMMANDS.items()]
-    lines += [
-        "",
-        "first steps: python -m trainer recipes/quickstart.yaml (no download), then tensorboard --logdir runs",
-    ]
-    return "\n".join(lines)
+    loaded = _checked(path, overrides, fast=fast)
+    assert loaded.recipe is not None
+    recipe = fast_recipe(loaded.recipe) if fast else loaded.recipe
+    warnings = tuple(warning.text for warning in loaded.warnings)
+    return Order(recipe, warnings, fast, not_judged_because(recipe), tuple(typed))

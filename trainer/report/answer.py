@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.contracts import Evidence
-from registry.printing import literal
+from registry.printing import duration, literal
+from registry.printing import metric_text as said
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,6 @@ def best_metric(resolved: Mapping[str, Any]) -> str:
     return str(_at(resolved, "train", "best", "metric") or "val/accuracy")
 
 
-def said(key: str, value: float) -> str:
-    """Return a metric's value as a person says it: accuracies in per cent."""
-    if not math.isfinite(value):
-        return str(value)
-    return f"{100 * value:.2f} %" if "accuracy" in key else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as a person says them."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.predictions is not None and is_look(evidence):
         return [Tile("Images", f"{len(evidence.predictions.targets):,}", evidence.split)]
@@ -95,7 +79,11 @@ def _quality(evidence: Evidence) -> list[Tile]:
         tiles.append(Tile(f"Best {word}", said(key, evidence.best[key]), note))
     if key in last:
         tiles.append(
-            Tile(f"Final {word}", said(key, last[key]), f"after epoch {last['epoch']:g}, on {evidence.selected_on}")
+            Tile(
+                f"Final {word}",
+                said(key, last[key]),
+                f"after epoch {last['epoch']:g}, on {evidence.selected_on}",
+            )
         )
     augmented = _test_time_augmented(evidence, word)
     if augmented is not None:

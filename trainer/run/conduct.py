@@ -17,8 +17,8 @@ from registry.catalogue.plugins import find_plugins
 from registry.contracts import LRFinding
 from registry.errors import RecipeError
 from registry.mixes import MIXED_NUMBERS
+from registry.printing import duration
 from registry.recording import Curve, RunInfo
-from trainer.cli.console import Console, duration
 from trainer.data.fingerprint import hold_against
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import Latest, best_weights, find_latest
@@ -33,6 +33,7 @@ from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import hparams, resolved_yaml
 from trainer.report.page import write_report
 from trainer.run import verdicts as verdicts_table
+from trainer.run.display import Display
 from trainer.run.environment import describe_environment, device_name
 from trainer.run.folder import RunFolder
 from trainer.run.machine_errors import as_user_error
@@ -81,48 +82,48 @@ class Order:
     command: Sequence[str]
 
 
-def start(order: Order, root: Path, console: Console) -> Result:
+def start(order: Order, root: Path, display: Display) -> Result:
     """Run a recipe in a new folder below `root`, or once per seed in a folder each."""
     if order.recipe.seeds is None:
-        return _new_run(order, root, console)
+        return _new_run(order, root, display)
     results = []
     for seed in order.recipe.seeds:
-        console.line(f"seed {seed}")
+        display.line(f"seed {seed}")
         single = replace(
             order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
         )
-        results.append(_new_run(single, root, console, suffix=f"-s{seed}"))
+        results.append(_new_run(single, root, display, suffix=f"-s{seed}"))
     judged = [each.verdicts for each in results]
     means = verdicts_table.mean_verdicts(judged)
     rows = verdicts_table.over_seeds([each.summary for each in results])
     rows.update(verdicts_table.rows(means, order.not_judged))
-    console.table(rows)
+    display.table(rows)
     last = results[-1]
     return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
 
 
-def resume(order: Order, folder: RunFolder, console: Console) -> Result:
+def resume(order: Order, folder: RunFolder, display: Display) -> Result:
     """Continue the run in `folder`; nothing in it is touched before the data and the model have been found to fit."""
     with folder.locked():
-        latest = find_latest(folder.checkpoints, console.line)
+        latest = find_latest(folder.checkpoints, display.line)
         where = (
             "from the start: it has no checkpoint"
             if latest.state is None
             else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
         )
-        console.line(f"resuming {folder.path} {where}")
-        return _guarded(_Run(order, folder, console, latest))
+        display.line(f"resuming {folder.path} {where}")
+        return _guarded(_Run(order, folder, display, latest))
 
 
-def _new_run(order: Order, root: Path, console: Console, suffix: str = "") -> Result:
+def _new_run(order: Order, root: Path, display: Display, suffix: str = "") -> Result:
     recipe = order.recipe
     few = fast_limit(recipe) if order.fast else None
     files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=few)}
     folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
     with folder.locked():
-        console.log_to(folder.path / "log.txt")
-        console.line(f"run folder {folder.path}")
-        return _guarded(_Run(order, folder, console, None))
+        display.log_to(folder.path / "log.txt")
+        display.line(f"run folder {folder.path}")
+        return _guarded(_Run(order, folder, display, None))
 
 
 def _guarded(run: _Run) -> Result:
@@ -147,15 +148,15 @@ class _Run:
     Args:
         order: what to run and how.
         folder: of the run.
-        console: shows and logs.
+        display: shows and logs.
         latest: what a resumed run goes on from; None for a new one.
     """
 
-    def __init__(self, order: Order, folder: RunFolder, console: Console, latest: Latest | None) -> None:
+    def __init__(self, order: Order, folder: RunFolder, display: Display, latest: Latest | None) -> None:
         self.order, self.folder = order, folder
-        self._console, self._latest = console, latest
+        self._display, self._latest = display, latest
         self._state = None if latest is None else latest.state
-        self._recipe, self._log = order.recipe, console.line
+        self._recipe, self._log = order.recipe, display.line
         self.status = RunStatus(folder, self._log, fast=order.fast, resumed=latest is not None)
 
     def conduct(self, interrupts: Interrupts) -> Result:
@@ -167,7 +168,7 @@ class _Run:
         sinks, callbacks = build_callbacks(self._recipe, names)
         history = () if self._state is None else history_in(self._state["progress"])
         metrics = MetricsFile(self.folder.metrics, self._log, history)
-        recorder = Recorder([metrics, *sinks, self._console], self._log, pulse=self._console.pulse)
+        recorder = Recorder([metrics, *sinks, self._display], self._log, pulse=self._display.pulse)
         with self._interrupts.at_once():  # nothing is trained yet
             experiment = self._experiment(names)
             self._accept()
@@ -192,7 +193,7 @@ class _Run:
     def _accept(self) -> None:
         """Begin to write: recipe, data and model fit together, and to what a resumed run has done."""
         self.status.accepted()
-        self._console.log_to(self.folder.path / "log.txt")
+        self._display.log_to(self.folder.path / "log.txt")
         if self._latest is not None:
             self._latest.put_aside(below=self.folder.path)
         self.folder.write_json("environment.json", self._environment)
@@ -246,7 +247,7 @@ class _Run:
         total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0)
         first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
         self._log(f"{first}{epochs} epochs x {steps:,} steps x {step:.3g} s: about {duration(total)}")
-        self._console.plan(
+        self._display.plan(
             epochs=epochs,
             steps_per_epoch=steps,
             batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
@@ -259,13 +260,13 @@ class _Run:
             return None
         if finding is None:
             assert section is not None
-            with self._console.bar():
+            with self._display.bar():
                 finding = find_lr(
                     experiment,
                     section,
                     assume=self.order.fast,
                     interrupts=self._interrupts,
-                    progress=self._console.sweep,
+                    progress=self._display.sweep,
                 )
             self.folder.write_finding(finding, section)
         found = finding
@@ -304,7 +305,7 @@ class _Run:
             facts=experiment.facts.known(also=(self._state or {}).get("facts", ())),
             packages=self._environment["packages"],
         )
-        with self._console.bar():
+        with self._display.bar():
             result = fit(
                 experiment,
                 callbacks,
@@ -401,5 +402,5 @@ class _Run:
         self.folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)
         rows.update(verdicts_table.rows(verdicts, self.order.not_judged))
-        self._console.table(rows)
+        self._display.table(rows)
         return Result(self.folder, summary, verdicts, verdicts_table.exit_code(verdicts, self.order.not_judged))

@@ -10,8 +10,6 @@ from typing import Any
 from registry.catalogue.catalog import Catalogue
 from registry.errors import RecipeError
 from registry.patterns import matches
-from trainer.cli.console import Console
-from trainer.cli.main import Options
 from trainer.engine.loop import TIME_IS_UP
 from trainer.experiment.components import filled
 from trainer.recipe.checks.expect import not_judged_because
@@ -20,14 +18,11 @@ from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import flat
 from trainer.run import conduct as run
+from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 
-LENGTHS = (
-    "total_steps",
-    "total_iters",
-    "epochs",
-    "T_max",
-)  # what the engine tells a scheduler of the run, where the recipe does not
+# What the engine tells a scheduler of the run, where the recipe does not.
+LENGTHS = ("total_steps", "total_iters", "epochs", "T_max")
 
 
 @dataclass(frozen=True)
@@ -62,28 +57,33 @@ FREE_AT_RESUME = (
 )
 
 
-def continued(path: Path, options: Options) -> int:
-    """Continue the run in `path`, with the overrides that a resume allows; return the exit code.
+def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], display: Display) -> int:
+    """Continue the run in `path`; return the exit code.
+
+    Args:
+        path: of the run's folder.
+        overrides: `key=value`, those that a resume allows.
+        typed: the command line, for the records.
+        display: shows what happens.
 
     Raises:
         RecipeError: an override changes what the run has done already.
         CheckpointError: there is no run, or none of its checkpoints is whole.
     """
     folder = RunFolder.open(path)
-    refuse_changes(options.overrides)
-    loaded = load_recipe(folder.path / "resolved.yaml", options.overrides)
+    refuse_changes(overrides)
+    loaded = load_recipe(folder.path / "resolved.yaml", overrides)
     if loaded.recipe is None:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
     recipe, summary = loaded.recipe, folder.read_json("summary.json")
     assert loaded.catalogue is not None
-    before = load_recipe(folder.path / "resolved.yaml").recipe if options.overrides else recipe
+    before = load_recipe(folder.path / "resolved.yaml").recipe if overrides else recipe
     changed = () if before is None else tuple(changes(before, recipe))
     if "train.epochs" in changed:
         refuse_other_length(recipe, loaded.catalogue)
-    console = Console()
     if summary.get("status") == "completed" and not _has_more_to_do(recipe, summary, changed):
         without = f", and {' and '.join(changed)} would change nothing" if changed else ""
-        console.line(f"{path} is complete: nothing to do{without}")
+        display.line(f"{path} is complete: nothing to do{without}")
         return 0
     fast = bool(summary.get("fast"))
     order = run.Order(
@@ -91,9 +91,9 @@ def continued(path: Path, options: Options) -> int:
         tuple(warning.text for warning in loaded.warnings),
         fast,
         "--fast" if fast else not_judged_because(recipe),
-        options.command,
+        tuple(typed),
     )
-    return run.resume(order, folder, console).exit_code
+    return run.resume(order, folder, display).exit_code
 
 
 def refuse_changes(overrides: Sequence[str]) -> None:

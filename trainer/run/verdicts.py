@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import ExpectationError
-from trainer.cli.console import duration
+from registry.printing import duration
 from trainer.recipe.checks.expect import Verdict, verdict_on
 
 

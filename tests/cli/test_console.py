@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from trainer.cli.console import Console, duration
+from registry.printing import duration
+from trainer.cli.console import Console
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 

@@ -1,0 +1,128 @@
+"""The command line: which command is meant, what it takes, and how a mistake is answered."""
+
+import subprocess
+import sys
+
+import pytest
+
+from trainer.cli.main import PROGRAM, main, program
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "a.yaml", "--fsat"], "train takes no option --fsat\n  did you mean --fast?"),
+        (["a.yaml", "b.yaml"], "train takes RECIPE [key=value ...], got 2 words: a.yaml b.yaml"),
+        (["diff", "a.yaml"], "diff takes A B, got 1 words: a.yaml"),
+        (["validate", "a.yaml", "--format"], "--format needs a value"),
+        (["validate", "a.yaml", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of"),
+        (["predict", "run", "a.png", "--top", "many"], "Invalid value for '--top': 'many' is not a valid integer"),
+        (["validat", "x"], "'validat' is neither a command nor a recipe file\n  did you mean 'validate'?"),
+        (["missing.yaml"], "missing.yaml"),
+        (["describe", "SGDD"], "SGD"),
+        (["new", "cfar"], "did you mean cifar?"),
+    ],
+)
+def test_a_mistake_is_answered_on_stderr_without_a_traceback(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("words", [["resume", "nowhere"], ["predict", "nowhere", "a.png"]])
+def test_a_run_that_is_not_there_is_a_matter_of_checkpoints(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 6
+    assert "nowhere: does not exist" in capsys.readouterr().err
+
+
+def test_overrides_and_options_stand_in_any_order(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "cifar", "a.yaml"]) == 0
+    shown = []
+    for words in (["a.yaml", "name=a=b", "--origin"], ["--origin", "name=a=b", "a.yaml"]):
+        capsys.readouterr()
+        assert main(["show", *words]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "name: a=b" in shown[0]
+
+
+def test_an_option_takes_its_value_either_way(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("version: 1")
+    assert main(["validate", "--quick", "--format=json", "a.yaml"]) == 2
+    first = capsys.readouterr().out
+    assert main(["validate", "a.yaml", "--format", "json", "--quick"]) == 2
+    assert capsys.readouterr().out == first
+
+
+def test_help_names_every_command_and_each_says_what_it_writes(capsys):
+    for words in (["help"], ["--help"]):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert all(name in shown for name in program.commands)
+    for name, command in program.commands.items():
+        for words in ([name, "--help"], ["help", name]):
+            assert main(words) == 0
+            shown = capsys.readouterr().out
+            assert f"python -m trainer {name}" in shown
+            assert "Writes:" in shown
+        assert len(command.examples) == 2
+        assert all(example.split()[0] == name or name == "train" for example in command.examples)
+        assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_nothing_at_all_is_answered_with_help_and_a_failure(capsys):
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys):
+    from importlib.metadata import version
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{PROGRAM} {version(PROGRAM)}\n"
+
+
+def test_a_bug_is_told_from_a_users_mistake(monkeypatch, capsys):
+    def broken(**_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(program.commands["list"], "callback", broken)
+    assert main(["list"]) == 1
+    assert "this is a bug of the program; --debug shows where" in capsys.readouterr().err
+    with pytest.raises(KeyError):
+        main(["list", "--debug"])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_a_script_that_completes(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "_RECIPE_TRAINER_COMPLETE" in capsys.readouterr().out
+
+
+def test_commands_and_options_are_completed(monkeypatch, capsys):
+    monkeypatch.setenv("_RECIPE_TRAINER_COMPLETE", "bash_complete")
+    for typed, number, wanted in [("recipe-trainer val", 1, "validate"), ("recipe-trainer train --f", 2, "--fast")]:
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(number))
+        main([])
+        assert wanted in capsys.readouterr().out
+
+
+def test_a_closed_pipe_ends_a_listing_quietly(tmp_path):
+    command = f"{sys.executable} -m trainer list | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("template", ["cifar", "own_images", "transfer"])
+def test_a_template_is_a_recipe_without_problems(template, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", template]) == 0
+    assert main(["validate", "--quick", f"{template}.yaml"]) == 0
+    assert main(["new", template]) == 2, "a file is never overwritten"
+    assert "exists" in capsys.readouterr().err
