@@ -58,6 +58,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def snake_case(name: str) -> str:
+    """Return a type's name as a key is written: L2Norm -> l2_norm, TopKAccuracy -> top_k_accuracy."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
 def metric_text(key: str, value: float) -> str:
     """Return a metric as people read it: accuracies in per cent, others with four digits behind the point."""
     if not math.isfinite(value):

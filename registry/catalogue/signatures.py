@@ -22,6 +22,7 @@ from registry.catalogue.annotations import Constants, Slots, bounded, from_annot
 from registry.catalogue.docstrings import documented, first_sentence, without_default
 from registry.catalogue.slots import SlotRules
 from registry.contracts import DataFacts
+from registry.printing import snake_case
 from registry.recording import Sink
 
 Type = Mapping[str, Any]
@@ -172,7 +173,7 @@ def _facts(slot: str, found: Found) -> Record:
     if slot == "metric":
         limits = getattr(found.object, "range", None)
         known = {} if limits is None else {"range": list(limits)}
-        return {"key": snake_case(found.name), "mode": getattr(found.object, "mode", "max"), **known}
+        return {"key": snake_case(found.name.rpartition(":")[2]), "mode": getattr(found.object, "mode", "max"), **known}
     if slot == "callback" and isinstance(found.object, type):
         measures = list(getattr(found.object, "measures", ()))
         return {"sink": issubclass(found.object, Sink), **({"measures": measures} if measures else {})}
@@ -189,12 +190,3 @@ def data_facts(facts: DataFacts) -> Record:
         "channels": facts.channels,
         "follows": {name: {"argument": of.argument, "values": dict(of.values)} for name, of in facts.follows.items()},
     }
-
-
-def snake_case(name: str) -> str:
-    """Write a component's name as metric keys are written: TopKAccuracy -> top_k_accuracy; a prefix goes."""
-    letters, name = [], name.rpartition(":")[2]
-    for index, letter in enumerate(name):
-        starts = letter.isupper() and index > 0 and (name[index - 1].islower() or name[index + 1 : index + 2].islower())
-        letters.append("_" + letter.lower() if starts else letter.lower())
-    return "".join(letters)

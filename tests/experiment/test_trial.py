@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainer.experiment.known import DataKnown
-from trainer.experiment.tier2 import check_built
-from trainer.experiment.tier3 import check_data, known_from
+from trainer.experiment.checking import check_built, check_data
+from trainer.experiment.known import DataKnown, known_from
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.experiment.tier2 import check_built
+from trainer.experiment.checking import check_built
 from trainer.recipe.load import load_recipe
 
 RIGHT = {

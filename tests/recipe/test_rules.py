@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.experiment.checking import check_built, check_data
 from trainer.experiment.known import DataKnown
-from trainer.experiment.tier2 import check_built
-from trainer.experiment.tier3 import check_data
 from trainer.recipe.checks.rules import RULES
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import Problem

@@ -20,7 +20,7 @@ import albumentations  # noqa: E402, F401
 import matplotlib.pyplot  # noqa: E402, F401
 import torch.utils.tensorboard  # noqa: E402
 
-import trainer.experiment.tier2  # noqa: E402, F401
+import trainer.experiment.checking  # noqa: E402, F401
 from trainer.cli.main import main  # noqa: E402
 from trainer.engine.step import Step  # noqa: E402
 from trainer.run import resuming  # noqa: E402, F401

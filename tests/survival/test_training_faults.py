@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from survival_kit import TINY, command, metric_lines, only_run, plugin, recipe, summary_of
 
@@ -256,8 +258,15 @@ def test_fewer_images_than_a_batch_are_one_batch(capsys):
     assert command(capsys, tiny(data=data)).code == 0
 
 
-def test_a_validation_share_of_nothing_ends_with_exit_3(capsys):
+def test_a_validation_share_of_nothing_is_refused_as_soon_as_the_number_of_images_is_known(capsys):
     data = "{dataset: {type: Shapes, train_size: 20, val_size: 16}, val: {fraction: 0.001}, batch_size: 8}"
+    ended = command(capsys, tiny(data=data))
+    assert (ended.code, "a share of 0.001 of 20 training" in ended.err) == (2, True)
+    for number in range(20):
+        folder = Path(f"pictures/{'cats' if number % 2 else 'dogs'}")
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((16, 16, 3), number, np.uint8))
+    data = "{dataset: {type: ImageFolder, root: pictures}, val: {fraction: 0.001}, batch_size: 8}"
     ended = command(capsys, tiny(data=data))
     assert ended.code == 3
     assert "a validation share of 0.001 of 20 training images leaves 0 to validate on" in ended.err

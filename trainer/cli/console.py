@@ -23,7 +23,7 @@ from registry import files
 from registry.printing import ERRORS, metric_text, printable
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
-from trainer.recipe.keys import CROSS_ENTROPY
+from trainer.recipe.recipe import CROSS_ENTROPY
 from trainer.run.display import Display
 
 REDRAW_SECONDS = 0.25

@@ -48,7 +48,7 @@ def lr_find(loaded: Loaded) -> int:
     rows["time"] = duration(finding.seconds)
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-lr")
     folder.write_finding(finding, section)
-    evidence = gather(experiment, folder, finding=finding, recorder=Recorder([], console.line))
+    evidence = gather(experiment, folder.path, finding=finding, recorder=Recorder([], console.line))
     LRFinderCurve().render(evidence)
     rows["curve"] = str(folder.path / "figures" / "lr_finder.png")
     console.table(rows)
@@ -61,7 +61,7 @@ def preview(loaded: Loaded) -> int:
     assert loaded.catalogue is not None
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
-    evidence = gather(experiment, folder, recorder=Recorder([], console.line))
+    evidence = gather(experiment, folder.path, recorder=Recorder([], console.line))
     AugmentationSheet().render(evidence)
     for line in experiment.transform_lines():
         console.line(line)
@@ -127,7 +127,7 @@ def _explain_run(run: Path, console: Console) -> int:
     outcome = evaluate_weights(experiment, measured[-1])
     target = folder.page("mistakes")
     evidence = gather(
-        experiment, target, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
+        experiment, target.path, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
     )
     parts = [part for part in experiment.report if isinstance(part, GradCAM)] or [GradCAM()]
     console.line(f"report {write_report(evidence, parts, log=console.line).html}")

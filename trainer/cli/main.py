@@ -457,7 +457,7 @@ def _examined(path: str, overrides: Sequence[str], *, fast: bool = False, built:
     loaded = load_recipe(path, overrides, fast=fast)
     if loaded.recipe is None or not built:
         return loaded
-    from trainer.experiment.tier2 import check_built
+    from trainer.experiment.checking import check_built
 
     assert loaded.catalogue is not None
     found = check_built(loaded.recipe, loaded.catalogue)

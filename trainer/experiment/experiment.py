@@ -6,7 +6,6 @@ shares (data, model, loss, callbacks) is an attribute.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -38,16 +37,16 @@ from trainer.engine.schedule import Schedule
 from trainer.engine.step import Mixer, Penalty, Step
 from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
+from trainer.experiment.assembly import Assembly
 from trainer.experiment.components import build
 from trainer.experiment.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
 from trainer.experiment.facts import Facts
-from trainer.experiment.groups import Bind, ParameterGroups, make_schedule
+from trainer.experiment.groups import Bind, ParameterGroups
+from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
 from trainer.recipe import patterns
-from trainer.recipe.keys import CROSS_ENTROPY
 from trainer.recipe.reading.references import LR_FOUND
-from trainer.recipe.recipe import Recipe, Reference, Spec
-from trainer.run.measuring import open_measured
+from trainer.recipe.recipe import CROSS_ENTROPY, Recipe, Reference
 
 KNOWN_WITHOUT_DATA = {"data.num_classes", "data.class_names", "data.image_size", "run.epochs"}
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
@@ -56,7 +55,7 @@ Which = Literal["train", "val", "test"]
 
 
 @dataclass
-class Experiment:
+class Experiment(Assembly):
     """Live objects of one recipe.
 
     Attributes:
@@ -164,16 +163,14 @@ class Experiment:
         recipe = self.recipe
         rng.seed_everything(recipe.seed)
         self.model = self._model()
-        self.loss = self._on_device(self.make(recipe.loss, weight=self._balanced_weights()))
-        self.penalties = [self._penalty(spec) for spec in recipe.regularizers]
+        self.loss = self._on_device(self.new_loss(self._balanced_weights()))
+        self.penalties = [self.new_penalty(spec, self.model) for spec in recipe.regularizers]
+        for penalty in self.penalties:
+            self._on_device(penalty.regularizer)
         self.report = [self.make(spec) for spec in recipe.report]
 
     def _on_device(self, part: Any) -> Any:
         return part.to(self.device) if isinstance(part, nn.Module) else part
-
-    def make(self, spec: Spec, /, **supplied: object) -> Any:
-        """Build one component, run-time values bound, `supplied` filled in where the user did not say."""
-        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.catalogue)
 
     def _balanced_weights(self) -> torch.Tensor:
         """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples."""
@@ -188,16 +185,17 @@ class Experiment:
         counts: list[int] = torch.bincount(self.data.train.targets, minlength=len(self.data.class_names)).tolist()
         return counts
 
-    def _bind(self, reference: Reference) -> object:
+    def count_classes(self) -> int:
+        """Return how many classes the data have."""
+        return len(self.data.class_names)
+
+    def bind(self, reference: Reference) -> object:
+        """Return what the data, the run or the LR finder have told."""
         return self.facts[reference.path]
 
     def _model(self) -> nn.Module:
-        channels, height, width = self.input_shape
-        size = height if height == width else (height, width)
         with nullcontext() if self.trained is None else architecture_only():
-            model: nn.Module = self.make(
-                self.recipe.model, num_classes=len(self.data.class_names), in_channels=channels, image_size=size
-            )
+            model: nn.Module = self.new_model(self.input_shape)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepare = getattr(model, "prepare", None)
         if callable(prepare) and len(self.data.train):
@@ -206,8 +204,7 @@ class Experiment:
         if train.start_from is not None and self.trained is None:
             head = patterns.select(["@head"], model)
             self.log(load_weights(model, Path(train.start_from), self.data.class_names, head))
-        for name in patterns.select(train.freeze, model):
-            model.get_parameter(name).requires_grad_(False)
+        self.freeze(model)
         self._tell_frozen_statistics(model)
         return model
 
@@ -227,39 +224,22 @@ class Experiment:
         batches = self._batches(sample, training=False)  # so that no more than a batch lies there as it is stored
         return torch.cat([batch.images for batch in batches.epoch(0)]).float()
 
-    def _penalty(self, spec: Spec) -> Penalty:
-        regularizer = self._on_device(self.make(spec))
-        selected = set(patterns.select(regularizer.include or ("**",), self.model))
-        selected -= set(patterns.select(regularizer.exclude or (), self.model))
-        parameters = [p for name, p in self.model.named_parameters() if name in selected and p.requires_grad]
-        return Penalty(snake_case(spec.name), regularizer, parameters)
-
     # ------------------------------------------------------------------------------------------------- data as batches
     @cached_property
     def train_pipeline(self) -> Pipeline:
         """What happens to training images."""
-        return self._pipeline(self.recipe.data.augment)
+        return self.new_pipeline(self.recipe.data.augment, self.device)
 
     @cached_property
     def eval_pipeline(self) -> Pipeline:
         """What happens to all other images."""
-        return self._pipeline(self.recipe.data.eval)
+        return self.new_pipeline(self.recipe.data.eval, self.device)
 
     def transform_lines(self) -> list[str]:
         """Say which training transforms run in batches, which image by image and why, and what is done beside them."""
         if self.input_shape:  # both pipelines end in `preprocess`: what it makes is known once an image went through
             self.train_pipeline.scales = self.eval_pipeline.scales
         return self.train_pipeline.log_lines()
-
-    def _pipeline(self, specs: Sequence[Spec]) -> Pipeline:
-        section = self.recipe.data
-        return Pipeline(
-            [self.make(spec) for spec in specs],
-            [self.make(spec) for spec in section.preprocess],
-            seed=self.recipe.seed,
-            backend=section.augment_backend,
-            device=self.device,
-        )
 
     @cached_property
     def input_shape(self) -> tuple[int, int, int]:
@@ -303,7 +283,7 @@ class Experiment:
         )
 
     @cached_property
-    def steps_per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:  # type: ignore[override]  # worked out when first asked for
         """Optimizer steps per epoch."""
         return -(-len(self.batches("train")) // self.recipe.train.accumulate)
 
@@ -319,8 +299,7 @@ class Experiment:
 
     def metrics(self) -> dict[str, Metric]:
         """Return fresh metrics by key."""
-        supplied = {"num_classes": len(self.data.class_names), "task": "multiclass"}
-        return {snake_case(spec.name): self.make(spec, **supplied) for spec in self.recipe.train.metrics}
+        return {spec.key: self.new_metric(spec) for spec in self.recipe.train.metrics}
 
     @cached_property
     def groups(self) -> ParameterGroups:
@@ -342,35 +321,23 @@ class Experiment:
         """
         spec = self.recipe.optimizer
         groups = self.groups if found is None else self.groups.swept()
-        bind: Bind = self._bind if found is None else self._bind_found(found)
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if not parameters:
             raise RecipeError(f"{spec.origin}: no parameter is left to train", "loosen train.freeze")
-        supplied: dict[str, object] = {"params": groups.arguments(parameters, bind)}
-        if self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments):
-            supplied["fused"] = True
-        spec = replace(spec, arguments={**spec.arguments, "lr": groups.base_rate(bind)})
-        optimizer: Optimizer = self.make(spec, **supplied)
-        return optimizer
+        fused = self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments)
+        supplied = {"fused": True} if fused else {}
+        return self.new_optimizer(groups, parameters, None if found is None else self._bind_found(found), **supplied)
 
     def swept_rates(self, lr: float) -> list[float]:
         """Return each group's learning rate where a sweep has come to `lr`: those that are not found stay."""
         return self.groups.swept().rates(self._bind_found(lr))
 
     def _bind_found(self, lr: float) -> Bind:
-        return lambda reference: lr if reference.path == LR_FOUND else self._bind(reference)
+        return lambda reference: lr if reference.path == LR_FOUND else self.bind(reference)
 
     def schedule(self, optimizer: Optimizer) -> Schedule:
         """Return a fresh schedule on `optimizer`."""
-        return make_schedule(
-            self.recipe.scheduler,
-            optimizer,
-            self.groups,
-            make=self.make,
-            bind=self._bind,
-            epochs=self.recipe.train.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-        )
+        return self.new_schedule(optimizer, self.groups)
 
     def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
         """Return what takes optimizer steps."""
@@ -409,7 +376,7 @@ class Experiment:
     def mix(self) -> Any:
         """What mixes the images of a batch; None without `train.mix`."""
         spec = self.recipe.train.mix
-        return None if spec is None else self._on_device(self.make(spec, num_classes=len(self.data.class_names)))
+        return None if spec is None else self._on_device(self.new_mix(spec))
 
     @cached_property
     def mixer(self) -> Callable[[int, int], Mixer] | None:
@@ -434,8 +401,3 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
     built = [build(spec, supplied={}, bind=no_reference, catalogue=catalogue) for spec in recipe.callbacks]
     sinks = [each for each in built if isinstance(each, Sink)]
     return sinks, [each for each in built if isinstance(each, Callback)]
-
-
-def snake_case(name: str) -> str:
-    """Return the metric key of a type's name: L2Norm -> l2_norm, Accuracy -> accuracy."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from trainer.recipe.checks import lengths
+from trainer.recipe.checks.draft import Draft
+
+if TYPE_CHECKING:
+    from trainer.data.splits import LoadedData
 
 CLASSES, SIDE, CHANNELS = 10, 224, 3  # where a dataset declares nothing
 
@@ -29,3 +38,21 @@ class DataKnown:
     def size(self) -> tuple[int, int]:
         """(height, width) of made-up images: the stored ones', or what stands in."""
         return self.image_size or (SIDE, SIDE)
+
+
+def declared(draft: Draft) -> DataKnown:
+    """Return what the dataset's entry declares, stand-ins for the rest."""
+    facts = draft.data_facts
+    return DataKnown(
+        facts.classes,
+        facts.channels or CHANNELS,
+        facts.image_size,
+        lengths.train_images(draft),
+    )
+
+
+def known_from(data: LoadedData) -> DataKnown:
+    """Return what was read as the facts that a recipe is held against."""
+    classes = len(data.class_names)
+    counts = torch.bincount(data.train.targets, minlength=classes)
+    return DataKnown(classes, data.channels, data.image_size, len(data.train), tuple(counts.tolist()))

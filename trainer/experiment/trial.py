@@ -1,32 +1,33 @@
 """What the second tier does: one recipe, built from stand-ins to see what happens.
 
-Everything is built as a run builds it, but the model lies on the meta device, parameters take no memory, and images are
-made up. Knows nothing of where facts come from (tier2.py, tier3.py).
+Everything is built as a run builds it (assembly.py), but the model lies on the meta device, parameters take no memory,
+and images are made up. Knows nothing of where facts come from (checking.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from registry.catalogue.catalog import Catalogue
 from registry.catalogue.suggest import nearest
 from registry.errors import UserError
 from registry.files import kind_of
 from registry.patterns import matches
 from registry.reports import layers as cam_layers
 from trainer.engine.schedule import Schedule
-from trainer.experiment.components import build
+from trainer.experiment.assembly import Assembly
 from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
-from trainer.experiment.groups import ParameterGroups, make_schedule, named_groups
+from trainer.experiment.groups import ParameterGroups, named_groups
 from trainer.experiment.known import CLASSES, DataKnown
 from trainer.experiment.measures import try_loss, try_metric
 from trainer.experiment.passage import Passage
@@ -36,13 +37,47 @@ from trainer.recipe.checks.draft import Draft
 from trainer.recipe.patterns import KINDS, select, unmatched
 from trainer.recipe.problems import did_you_mean, listed
 from trainer.recipe.reading.references import LR_FOUND
-from trainer.recipe.recipe import Reference, Spec
+from trainer.recipe.recipe import Recipe, Reference, Spec
+
+T = TypeVar("T")
 
 STEPS_PER_EPOCH = 1_000  # where a dataset declares nothing
 READABLE = 5  # px: below, a map cannot tell places apart
 LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
 VANISHED = 1e-7  # share of the highest rate that is as good as none
 DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
+
+
+@dataclass
+class StandIns(Assembly):
+    """What a recipe is tried with: facts that the dataset declares or that were read, made-up ones for the rest.
+
+    Attributes:
+        recipe: what was asked for.
+        catalogue: what its names mean.
+        classes: to tell apart.
+        facts: run-time values.
+        steps_per_epoch: optimizer steps per epoch.
+    """
+
+    recipe: Recipe
+    catalogue: Catalogue
+    classes: int
+    facts: dict[str, object]
+    steps_per_epoch: int
+
+    def count_classes(self) -> int:
+        """Return how many classes there are taken to be."""
+        return self.classes
+
+    def bind(self, reference: Reference) -> object:
+        """Return what stands in for a run-time value."""
+        return self.facts[reference.path]
+
+    def take_classes(self, count: int) -> None:
+        """Go on with another number of classes."""
+        self.classes = count
+        self.facts |= _facts_of_classes(count)
 
 
 @dataclass
@@ -59,25 +94,27 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.recipe = self.draft.recipe
+        self.parts = self._stand_ins()
+        self._classes_are_open = self.known.num_classes is None and told(self.draft) is None
+
+    def _stand_ins(self) -> StandIns:
+        recipe, known, steps, finder = self.recipe, self.known, STEPS_PER_EPOCH, self.recipe.lr_finder
         said = told(self.draft)
-        self.classes = self.known.num_classes or (said.number if said is not None else CLASSES)
-        self._classes_are_open = self.known.num_classes is None and said is None
-        steps = STEPS_PER_EPOCH
-        if self.known.train_images is not None:
-            steps = max(1, lengths.steps_per_epoch(self.draft, self.known.train_images))
-        finder = self.recipe.lr_finder
-        self.facts: dict[str, object] = {
-            **_facts_of_classes(self.classes),
-            "data.mean": [0.5] * self.known.channels,
-            "data.std": [0.25] * self.known.channels,
-            "data.image_size": list(self.known.size),
-            "data.train_size": self.known.train_images or steps * self.recipe.data.batch_size,
-            "run.epochs": self.recipe.train.epochs,
+        classes = known.num_classes or (said.number if said is not None else CLASSES)
+        if known.train_images is not None:
+            steps = max(1, lengths.steps_per_epoch(self.draft, known.train_images))
+        facts: dict[str, object] = {
+            **_facts_of_classes(classes),
+            "data.mean": [0.5] * known.channels,
+            "data.std": [0.25] * known.channels,
+            "data.image_size": list(known.size),
+            "data.train_size": known.train_images or steps * recipe.data.batch_size,
+            "run.epochs": recipe.train.epochs,
             "run.steps_per_epoch": steps,
-            "run.total_steps": steps * self.recipe.train.epochs,
+            "run.total_steps": steps * recipe.train.epochs,
             LR_FOUND: math.sqrt(finder.start * finder.end) if finder is not None else 0.1,
         }
-        self.steps_per_epoch = steps
+        return StandIns(recipe, self.draft.catalogue, classes, facts, steps)
 
     def run(self) -> None:
         """Build everything and report what is wrong to the draft."""
@@ -105,17 +142,18 @@ class Trial:
             self.draft.report("R080", "data.dataset", text, hint if rooted else "")
 
     def _prepared(self, size: tuple[int, int]) -> None:
-        self.facts["data.image_size"] = list(size)  # of the prepared images, as in a run
+        self.parts.facts["data.image_size"] = list(size)  # of the prepared images, as in a run
 
     # ------------------------------------------------------------------------------------------------------- building
-    def make(self, spec: Spec, **supplied: object) -> Any:
-        """Build a component; None where it raised, which is reported at its place."""
-        with self._reported("R071", spec.path, str(self.draft.entry(spec).facts.get("instead", ""))):
-            return self._make(spec, **supplied)
-        return None
+    def make(self, spec: Spec) -> Any:
+        """Build a component that nothing is supplied to; None where it raised, which is reported at its place."""
+        return self._tried(spec, lambda: self.parts.make(spec))
 
-    def _make(self, spec: Spec, /, **supplied: object) -> Any:
-        return build(spec, supplied=supplied, bind=self._bind, catalogue=self.draft.catalogue)
+    def _tried(self, spec: Spec, built: Callable[[], T]) -> T | None:
+        """Return what `built` builds of a component; None where it raised, which is reported at its place."""
+        with self._reported("R071", spec.path, str(self.draft.entry(spec).facts.get("instead", ""))):
+            return built()
+        return None
 
     @contextmanager
     def _reported(self, rule: str, path: str, hint: str = "") -> Iterator[None]:
@@ -133,24 +171,19 @@ class Trial:
         spec = self.recipe.model
         if not self.draft.sound(spec.path):
             return None
-        loading = {name: value for name, value in WEIGHTS.items() if name in spec.arguments}
-        spec = _with(spec, loading)
-        channels, height, width = shape
-        size = height if height == width else (height, width)
         before = len(self.draft.problems.found)
         with torch.device("meta"):
-            model = self.make(spec, num_classes=self.classes, in_channels=channels, image_size=size)
+            model = self._tried(spec, lambda: self.parts.new_model(shape, without=WEIGHTS))
         if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
             return None
         logits = self._logits(model.to("meta").eval(), shape, "model")
         if logits is None:
             return None
         if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
-            self.classes = logits.shape[1]  # a head of its own size: the data will tell whether it is right
-            self.facts |= _facts_of_classes(self.classes)
-        if isinstance(logits, Tensor) and logits.shape != (2, self.classes):
+            self.parts.take_classes(logits.shape[1])  # a head of its own size: the data will tell whether it is right
+        if isinstance(logits, Tensor) and logits.shape != (2, self.parts.classes):
             got = " x ".join(map(str, logits.shape[1:]))
-            text = f"model {spec.type} gives {got} numbers per image, and there are {self.classes} classes"
+            text = f"model {spec.type} gives {got} numbers per image, and there are {self.parts.classes} classes"
             self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
         return model
 
@@ -221,30 +254,19 @@ class Trial:
     # ------------------------------------------------------------------------------------------ optimizer and scheduler
     def _optimizer_and_scheduler(self, model: nn.Module) -> None:
         """Build both as a run does, on stand-ins that have the parameters' shapes and take no memory."""
-        spec = self.recipe.optimizer
-        for name in select(self.recipe.train.freeze, model):
-            model.get_parameter(name).requires_grad_(False)
+        spec, parts = self.recipe.optimizer, self.parts
+        parts.freeze(model)
         self._empty_groups(model)
         groups = ParameterGroups.of(spec, model)
         parameters = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
-        written = _with(spec, {"lr": groups.base_rate(self._bind)})
         optimizer = None
         if any(group.names for group in groups.groups):
-            optimizer = self.make(written, params=groups.arguments(parameters, self._bind))
+            optimizer = self._tried(spec, lambda: parts.new_optimizer(groups, parameters))
         if optimizer is None:  # refused; the scheduler is still worth a look
             groups = ParameterGroups(spec.arguments["lr"], groups.groups[:1])
             optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
         with self._reported("R071", "scheduler"):
-            schedule = make_schedule(
-                self.recipe.scheduler,
-                optimizer,
-                groups,
-                make=self._make,
-                bind=self._bind,
-                epochs=self.recipe.train.epochs,
-                steps_per_epoch=self.steps_per_epoch,
-            )
-            self._rehearse(schedule)
+            self._rehearse(parts.new_schedule(optimizer, groups))
 
     def _empty_groups(self, model: nn.Module) -> None:
         """Report groups that get nothing because an earlier one, or `train.freeze`, has it all."""
@@ -264,7 +286,7 @@ class Trial:
         """Move the rates through the whole run where its length is known, and look at the way they take."""
         spec, epochs = self.recipe.scheduler, self.recipe.train.epochs
         by_step = schedule.every_step
-        units = self.steps_per_epoch * epochs if by_step else epochs
+        units = self.parts.steps_per_epoch * epochs if by_step else epochs
         unknown = by_step and self.known.train_images is None
         if spec is None or spec.type == "ReduceLROnPlateau" or unknown or units > LONGEST_REHEARSAL:
             return
@@ -274,14 +296,15 @@ class Trial:
             for done in range(1, units + 1):
                 try:
                     schedule.step_finished()
-                    if not by_step or done % self.steps_per_epoch == 0:
+                    if not by_step or done % self.parts.steps_per_epoch == 0:
                         schedule.epoch_finished({})
                 except Exception as error:  # of torch, or of a plug-in: the recipe named it
                     self._ends_early(spec, str(error), done, units, unit)
                     return
                 rates.append(schedule.lr)
         used = rates[:-1]  # the last is of a step that is not taken
-        alive = max((index for index, rate in enumerate(used) if rate > VANISHED * max(used)), default=units) + 1
+        least = VANISHED * max(used)
+        alive = max((index for index, rate in enumerate(used) if rate > least), default=units) + 1
         if units - alive > DEAD_SHARE * units:
             text = f"scheduler {spec.type}: the learning rate is practically 0 after {unit} {alive:,} of {units:,}"
             self.draft.report("W062", "scheduler", text, "nothing is learnt from there on: stretch it over the run")
@@ -291,29 +314,27 @@ class Trial:
         text = f"scheduler {spec.type} ends before the run, which takes {words}: in {unit} {done:,} it raises: {said}"
         self.draft.report("R053", "scheduler", text, "leave its length out: the engine supplies it")
 
-    def _bind(self, reference: Reference) -> object:
-        return self.facts[reference.path]
-
     # ---------------------------------------------------------------------------------------------------- all the rest
     def _loss(self) -> None:
         if not self.draft.sound("loss"):
             return
-        before = len(self.draft.problems.found)
-        weight = torch.linspace(0.5, 1.5, self.classes)  # a stand-in for `balanced`
-        loss = self.make(self.recipe.loss, weight=weight, num_classes=self.classes)
-        if len(self.draft.problems.found) == before:
-            try_loss(self.draft, loss, self.classes)
+        before, classes = len(self.draft.problems.found), self.parts.classes
+        balanced = torch.linspace(0.5, 1.5, classes)  # a stand-in
+        loss = self._tried(self.recipe.loss, lambda: self.parts.new_loss(balanced))
+        if loss is not None and len(self.draft.problems.found) == before:
+            try_loss(self.draft, loss, classes)
 
     def _rest(self) -> None:
-        recipe, draft = self.recipe, self.draft
+        recipe, draft, parts = self.recipe, self.draft, self.parts
         for spec in (*recipe.regularizers, *recipe.callbacks, *recipe.report):
             self.make(spec)
-        if recipe.train.mix is not None:
-            self.make(recipe.train.mix, num_classes=self.classes)
+        mix = recipe.train.mix
+        if mix is not None:
+            self._tried(mix, lambda: parts.new_mix(mix))
         for spec in recipe.train.metrics:
-            metric = self.make(spec, num_classes=self.classes, task="multiclass") if draft.sound(spec.path) else None
+            metric = self._tried(spec, partial(parts.new_metric, spec)) if draft.sound(spec.path) else None
             if metric is not None:
-                try_metric(draft, spec, metric, self.classes, certain=self.known.num_classes is not None)
+                try_metric(draft, spec, metric, parts.classes, certain=self.known.num_classes is not None)
 
     def _start_from(self) -> None:
         path = self.recipe.train.start_from
@@ -329,10 +350,6 @@ class Trial:
 
 def _facts_of_classes(count: int) -> dict[str, object]:
     return {"data.num_classes": count, "data.class_names": [f"class {index}" for index in range(count)]}
-
-
-def _with(spec: Spec, arguments: Mapping[str, object]) -> Spec:
-    return dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
 
 
 def _near(pattern: str, model: nn.Module) -> str:

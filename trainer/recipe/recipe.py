@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from registry.catalogue.markers import Bounds, Slot, Text
+from registry.printing import snake_case
 
+CROSS_ENTROPY = "cross_entropy"  # measured beside the loss on every part that is not learnt from
 _ENGINE = {"recipe": False}  # marks a field that no recipe sets
 
 
@@ -45,6 +47,11 @@ class Reference:
     path: str
 
 
+def default_name(type: str) -> str:
+    """Return the name of a component without `as`: its type, of an import path the last part."""
+    return type.rpartition(":")[2]
+
+
 @dataclass(frozen=True)
 class Spec:
     """One component as the recipe names it, checked.
@@ -66,6 +73,16 @@ class Spec:
     path: str
     origin: Origin
     knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What a metric or penalty is called in metrics.jsonl: its `as` or its type, in snake_case."""
+        return snake_case(self.name)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether `as` gives it another name than its type has."""
+        return self.name != default_name(self.type)
 
 
 @dataclass(frozen=True)

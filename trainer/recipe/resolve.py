@@ -12,7 +12,6 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, catalogue
 from registry.printing import printable
-from trainer.recipe.keys import default_name
 from trainer.recipe.load import Loaded
 from trainer.recipe.outline import Items, Line, Value, render
 from trainer.recipe.reading.references import bind
@@ -146,7 +145,7 @@ def _plain(value: Any) -> Any:
 
 
 def _spec_fields(spec: Spec) -> dict[str, Any]:
-    named = {"as": spec.name} if spec.name != default_name(spec.type) else {}
+    named = {"as": spec.name} if spec.renamed else {}
     return {"type": spec.type, **named, **spec.arguments, **spec.knobs}
 
 

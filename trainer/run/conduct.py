@@ -23,8 +23,9 @@ from trainer.data.fingerprint import hold_against
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import Latest, best_weights, find_latest
 from trainer.engine.progress import history_in
+from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
-from trainer.experiment.tier3 import check_data, known_from
+from trainer.experiment.known import known_from
 from trainer.experiment.trained import Trained, callbacks_changed, to_keep
 from trainer.recipe.checks.expect import Verdict, judge
 from trainer.recipe.fast import fast_limit
@@ -381,7 +382,7 @@ class _Run:
             }
         evidence = gather(
             experiment,
-            self.folder,
+            self.folder.path,
             recorder=recorder,
             resolved=(self.folder.path / "resolved.yaml").read_text(encoding="utf-8"),
             history=fitted.progress.history,

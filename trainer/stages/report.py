@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +20,6 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.data.splits import Part
 from trainer.experiment.experiment import Experiment
-from trainer.run.folder import RunFolder
 
 SHEET_IMAGES = 8  # training images on the augmentation sheet
 
@@ -66,7 +66,7 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
 
 def gather(
     experiment: Experiment,
-    folder: RunFolder,
+    folder: Path,
     *,
     recorder: Recorder,
     resolved: str = "",
@@ -104,7 +104,7 @@ def gather(
             return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
 
     return Evidence(
-        folder=folder.path,
+        folder=folder,
         name=recipe.name,
         description=recipe.description,
         recipe=recipe.text,

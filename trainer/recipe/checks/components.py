@@ -17,10 +17,9 @@ from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from trainer.recipe.checks.check import INVALID, Checker, Invalid, Place
 from trainer.recipe.checks.habits import ARGUMENTS, COMPONENTS
-from trainer.recipe.keys import default_name
 from trainer.recipe.problems import did_you_mean, listed, shown
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
-from trainer.recipe.recipe import Group, Origin, Spec
+from trainer.recipe.recipe import Group, Origin, Spec, default_name
 from trainer.recipe.sections import section_class, section_type
 
 RESERVED = ("type", "as")

@@ -19,11 +19,10 @@ from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.checks.lengths import LENGTH, run_length, total_steps
 from trainer.recipe.checks.schedules import PLATEAU
 from trainer.recipe.checks.science import WARNINGS
-from trainer.recipe.keys import CROSS_ENTROPY, key_of
 from trainer.recipe.patterns import KINDS
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.reading.references import LR_FOUND, needs_what_comes_later
-from trainer.recipe.recipe import Expectation, Recipe, Spec
+from trainer.recipe.recipe import CROSS_ENTROPY, Expectation, Recipe, Spec
 
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -62,9 +61,9 @@ def _unique_names(draft: Draft) -> None:
     for path in ("train.metrics", "regularizers", "callbacks", "report"):
         _unique(draft, draft.those(path))
     for spec in draft.those("train.metrics"):
-        if key_of(spec) == LOSS:
+        if spec.key == LOSS:
             draft.report("R025", spec.path, f"a metric cannot be called '{LOSS}': that is the loss's own key")
-        elif key_of(spec) == CROSS_ENTROPY and spec.type != "CrossEntropy":
+        elif spec.key == CROSS_ENTROPY and spec.type != "CrossEntropy":
             text = f"a metric cannot be called '{CROSS_ENTROPY}': that is the plain cross entropy's key"
             draft.report("R025", spec.path, text, "give it another name with 'as'")
 
@@ -72,7 +71,7 @@ def _unique_names(draft: Draft) -> None:
 def _unique(draft: Draft, specs: Sequence[Spec]) -> None:
     first: dict[str, Spec] = {}
     for spec in specs:
-        earlier = first.setdefault(key_of(spec), spec)
+        earlier = first.setdefault(spec.key, spec)
         if earlier is not spec:
             text = f"two {spec.slot}s are called '{spec.name}' (the other in line {earlier.origin.line})"
             draft.report("R025", spec.path, text, "give one a name of its own with 'as'")

@@ -14,9 +14,8 @@ from typing import Any
 from registry.catalogue.catalog import Catalogue, Entry
 from registry.contracts import DataFacts
 from trainer.recipe.checks.check import Invalid
-from trainer.recipe.keys import CROSS_ENTROPY, key_of
 from trainer.recipe.problems import Collector
-from trainer.recipe.recipe import Origin, Recipe, Reference, Spec
+from trainer.recipe.recipe import CROSS_ENTROPY, Origin, Recipe, Reference, Spec
 
 LOSS = "loss"
 _TTA = "tta/"
@@ -101,7 +100,7 @@ class Draft:
         known: dict[str, str | None] = {"epoch": None, "lr": None, "seconds": None}
         known.update({f"train/{key}": mode for key, mode in {LOSS: "min", **self._metrics}.items()})
         known.update({f"val/{key}": mode for key, mode in self._evaluated.items()})
-        known.update({f"train/penalty/{key_of(spec)}": "min" for spec in self.those("regularizers")})
+        known.update({f"train/penalty/{spec.key}": "min" for spec in self.those("regularizers")})
         for spec in self.those("callbacks"):
             known.update(dict.fromkeys(self._measured_by(spec)))
         return known
@@ -130,7 +129,7 @@ class Draft:
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Keys of the run's numbers -> the least and the greatest value they can have, of metrics that declare it."""
-        limits = {key_of(spec): self.entry(spec).facts.get("range") for spec in self.those("train.metrics")}
+        limits = {spec.key: self.entry(spec).facts.get("range") for spec in self.those("train.metrics")}
         known = {key: (limit[0], limit[1]) for key, limit in limits.items() if limit is not None}
         known |= {f"{_TTA}{key}": limit for key, limit in known.items()}
         return {f"{split}/{key}": limit for split in ("train", "val", "test") for key, limit in known.items()}
@@ -147,7 +146,7 @@ class Draft:
 
     @property
     def _metrics(self) -> Mapping[str, str | None]:
-        return {key_of(spec): self.entry(spec).facts.get("mode") for spec in self.those("train.metrics")}
+        return {spec.key: self.entry(spec).facts.get("mode") for spec in self.those("train.metrics")}
 
     def _measured_by(self, spec: Spec) -> list[str]:
         """Return the keys a callback adds to an epoch's row: its entry's `measures`, arguments filled in."""

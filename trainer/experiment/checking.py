@@ -1,28 +1,36 @@
-"""The third tier: a recipe against the data it was given, before training.
+"""The second and third tier of checks: a recipe is tried with what is known of the data, before and after reading.
 
-Repeats the second tier with the truth in place of what the dataset declared, and asks what only the images can tell.
+The second tier (`check_built`) needs torch and no data: what the dataset declares serves, or stand-ins. The third
+(`check_data`) repeats it with the truth and asks what only the images can tell. What is built is trial.py's matter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
+from collections.abc import Sequence
+from pathlib import Path
 
 from registry.catalogue.catalog import Catalogue
-from trainer.experiment.known import DataKnown
-from trainer.experiment.tier2 import sources_of
+from trainer.experiment.known import DataKnown, declared
 from trainer.experiment.trial import Trial
 from trainer.recipe.checks.classes import counts
 from trainer.recipe.checks.consistency import explained_classes
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.problems import Collector, Problem, listed
+from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources, listed
 from trainer.recipe.recipe import Recipe
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from trainer.data.splits import LoadedData
+def check_built(recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = None) -> tuple[Problem, ...]:
+    """Build what a recipe names and return what is wrong with it, by position; warnings are among them.
+
+    Args:
+        recipe: without problems in its text.
+        catalogue: what it names.
+        known: facts of the data; what the dataset declares, else stand-ins, where omitted.
+    """
+    problems = Collector(_sources_of(recipe))
+    draft = Draft(recipe, catalogue, problems)
+    Trial(draft, known or declared(draft)).run()
+    return (*problems.sorted("error"), *problems.sorted("warning"))
 
 
 def check_data(
@@ -36,20 +44,13 @@ def check_data(
         known: what was read.
         class_names: one per class, for messages.
     """
-    problems = Collector(sources_of(recipe))
+    problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
     _empty_classes(draft, known, class_names)
     explained_classes(draft, class_names)
     Trial(draft, known).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
-
-
-def known_from(data: LoadedData) -> DataKnown:
-    """Return what was read as the facts that a recipe is held against."""
-    classes = len(data.class_names)
-    counts = torch.bincount(data.train.targets, minlength=classes)
-    return DataKnown(classes, data.channels, data.image_size, len(data.train), tuple(counts.tolist()))
 
 
 def _class_counts(draft: Draft, known: DataKnown) -> None:
@@ -68,3 +69,14 @@ def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -
     if empty:
         text = f"no training image is of {listed(map(repr, empty), 5)}"
         draft.report("W013", "data.dataset", text, "the network cannot learn it")
+
+
+def _sources_of(recipe: Recipe) -> Sources:
+    """Return the texts that a recipe came from, to quote from; a file that is gone is not quoted."""
+    sources = Sources()
+    sources.add(recipe.file, recipe.text)
+    for file in sorted({origin.file for origin in recipe.origins.values()} - {recipe.file, COMMAND_LINE}):
+        if Path(file).is_file():
+            sources.add(file, Path(file).read_text(encoding="utf-8-sig"))
+    sources.lines[COMMAND_LINE] = list(recipe.overrides)
+    return sources
