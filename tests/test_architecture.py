@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,23 +22,93 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in FILES}
 
 
-def imports(path: Path, *, lazy: bool) -> set[str]:
-    """Our modules that a file imports; those inside functions or for type checkers only where `lazy`."""
-    found = set()
+# Which folder may know which: the house on one page. A folder may always use itself; `registry` alone means its
+# contracts, errors and the like; "registry.*" any folder of it. Imports inside functions and for type checkers count.
+MAY_KNOW = {
+    "registry": {"registry.catalogue"},
+    "registry.catalogue": {"registry", *(f"registry.{one}" for one in ("datasets", "models", "transforms"))},
+    "registry.callbacks": {"registry", "registry.catalogue"},
+    "registry.datasets": {"registry", "registry.catalogue"},
+    "registry.metrics": {"registry", "registry.catalogue"},
+    "registry.models": {"registry", "registry.catalogue"},
+    "registry.optimizers": {"registry.catalogue"},
+    "registry.reports": {"registry", "registry.catalogue"},
+    "registry.transforms": {"registry", "registry.catalogue"},
+    "trainer": {"trainer.cli", "trainer.run", "trainer.experiment", "trainer.recipe"},
+    "trainer.cli": {
+        "registry.*",
+        "trainer.run",
+        "trainer.stages",
+        "trainer.experiment",
+        "trainer.engine",
+        "trainer.report",
+        "trainer.recipe",
+    },
+    "trainer.run": {
+        "registry.*",
+        "trainer.stages",
+        "trainer.experiment",
+        "trainer.engine",
+        "trainer.data",
+        "trainer.report",
+        "trainer.recipe",
+    },
+    "trainer.stages": {"registry.*", "trainer.experiment", "trainer.engine", "trainer.data", "trainer.recipe"},
+    "trainer.experiment": {"registry.*", "trainer.engine", "trainer.data", "trainer.recipe"},
+    "trainer.engine": {"registry", "trainer.data"},
+    "trainer.data": {"registry.*", "trainer.recipe"},
+    "trainer.report": {"registry.*"},
+    "trainer.recipe": {"registry", "registry.catalogue"},
+}
+# Imports inside functions, by who makes them, with the reason; every other import stands at the top of its file.
+LAZY = {
+    "trainer": "a door that imports torch only when something is asked for",
+    "trainer.cli.main": "light commands answer without torch: a command loads what it needs",
+}
 
-    def visit(nodes) -> None:
+
+@dataclass(frozen=True)
+class Import:
+    """One module of ours that another names."""
+
+    source: str
+    target: str
+    inside: bool  # a function
+    typing: bool  # for type checkers only
+
+
+def imports_of(module: str) -> set[Import]:
+    found: set[Import] = set()
+
+    def visit(nodes, inside: bool, typing: bool) -> None:
         for node in nodes:
+            names: list[str] = []
             if isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
+                names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not lazy:
-                visit(node.orelse)
-            elif lazy or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                visit(ast.iter_child_nodes(node))
+                names = [_module(f"{node.module}.{alias.name}", node.module) for alias in node.names]
+            found.update(Import(module, name, inside, typing) for name in names if name in MODULES)
+            checks = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            visit(ast.iter_child_nodes(node), inside or function, typing or checks)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")).body)
-    return {name for name in found if name in MODULES}
+    visit(ast.parse(MODULES[module].read_text(encoding="utf-8")).body, False, False)
+    return {each for each in found if each.target != module}
+
+
+def _module(longer: str, shorter: str) -> str:
+    return longer if longer in MODULES else shorter
+
+
+def folder_of(module: str) -> str:
+    """The room a module lies in; the rooms within `recipe` are one, and so are files beside a package's folders."""
+    parts = module.split(".")
+    if MODULES[module].name != "__init__.py":
+        parts = parts[:-1]
+    return ".".join(parts[:2])
+
+
+IMPORTS = {each for module in MODULES for each in imports_of(module)}
 
 
 def packages_of(path: Path) -> set[str]:
@@ -61,29 +132,68 @@ def test_what_is_imported_is_declared():
     assert imported - needed - extras == set()
 
 
-def test_registry_never_imports_trainer():
-    wrong = {
-        f"{module} -> {each}"
-        for module, path in MODULES.items()
-        for each in imports(path, lazy=True)
-        if module.startswith("registry") and each.startswith("trainer")
+def test_a_folder_knows_only_those_that_the_table_allows():
+    wrong = sorted(
+        f"{each.source} -> {each.target}"
+        for each in IMPORTS
+        if (here := folder_of(each.source)) != (there := folder_of(each.target))
+        and there not in MAY_KNOW[here]
+        and not (there.startswith("registry") and "registry.*" in MAY_KNOW[here])
+    )
+    assert wrong == []
+
+
+def test_the_table_allows_nothing_that_nobody_uses():
+    used = {(folder_of(each.source), folder_of(each.target)) for each in IMPORTS}
+    idle = [
+        f"{here} -> {there}"
+        for here, known in MAY_KNOW.items()
+        for there in known
+        if not any(a == here and (b == there or (there == "registry.*" and b.startswith("registry"))) for a, b in used)
+    ]
+    assert idle == []
+
+
+def test_no_folder_of_the_trainer_knows_in_a_circle_and_no_file_does():
+    """Imports inside functions count: a circle that hides in one is a circle. Those for type checkers run never."""
+    files = {
+        module: {each.target for each in IMPORTS if each.source == module and not each.typing} for module in MODULES
     }
-    assert wrong == set()
+    folders: dict[str, set[str]] = {}
+    for each in IMPORTS:
+        here, there = folder_of(each.source), folder_of(each.target)
+        if here.startswith("trainer.") and here != there:
+            folders.setdefault(here, set()).add(there)
+    for arrows in (files, folders):
+        assert circle(arrows) == ()
 
 
-def test_there_is_no_import_cycle():
-    arrows = {module: imports(path, lazy=False) - {module} for module, path in MODULES.items()}
+def circle(arrows) -> tuple[str, ...]:
+    """Return one way from a name back to itself; () where there is none."""
     done: set[str] = set()
 
-    def walk(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, " -> ".join((*trail[trail.index(module) :], module))
-        if module not in done:
-            for each in sorted(arrows[module]):
-                walk(each, (*trail, module))
-            done.add(module)
+    def walk(name: str, trail: tuple[str, ...]) -> tuple[str, ...]:
+        if name in trail:
+            return (*trail[trail.index(name) :], name)
+        if name in done:
+            return ()
+        for each in sorted(arrows.get(name, ())):
+            if found := walk(each, (*trail, name)):
+                return found
+        done.add(name)
+        return ()
 
-    for module in arrows:
-        walk(module, ())
+    return next((found for name in sorted(arrows) if (found := walk(name, ()))), ())
+
+
+def test_a_circle_would_be_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ("b", "c", "b")
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == ()
+
+
+def test_imports_inside_functions_have_a_reason():
+    inside = {each.source for each in IMPORTS if each.inside and each.source.startswith("trainer")}
+    assert inside == set(LAZY)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

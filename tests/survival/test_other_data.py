@@ -101,7 +101,7 @@ def test_darker_pictures_are_normalised_as_the_training_pictures_were(capsys, ru
 def test_the_experiment_of_a_finished_run_knows_only_what_the_training_measured(run):
     put("dim", "red", 3, 100, light=0.25)
     stored = checkpoint.read(run / "checkpoints/best.pt")
-    trained = Trained.read(RunFolder.open(run), ["data.dataset.root=dim"])
+    trained = Trained.read(RunFolder.open(run).path, ["data.dataset.root=dim"])
     experiment, _ = Experiment.of_trained(trained, log=lambda _: None)
     assert experiment.facts["data.mean"] == stored["facts"]["data.mean"]
     assert list(experiment.class_counts) == stored["class_counts"] == [9, 12, 15]
@@ -185,7 +185,7 @@ def test_nothing_but_pictures_that_were_learnt_from_is_an_error(run):
             Path("pets", path.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, Path("pets", path.parent.name))
     with pytest.raises(DataError, match="the network has learnt from all of them"):
-        Experiment.of_trained(Trained.read(RunFolder.open(run)), log=lambda _: None)
+        Experiment.of_trained(Trained.read(RunFolder.open(run).path), log=lambda _: None)
 
 
 def test_explain_of_a_flat_folder_shows_its_own_validation_part(capsys, run):

@@ -72,7 +72,7 @@ def preview(loaded: Loaded) -> int:
 def evaluate(run: Path, overrides: Sequence[str]) -> int:
     """Measure a run's best weights on all images given that it has not learnt from, split by split."""
     console = Console()
-    trained = Trained.read(RunFolder.open(run), overrides)
+    trained = Trained.read(RunFolder.open(run).path, overrides)
     experiment, parts = Experiment.of_trained(trained, log=console.line)
     rows = {"weights": str(trained.file)}
     for part in parts:
@@ -123,7 +123,7 @@ def require_pictures(pictures: Sequence[Path]) -> None:
 
 def _explain_run(run: Path, console: Console) -> int:
     folder = RunFolder.open(run)
-    experiment, measured = Experiment.of_trained(Trained.read(folder), log=console.line)
+    experiment, measured = Experiment.of_trained(Trained.read(folder.path), log=console.line)
     outcome = evaluate_weights(experiment, measured[-1])
     target = folder.page("mistakes")
     evidence = gather(

@@ -25,7 +25,6 @@ from trainer.experiment.components import build
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
-from trainer.run.folder import RunFolder
 
 _LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what weights mean nothing without
 
@@ -65,25 +64,25 @@ class Trained:
     learnt: Tensor | None
 
     @classmethod
-    def read(cls, folder: RunFolder, overrides: Sequence[str] = ()) -> Trained:
+    def read(cls, folder: Path, overrides: Sequence[str] = ()) -> Trained:
         """Read a run's best weights, or its last where it has no best yet, and what belongs to them.
 
         Args:
-            folder: of the run.
+            folder: of the run; exists.
             overrides: of the recipe, `key=value`, for what is measured and how.
 
         Raises:
             CheckpointError: there is no whole checkpoint, or the recipe beside it says another network.
             RecipeError: its recipe no longer fits this version.
         """
-        files = [folder.checkpoints / name for name in ("best.pt", "last.pt") if (folder.checkpoints / name).exists()]
+        files = [path for name in ("best.pt", "last.pt") if (path := folder / "checkpoints" / name).exists()]
         if not files:
-            raise CheckpointError(f"{folder.path}: this run has no checkpoint yet", "train it, or resume it")
+            raise CheckpointError(f"{folder}: this run has no checkpoint yet", "train it, or resume it")
         state = checkpoint.read(files[0])
-        resolved = folder.path / "resolved.yaml"
+        resolved = folder / "resolved.yaml"
         loaded = load_recipe(resolved, overrides)
         if loaded.recipe is None:
-            raise RecipeError(f"{folder.path}: its recipe cannot be used\n{render(loaded.problems)}")
+            raise RecipeError(f"{folder}: its recipe cannot be used\n{render(loaded.problems)}")
         _refuse_another_recipe(resolved, state)
         return cls.of(files[0], loaded.recipe, state)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry.contracts import Evidence, Paragraph, Section, Table
+from registry.reports.layers import unwrapped, visits
+from trainer.report.macs import count_macs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,9 +16,6 @@ _MOST_ROWS = 60
 
 def model_section(evidence: Evidence) -> Section:
     """Return the table of the model's parts, two levels deep where that is not too long."""
-    from registry.reports.layers import unwrapped, visits
-    from trainer.report.macs import count_macs
-
     network = unwrapped(evidence.model)
     title, key = "Model", "model"
     example = _example(evidence)

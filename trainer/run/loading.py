@@ -110,7 +110,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         RecipeError: its recipe no longer fits this version.
     """
     folder = RunFolder.open(Path(run))
-    trained = Trained.read(folder)
+    trained = Trained.read(folder.path)
     recipe, where = trained.recipe, choose_device(device)
     model = trained.model()
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
