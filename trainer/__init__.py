@@ -1,6 +1,7 @@
-"""What happens to a recipe: it is read and checked (recipe), built (experiment), run (engine, stages) and kept.
+"""What happens to a recipe: it is read and checked (recipe), built (experiment), run (engine, stages, run) and kept.
 
-For notebooks: `trainer.load(RUN)` gives the model, classes and preprocessing of a run.
+The library's door, for notebooks and scripts: `validate`, `train` and `load`. Nothing heavy is imported before one of
+them is called.
 """
 
 from __future__ import annotations
@@ -9,11 +10,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trainer.recipe.problems import Problem
+    from trainer.run.conduct import Result
     from trainer.run.loading import LoadedRun
+
+__all__ = ["load", "train", "validate"]
 
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
-    """Load a finished run; see `trainer.run.loading.load`."""
-    from trainer.run.loading import load as act  # torch is imported only when it is wanted
+    """Load a run that has been trained; see `trainer.run.loading.load`."""
+    from trainer.run.loading import load as act
 
     return act(run, device)
+
+
+def validate(recipe: str | Path, *overrides: str) -> tuple[Problem, ...]:
+    """Return what is wrong with a recipe, by position, warnings after errors; nothing is run and no data are needed.
+
+    Args:
+        recipe: path of the file.
+        overrides: "key.path=value", as on the command line.
+    """
+    from trainer.experiment.checking import examined
+
+    loaded = examined(recipe, overrides)
+    return (*loaded.problems, *loaded.warnings)
+
+
+def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | Path = "runs") -> Result:
+    """Train what a recipe says, in a new folder below `runs`.
+
+    Args:
+        recipe: path of the file.
+        overrides: "key.path=value", as on the command line.
+        fast: everything once, small.
+        runs: where runs lie.
+
+    Returns:
+        Where the run lies, what it reached, and whether that was expected.
+
+    Raises:
+        RecipeError: the recipe has problems; its message shows them all.
+        UserError: another of its kinds, as the exit codes of the command line tell them apart.
+    """
+    from trainer.cli.console import Console
+    from trainer.experiment.checking import examined
+    from trainer.run import conduct
+
+    order = conduct.Order.of(examined(recipe, overrides, fast=fast), ("trainer.train", str(recipe), *overrides))
+    return conduct.start(order, Path(runs), Console())

@@ -93,7 +93,7 @@ def experiment_of(path: Path, *overrides: str) -> Experiment:
     loaded = load_recipe(path, overrides)
     assert loaded.recipe is not None, render(loaded.problems)
     assert loaded.catalogue is not None
-    experiment = Experiment.from_recipe(fast_recipe(loaded.recipe), loaded.catalogue, log=lambda _: None, fast=True)
+    experiment = Experiment.from_recipe(fast_recipe(loaded.recipe), loaded.catalogue, log=lambda _: None)
     experiment.facts.define("lr_finder.lr", lambda: 0.0123)
     return experiment
 

@@ -7,7 +7,6 @@ the module it calls.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -284,7 +283,7 @@ def validate(words: Words, quick: bool, form: str) -> int:
 
     failed, collected = False, []
     for path in words.plain:
-        loaded = _examined(path, words.overrides, built=not quick)
+        loaded = _read(path, words.overrides, built=not quick)
         failed |= bool(loaded.problems)
         collected += [*loaded.problems, *loaded.warnings]
         if form == "text":
@@ -450,20 +449,15 @@ def completion(words: Words) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------- reading, checking
-def _examined(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
-    """Read and check a recipe: tier 1, and tier 2 where it is `built` and tier 1 found nothing."""
+def _read(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
+    """Read and check a recipe, by what must be built only where that is wanted: it needs torch."""
+    if built:
+        from trainer.experiment.checking import examined
+
+        return examined(path, overrides, fast=fast)
     from trainer.recipe.load import load_recipe
 
-    loaded = load_recipe(path, overrides, fast=fast)
-    if loaded.recipe is None or not built:
-        return loaded
-    from trainer.experiment.checking import check_built
-
-    assert loaded.catalogue is not None
-    found = check_built(loaded.recipe, loaded.catalogue)
-    errors = tuple(problem for problem in found if problem.severity == "error")
-    warnings = tuple(problem for problem in found if problem.severity == "warning")
-    return dataclasses.replace(loaded, problems=(*loaded.problems, *errors), warnings=(*loaded.warnings, *warnings))
+    return load_recipe(path, overrides, fast=fast)
 
 
 def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
@@ -474,10 +468,8 @@ def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, built: 
     """
     from trainer.recipe.problems import render
 
-    loaded = _examined(path, overrides, fast=fast, built=built)
-    if loaded.problems:
-        count = f"{len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}, nothing was run"
-        raise RecipeError(f"{path} cannot be run\n{render(loaded.problems)}\n{count}")
+    loaded = _read(path, overrides, fast=fast, built=built)
+    loaded.usable()
     if loaded.warnings:
         print(render(loaded.warnings), file=sys.stderr)
     for note in loaded.notes:
@@ -500,12 +492,6 @@ def _print_checked(path: str, loaded: Loaded, *, quick: bool) -> None:
 
 
 def _order(path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False) -> Order:
-    from trainer.recipe.checks.expect import not_judged_because
-    from trainer.recipe.fast import fast_recipe
     from trainer.run.conduct import Order
 
-    loaded = _checked(path, overrides, fast=fast)
-    assert loaded.recipe is not None
-    recipe = fast_recipe(loaded.recipe) if fast else loaded.recipe
-    warnings = tuple(warning.text for warning in loaded.warnings)
-    return Order(recipe, warnings, fast, not_judged_because(recipe), tuple(typed))
+    return Order.of(_checked(path, overrides, fast=fast), typed)

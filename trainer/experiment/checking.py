@@ -7,6 +7,7 @@ The second tier (`check_built`) needs torch and no data: what the dataset declar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from registry.catalogue.catalog import Catalogue
@@ -15,8 +16,27 @@ from trainer.experiment.trial import Trial
 from trainer.recipe.checks.classes import counts
 from trainer.recipe.checks.consistency import explained_classes
 from trainer.recipe.checks.draft import Draft
+from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources, listed
 from trainer.recipe.recipe import Recipe
+
+
+def examined(path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Loaded:
+    """Read a recipe and check it, the first tier and, where that finds nothing, the second.
+
+    Args:
+        path: of the recipe.
+        overrides: `key=value`, in order.
+        fast: mark it as one that is run end to end but small.
+    """
+    loaded = load_recipe(path, overrides, fast=fast)
+    if loaded.recipe is None:
+        return loaded
+    assert loaded.catalogue is not None
+    found = check_built(loaded.recipe, loaded.catalogue)
+    errors = tuple(problem for problem in found if problem.severity == "error")
+    warnings = tuple(problem for problem in found if problem.severity == "warning")
+    return replace(loaded, problems=(*loaded.problems, *errors), warnings=(*loaded.warnings, *warnings))
 
 
 def check_built(recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = None) -> tuple[Problem, ...]:

@@ -19,15 +19,15 @@ CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten m
 STD = Reference("data.std")
 
 
-def read_data(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None], fast: bool) -> LoadedData:
-    """Open the recipe's dataset and divide it; with `fast` a few batches of each part.
+def read_data(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None]) -> LoadedData:
+    """Open the recipe's dataset and divide it; of a fast recipe a few batches of each part.
 
     Raises:
         DataError: the data are missing or do not fit.
     """
     dataset, open_split = recipe.data.dataset, split_opener(recipe, catalogue)
     facts = catalogue.entry("dataset", dataset.type).data_facts(dataset.arguments)
-    few = fast_limit(recipe) if fast else None
+    few = fast_limit(recipe)
     return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
 
 

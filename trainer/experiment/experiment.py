@@ -69,7 +69,6 @@ class Experiment(Assembly):
         penalties: regularizers with their parameters.
         report: parts of the report.
         log: takes one line.
-        fast: a small run of everything.
         trained: what a checkpoint tells of the run; None for a new one.
     """
 
@@ -79,7 +78,6 @@ class Experiment(Assembly):
     data: LoadedData
     facts: Facts
     log: Callable[[str], None]
-    fast: bool
     trained: Trained | None = None
     model: nn.Module = field(init=False)
     loss: Loss = field(init=False)
@@ -94,7 +92,6 @@ class Experiment(Assembly):
         catalogue: Catalogue,
         *,
         log: Callable[[str], None],
-        fast: bool = False,
         trained: Trained | None = None,
     ) -> Experiment:
         """Read the data and build everything the run shares.
@@ -103,7 +100,6 @@ class Experiment(Assembly):
             recipe: checked.
             catalogue: what its names mean.
             log: takes one line.
-            fast: a small run of everything.
             trained: of the checkpoint that a resumed run goes on from: its weights come from there and what was
                 measured of the data is not measured again; None for a new run.
 
@@ -114,9 +110,9 @@ class Experiment(Assembly):
         rng.seed_everything(recipe.seed)
         device = choose_device(recipe.train.device)
         tune_backends(device, deterministic=recipe.train.deterministic)
-        data = read_data(recipe, catalogue, log, fast)
+        data = read_data(recipe, catalogue, log)
         log(data.describe(place_of(recipe, catalogue)))
-        experiment = cls(recipe, catalogue, device, data, Facts(), log, fast, trained)
+        experiment = cls(recipe, catalogue, device, data, Facts(), log, trained)
         experiment._define_facts()
         if trained is not None:
             measured = {name for name in trained.facts if name.startswith("data.")}
@@ -140,7 +136,7 @@ class Experiment(Assembly):
         device = choose_device(recipe.train.device)
         tune_backends(device, deterministic=recipe.train.deterministic)
         measured = open_measured(trained, split_opener(recipe, trained.catalogue), log)
-        experiment = cls(recipe, trained.catalogue, device, measured.data, Facts(), log, False, trained)
+        experiment = cls(recipe, trained.catalogue, device, measured.data, Facts(), log, trained)
         experiment._define_facts()
         experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)
         experiment._build()

@@ -22,14 +22,17 @@ def fast_recipe(recipe: Recipe) -> Recipe:
     finder = recipe.lr_finder
     return replace(
         recipe,
+        fast=True,
         train=replace(recipe.train, epochs=min(recipe.train.epochs, FAST_EPOCHS), max_minutes=None),
         scheduler=_risen(recipe.scheduler),
         lr_finder=None if finder is None else replace(finder, steps=min(finder.steps, FAST_FINDER_STEPS)),
     )
 
 
-def fast_limit(recipe: Recipe) -> int:
-    """Return how many images of each part are taken at most."""
+def fast_limit(recipe: Recipe) -> int | None:
+    """Return how many images of each part are taken at most; None for all, where the recipe is not cut down."""
+    if not recipe.fast:
+        return None
     return min(FAST_BATCHES * recipe.data.batch_size, recipe.data.limit or sys.maxsize)
 
 

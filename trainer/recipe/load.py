@@ -20,7 +20,7 @@ from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
 from trainer.recipe.checks.consistency import check_together
 from trainer.recipe.checks.expect import expectations
-from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, shown
+from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, render, shown
 from trainer.recipe.reading.composition import compose_recipe
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, walk
 from trainer.recipe.reading.references import resolve
@@ -44,6 +44,7 @@ class Loaded:
         warnings: what is allowed but probably a mistake, by position.
         notes: inherited arguments that fell away because a component's type changed.
         catalogue: what the recipe could name; None where it was not asked.
+        path: of the file, as given.
     """
 
     recipe: Recipe | None
@@ -51,6 +52,18 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     catalogue: Catalogue | None = None
+    path: str = ""
+
+    def usable(self) -> Recipe:
+        """Return the recipe, which has no problems.
+
+        Raises:
+            RecipeError: it has; its message shows them all.
+        """
+        if self.problems or self.recipe is None:
+            count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}, nothing was run"
+            raise RecipeError(f"{self.path} cannot be run\n{render(self.problems)}\n{count}")
+        return self.recipe
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Loaded:
@@ -64,7 +77,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, fast: bool =
     problems = Collector()
     composed = compose_recipe(Path(path), overrides, problems)
     if composed is None:
-        return Loaded(None, problems.sorted("error"))
+        return Loaded(None, problems.sorted("error"), path=str(path))
     root = resolve(composed.root, problems)
     known, plugins, complete = _catalogue(root, problems)
     checker = Checker(problems)
@@ -82,7 +95,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, fast: bool =
         check_together(recipe, known, problems)
     errors = problems.sorted("error")
     whole = recipe if fields is not None and not errors else None
-    return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known)
+    return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known, str(path))
 
 
 def _version_fits(root: MapNode, problems: Collector) -> bool:

@@ -27,8 +27,9 @@ from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
 from trainer.experiment.known import known_from
 from trainer.experiment.trained import Trained, callbacks_changed, to_keep
-from trainer.recipe.checks.expect import Verdict, judge
-from trainer.recipe.fast import fast_limit
+from trainer.recipe.checks.expect import Verdict, judge, not_judged_because
+from trainer.recipe.fast import fast_limit, fast_recipe
+from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import hparams, resolved_yaml
@@ -71,16 +72,26 @@ class Order:
     Attributes:
         recipe: checked.
         warnings: of the checks, a sentence each; the report shows them.
-        fast: a small run of everything.
         not_judged: why expectations do not count; "" where the recipe runs as written.
         command: the command line, for environment.json.
     """
 
     recipe: Recipe
     warnings: Sequence[str]
-    fast: bool
     not_judged: str
     command: Sequence[str]
+
+    @classmethod
+    def of(cls, loaded: Loaded, command: Sequence[str]) -> Order:
+        """Return the order to run a recipe that was read, cut down where it is marked as fast.
+
+        Raises:
+            RecipeError: it has problems; its message shows them all.
+        """
+        recipe = loaded.usable()
+        recipe = fast_recipe(recipe) if recipe.fast else recipe
+        warnings = tuple(warning.text for warning in loaded.warnings)
+        return cls(recipe, warnings, not_judged_because(recipe), tuple(command))
 
 
 def start(order: Order, root: Path, display: Display) -> Result:
@@ -118,8 +129,7 @@ def resume(order: Order, folder: RunFolder, display: Display) -> Result:
 
 def _new_run(order: Order, root: Path, display: Display, suffix: str = "") -> Result:
     recipe = order.recipe
-    few = fast_limit(recipe) if order.fast else None
-    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=few)}
+    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
     folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
     with folder.locked():
         display.log_to(folder.path / "log.txt")
@@ -158,7 +168,7 @@ class _Run:
         self._display, self._latest = display, latest
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
-        self.status = RunStatus(folder, self._log, fast=order.fast, resumed=latest is not None)
+        self.status = RunStatus(folder, self._log, fast=order.recipe.fast, resumed=latest is not None)
 
     def conduct(self, interrupts: Interrupts) -> Result:
         """Run all stages."""
@@ -214,7 +224,7 @@ class _Run:
         trained = (
             None if self._state is None else Trained.of(self.folder.checkpoints / "last.pt", self._recipe, self._state)
         )
-        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, fast=self.order.fast, trained=trained)
+        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, trained=trained)
         precision = experiment.describe_precision()
         self._environment = describe_environment(experiment.device, precision, self.order.command)
         if self._state is not None:
@@ -265,7 +275,7 @@ class _Run:
                 finding = find_lr(
                     experiment,
                     section,
-                    assume=self.order.fast,
+                    assume=self.order.recipe.fast,
                     interrupts=self._interrupts,
                     progress=self._display.sweep,
                 )
@@ -292,8 +302,7 @@ class _Run:
         if self._state is not None and not self._recipe.overrides:
             return
         lr = finding.lr if finding is not None else None
-        few = fast_limit(self._recipe) if self.order.fast else None
-        text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=few)
+        text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=fast_limit(self._recipe))
         self.folder.write_text("resolved.yaml", text)
 
     def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
@@ -360,7 +369,7 @@ class _Run:
             "device": self._environment["device"],
             "precision": self._environment["precision"],
             "seed": self._recipe.seed,
-            "fast": self.order.fast,
+            "fast": self.order.recipe.fast,
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
         }
         return summary

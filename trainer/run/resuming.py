@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,11 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
         without = f", and {' and '.join(changed)} would change nothing" if changed else ""
         display.line(f"{path} is complete: nothing to do{without}")
         return 0
-    fast = bool(summary.get("fast"))
+    recipe = replace(recipe, fast=bool(summary.get("fast")))
     order = run.Order(
         recipe,
         tuple(warning.text for warning in loaded.warnings),
-        fast,
-        "--fast" if fast else not_judged_because(recipe),
+        not_judged_because(recipe),
         tuple(typed),
     )
     return run.resume(order, folder, display).exit_code
