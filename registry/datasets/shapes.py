@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from registry.catalogue.markers import Bounds
 from registry.contracts import DataFacts, FromArgument
 from registry.datasets.source import MissingSplit, PackedSource
+from registry.splitmix import WEYL, scattered
 
 CHUNK = 128  # images drawn at a time
 FINE = 4  # the outline is drawn at this many times the size and averaged down
@@ -97,26 +98,19 @@ UNIT_OUTLINES: tuple[Contours, ...] = tuple(_unit(contours) for contours in OUTL
 
 
 # ---------------------------------------------------------------------------------------------------------------- draws
-def _mix(x: Words) -> Words:
-    """Scatter 64-bit integers (the finaliser of splitmix64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return x
-
-
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+_STEP = np.uint64(WEYL)
 
 
 def _keys(seed: int, split: int, indices: Indices) -> Words:
     """Return one 64-bit key per image (n,)."""
-    head = _mix(_mix(np.array([seed], dtype=np.uint64) * _STEP + _STEP) + np.array([split], dtype=np.uint64) * _STEP)
-    return _mix(head + indices.astype(np.uint64) * _STEP)
+    seeds, splits = np.array([seed], dtype=np.uint64), np.array([split], dtype=np.uint64)
+    head = scattered(scattered(seeds * _STEP + _STEP) + splits * _STEP)
+    return scattered(head + indices.astype(np.uint64) * _STEP)
 
 
 def _bits(keys: Words, first: int, count: int) -> Words:
     """Return 64-bit draws `first`..`first+count-1` of each key, (n, count)."""
-    return _mix(keys[:, None] + np.arange(first + 1, first + count + 1, dtype=np.uint64) * _STEP)
+    return scattered(keys[:, None] + np.arange(first + 1, first + count + 1, dtype=np.uint64) * _STEP)
 
 
 class _Draws:

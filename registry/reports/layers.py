@@ -84,22 +84,12 @@ class Visit:
         return self.eligible and not (self.layout == "tokens" and self.after_attention)
 
 
-def eligible_layers(model: nn.Module, images: Tensor) -> list[Layer]:
-    """Return the layers that can be explained, in execution order; `images` is any batch the model takes."""
-    return [Layer(visit.name, visit.map_shape) for visit in visits(model, images) if visit.eligible and visit.map_shape]
-
-
-def default_layer(model: nn.Module, images: Tensor) -> str | None:
+def deepest_readable(seen: Sequence[Visit]) -> str | None:
     """Return the deepest layer whose map is at least 8 px on its shorter side, else the deepest of the largest maps.
 
     In a vision transformer, patches behind the last attention are passed over: where a class token is read, they no
     longer reach the logits. So are the parts of an attention. None where no layer is eligible.
     """
-    return deepest_readable(visits(model, images))
-
-
-def deepest_readable(seen: Sequence[Visit]) -> str | None:
-    """Return the default layer among `seen`; see `default_layer`."""
     candidates = _worth_showing(seen)
     sides = [min(visit.map_shape[1:]) for visit in candidates if visit.map_shape]
     if not sides:

@@ -15,14 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.splitmix import MASK, MULTIPLIERS, SHIFTS, WEYL, scattered, scattered_int
 from registry.transforms import elementary
 
 Bound: TypeAlias = "int | Tensor"
 
-_MASK = (1 << 64) - 1
-_WEYL = 0x9E3779B97F4A7C15
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-_SHIFTS = (30, 27, 31)
 _DRAWS_PER_POSITION = 1 << 20  # draw numbers that a position in the list has for itself
 _TO_UNIT = 2.0**-53
 
@@ -38,8 +35,8 @@ class Draws:
     """
 
     def __init__(self, seed: int, epoch: int, indices: Tensor, position: int = 0) -> None:
-        start = _mixed_int(_mixed_int(seed & _MASK) + epoch * _WEYL)
-        self._setup(seed, epoch, indices, position, _mixed(indices * _signed(_WEYL) + _signed(start)))
+        start = scattered_int(scattered_int(seed & MASK) + epoch * WEYL)
+        self._setup(seed, epoch, indices, position, _mixed(indices * _signed(WEYL) + _signed(start)))
 
     def _setup(self, seed: int, epoch: int, indices: Tensor, position: int, keys: Tensor) -> None:
         self.epoch = epoch
@@ -71,7 +68,7 @@ class Draws:
     def bits(self, draw: int, count: int = 1) -> Tensor:
         """Return draws `draw` to `draw + count - 1` as int64 (count, N), all 64 bits random."""
         first = self._position * _DRAWS_PER_POSITION + draw + 1
-        offsets = torch.arange(first, first + count, device=self.device) * _signed(_WEYL)
+        offsets = torch.arange(first, first + count, device=self.device) * _signed(WEYL)
         return _mixed(offsets[:, None] + self._keys)
 
     def uniforms(self, draw: int, count: int) -> Tensor:
@@ -124,30 +121,18 @@ class Draws:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Scramble int64 numbers, one to one."""
+    """Scatter int64 numbers, one to one."""
     if x.device.type != "cpu":
         return mixed_by_torch(x)
-    bits = x.numpy().view(np.uint64)  # a third of torch's cost on the few numbers of a chunk
-    for shift, multiplier in zip(_SHIFTS[:2], _MULTIPLIERS, strict=True):
-        bits = bits ^ (bits >> np.uint64(shift))
-        bits *= np.uint64(multiplier)
-    bits ^= bits >> np.uint64(_SHIFTS[2])
+    bits = scattered(x.numpy().view(np.uint64))  # a third of torch's cost on the few numbers of a chunk
     return torch.from_numpy(bits.view(np.int64))
 
 
 def mixed_by_torch(x: Tensor) -> Tensor:
-    """Scramble as `_mixed` does, on any device."""
-    for shift, multiplier in zip(_SHIFTS[:2], _MULTIPLIERS, strict=True):
+    """Scatter as `_mixed` does, on any device."""
+    for shift, multiplier in zip(SHIFTS[:2], MULTIPLIERS, strict=True):
         x = x.bitwise_xor(_shifted(x, shift)).mul_(_signed(multiplier))
-    return x.bitwise_xor_(_shifted(x, _SHIFTS[2]))
-
-
-def _mixed_int(x: int) -> int:
-    """Scramble one number as `_mixed` does."""
-    x &= _MASK
-    for shift, multiplier in zip(_SHIFTS[:2], _MULTIPLIERS, strict=True):
-        x = ((x ^ (x >> shift)) * multiplier) & _MASK
-    return x ^ (x >> _SHIFTS[2])
+    return x.bitwise_xor_(_shifted(x, SHIFTS[2]))
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
@@ -157,5 +142,5 @@ def _shifted(x: Tensor, by: int) -> Tensor:
 
 def _signed(x: int) -> int:
     """Read 64 bits as a signed number."""
-    x &= _MASK
+    x &= MASK
     return x - (1 << 64) if x >= 1 << 63 else x

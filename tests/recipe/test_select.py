@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.recipe.patterns import KINDS, match_modules, select, unmatched
+from trainer.recipe.patterns import select, unmatched
 
 
 class Model(nn.Module):
@@ -56,11 +56,6 @@ def test_a_compiled_model_is_matched_by_its_own_names() -> None:
     wrapped = nn.Module()
     wrapped._orig_mod = MODEL
     assert select(["stem"], wrapped) == ["_orig_mod.stem.weight", "_orig_mod.stem.bias"]
-
-
-def test_kinds_match_no_modules() -> None:
-    names = [name for name, _ in MODEL.named_modules() if name]
-    assert match_modules(["blocks.*", *KINDS], names) == ["blocks.0", "blocks.1"]
 
 
 def test_a_model_without_weights_has_no_head() -> None:

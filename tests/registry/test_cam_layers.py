@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torchvision
+from layers_kit import default_layer, eligible_layers
 from torch import nn
 
 from registry.errors import RecipeError
 from registry.models.cifar_resnet import cifar_resnet18
 from registry.reports.cam import explain
-from registry.reports.layers import default_layer, eligible_layers, panel_layers, select_layers, visits
+from registry.reports.layers import panel_layers, select_layers, visits
 
 
 class Odd(nn.Module):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from layers_kit import default_layer, eligible_layers
 from torch import Tensor, nn
 
 from registry.errors import RecipeError
 from registry.reports.cam import explain
-from registry.reports.layers import default_layer, eligible_layers, panel_layers, select_layers, visits
+from registry.reports.layers import panel_layers, select_layers, visits
 
 REPORT = Path(__file__).parents[2] / "docs" / "report.md"
 # By name: the default layer and its map (channels, height, width), and other layers that are accepted by name.

@@ -75,7 +75,7 @@ def compare(folders: Sequence[Path]) -> int:
 
 def _read(path: Path) -> Run:
     folder = RunFolder.open(path)
-    loaded = load_recipe(folder.path / "resolved.yaml")
+    loaded = load_recipe(folder.resolved)
     if loaded.recipe is None:
         raise RecipeError(f"{path}: its recipe cannot be read: {loaded.problems[0].text}")
     name = f"{folder.path.parent.name}/{folder.path.name}"

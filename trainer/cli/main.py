@@ -314,9 +314,9 @@ def show(words: Words, origin: bool) -> int:
 @takes("A B", least=2, most=2)
 def diff(words: Words) -> int:
     """What differs between two recipes or runs."""
-    from trainer.recipe.resolve import diff_text
+    from trainer.recipe.resolve import RESOLVED, diff_text
 
-    files = [str(Path(word) / "resolved.yaml") if Path(word).is_dir() else word for word in words.plain]
+    files = [str(Path(word) / RESOLVED) if Path(word).is_dir() else word for word in words.plain]
     first, second = (_checked(file, (), built=False).recipe for file in files)
     assert first is not None
     assert second is not None

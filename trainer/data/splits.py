@@ -21,9 +21,8 @@ from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import look_at, open_store
 from trainer.data.store import AnyStore
 from trainer.data.survey import mean_and_deviation
-from trainer.recipe.recipe import Data, Fraction
+from trainer.recipe.recipe import DEFAULT_VAL, Data, Fraction
 
-DEFAULT_SHARE = Fraction(0.1)  # of the training split, where a dataset has no validation split of its own
 NAMED_CLASSES = 12  # that the log names
 
 
@@ -164,7 +163,7 @@ def open_data(
         train = Part("train", store, readable(store), "train")
         val = Part("val", val_store, readable(val_store), val_split)
     else:
-        share = section.val if isinstance(section.val, Fraction) else DEFAULT_SHARE
+        share = section.val if isinstance(section.val, Fraction) else DEFAULT_VAL
         train, val = divided(store, share)
         log(
             f"validation: {len(val)} of {len(train) + len(val)} training images ({share.fraction:g}, seed {share.seed})"

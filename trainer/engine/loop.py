@@ -42,7 +42,6 @@ from trainer.engine.training_mode import train
 
 MOST_SKIPS_IN_A_ROW = 10
 MOST_RESTORES = 3
-TIME_IS_UP = "train.max_minutes"  # how the reason of a stop begins that more time takes back
 
 
 class Keeper(Protocol):
@@ -233,8 +232,8 @@ class Loop:
         progress.epoch_seconds = 0.0
         parts.recorder.epoch(progress.epoch, row)
         self._tell("epoch_finished")
-        if self._time_is_up() and progress.epoch < self.limits.epochs:
-            progress.stopped = progress.stopped or f"{TIME_IS_UP}: {self.limits.max_minutes} reached"
+        if self._time_is_up() and progress.epoch < self.limits.epochs and not progress.stopped:
+            progress.stopped, progress.out_of_time = f"train.max_minutes: {self.limits.max_minutes} reached", True
         parts.keeper.epoch_finished(self, is_best)
         parts.interrupts.check()
 
@@ -375,13 +374,13 @@ class Loop:
         self._load_learnt(state)
         parts.schedule.load(state["schedule"])
         self.progress.load(state["progress"])
-        if self.progress.stopped.startswith(TIME_IS_UP) and not self._time_is_up():
-            self.progress.stopped = ""
+        if self.progress.out_of_time and not self._time_is_up():
+            self.progress.stopped, self.progress.out_of_time = "", False
         self.meter.load(state["meter"], next(parts.model.parameters()).device)
         for key, callback in named_callbacks(self.parts.callbacks):
             if key in state["callbacks"]:
                 callback.load(state["callbacks"][key])
-        if ask_again and self.progress.stopped and not self.progress.stopped.startswith(TIME_IS_UP):
+        if ask_again and self.progress.stopped and not self.progress.out_of_time:
             asked = (callback.still_asks() for callback in self.parts.callbacks)
             self.progress.stopped = next((each.reason for each in asked if each is not None), "")
         rng.restore(state["rng"])

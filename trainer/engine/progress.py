@@ -22,7 +22,8 @@ class Progress:
         group_lrs: those of the other groups.
         best: row of the best epoch; None before the first.
         history: one row per finished epoch.
-        stopped: why a callback or a limit ended training; "" otherwise.
+        stopped: why a callback or a limit ended training, in words; "" otherwise.
+        out_of_time: whether it was the limit on its time: what more time takes back.
         skipped: steps left out because their loss or gradient was not finite.
         skipped_in_a_row: those since the last good step.
         restores: times the last checkpoint was restored after such a step.
@@ -38,6 +39,7 @@ class Progress:
     best: dict[str, float] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
+    out_of_time: bool = False
     skipped: int = 0
     skipped_in_a_row: int = 0
     restores: int = 0

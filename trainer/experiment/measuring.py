@@ -25,10 +25,10 @@ from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import open_store
-from trainer.data.splits import DEFAULT_SHARE, LoadedData, Part, divided, limited, readable
+from trainer.data.splits import LoadedData, Part, divided, limited, readable
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.trained import Trained
-from trainer.recipe.recipe import Fraction
+from trainer.recipe.recipe import DEFAULT_VAL, Fraction
 
 Log = Callable[[str], None]
 
@@ -150,7 +150,7 @@ class _Measuring:
     def _of_training_split(self, store: AnyStore) -> Part:
         """Return the run's own validation share of a training split, or else all of it."""
         section, whole = self._section, _all_of("val", store, "train")
-        share = section.val if isinstance(section.val, Fraction) else DEFAULT_SHARE
+        share = section.val if isinstance(section.val, Fraction) else DEFAULT_VAL
         if 0 < round(len(whole) * share.fraction) < len(whole):
             own = divided(store, share)[1]
             own = own if section.limit is None else limited(own, section.limit, self._trained.recipe.seed)

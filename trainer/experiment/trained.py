@@ -25,6 +25,7 @@ from trainer.experiment.components import build
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.resolve import RESOLVED
 
 _LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what weights mean nothing without
 
@@ -79,7 +80,7 @@ class Trained:
         if not files:
             raise CheckpointError(f"{folder}: this run has no checkpoint yet", "train it, or resume it")
         state = checkpoint.read(files[0])
-        resolved = folder / "resolved.yaml"
+        resolved = folder / RESOLVED
         loaded = load_recipe(resolved, overrides)
         if loaded.recipe is None:
             raise RecipeError(f"{folder}: its recipe cannot be used\n{render(loaded.problems)}")

@@ -37,12 +37,6 @@ def unmatched(patterns: Iterable[str], model: nn.Module) -> list[str]:
     return [pattern for pattern in patterns if not any(_meant(pattern, names, model))]
 
 
-def match_modules(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Return the module names that any of `patterns` matches, in the order of `names`; kinds match none."""
-    wanted = [pattern for pattern in patterns if not pattern.startswith("@")]
-    return [name for name in names if any(matches(pattern, name) for pattern in wanted)]
-
-
 def _meant(pattern: str, names: Sequence[str], model: nn.Module) -> Iterator[str]:
     if pattern in KINDS:
         kind = KINDS[pattern]

@@ -100,6 +100,9 @@ class Fraction:
     stratify: bool = True
 
 
+DEFAULT_VAL = Fraction(0.1)  # where neither the recipe nor the dataset has a validation split
+
+
 @dataclass(frozen=True)
 class Data:
     """What is learnt from.

@@ -33,6 +33,9 @@ _FACT_OF = {  # what the engine supplies -> the run-time value that tells it
 LR = "lr_finder.lr"
 
 
+RESOLVED = "resolved.yaml"  # in a run folder
+
+
 def resolved_yaml(
     recipe: Recipe,
     *,

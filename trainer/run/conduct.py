@@ -32,7 +32,7 @@ from trainer.recipe.fast import fast_limit, fast_recipe
 from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
-from trainer.recipe.resolve import hparams, resolved_yaml
+from trainer.recipe.resolve import RESOLVED, hparams, resolved_yaml
 from trainer.report.page import write_report
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
@@ -129,7 +129,7 @@ def resume(order: Order, folder: RunFolder, display: Display) -> Result:
 
 def _new_run(order: Order, root: Path, display: Display, suffix: str = "") -> Result:
     recipe = order.recipe
-    files = {"recipe.yaml": recipe.text, "resolved.yaml": resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
+    files = {"recipe.yaml": recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
     folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
     with folder.locked():
         display.log_to(folder.path / "log.txt")
@@ -303,10 +303,10 @@ class _Run:
             return
         lr = finding.lr if finding is not None else None
         text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=fast_limit(self._recipe))
-        self.folder.write_text("resolved.yaml", text)
+        self.folder.write_text(RESOLVED, text)
 
     def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
-        resolved = (self.folder.path / "resolved.yaml").read_text(encoding="utf-8")
+        resolved = self.folder.resolved.read_text(encoding="utf-8")
         facts = to_keep(
             resolved,
             experiment.data,
@@ -365,6 +365,7 @@ class _Run:
             "epochs": progress.epoch,
             "steps": progress.step,
             "stopped": progress.stopped,
+            "out_of_time": progress.out_of_time,
             "skipped_steps": progress.skipped,
             "device": self._environment["device"],
             "precision": self._environment["precision"],
@@ -393,7 +394,7 @@ class _Run:
             experiment,
             self.folder.path,
             recorder=recorder,
-            resolved=(self.folder.path / "resolved.yaml").read_text(encoding="utf-8"),
+            resolved=self.folder.resolved.read_text(encoding="utf-8"),
             history=fitted.progress.history,
             best=fitted.progress.best,
             predictions=outcomes["best"].predictions,

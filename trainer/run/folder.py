@@ -22,6 +22,7 @@ from registry.contracts import LRFinding
 from registry.errors import CheckpointError, StorageError
 from registry.printing import printable
 from trainer.recipe.recipe import LRFinder
+from trainer.recipe.resolve import RESOLVED
 from trainer.run.locking import Held, lock
 
 SETTINGS = "settings"  # in lr_finder.json, beside the result
@@ -77,12 +78,17 @@ class RunFolder:
         Raises:
             CheckpointError: there is no run at `path`.
         """
-        if not (path / "resolved.yaml").exists():
+        if not (path / RESOLVED).exists():
             what = "is not a run folder (it has no resolved.yaml)" if path.exists() else "does not exist"
             raise CheckpointError(f"{path}: {what}", "a run is a folder like runs/quickstart/20260131-120000")
         return cls(path)
 
     # ------------------------------------------------------------------------------------------------------------ paths
+    @property
+    def resolved(self) -> Path:
+        """The recipe with all that was left out or supplied: what a run is continued, used and compared by."""
+        return self.path / RESOLVED
+
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints lie."""
@@ -139,12 +145,6 @@ class RunFolder:
         except OSError as error:
             hint = "remove it: a resume writes it anew"
             raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})", hint) from error
-
-    def recipe_text(self) -> str:
-        """Return the recipe as it was given; "" where it is gone."""
-        with contextlib.suppress(OSError):
-            return files.read_text(self.path / "recipe.yaml")
-        return ""
 
     def read_history(self) -> list[dict[str, float]]:
         """Return the rows of metrics.jsonl; an unfinished last line is left out.

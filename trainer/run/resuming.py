@@ -10,7 +10,6 @@ from typing import Any
 from registry.catalogue.catalog import Catalogue
 from registry.errors import RecipeError
 from registry.patterns import matches
-from trainer.engine.loop import TIME_IS_UP
 from trainer.experiment.components import filled
 from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.load import load_recipe
@@ -72,12 +71,12 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
     """
     folder = RunFolder.open(path)
     refuse_changes(overrides)
-    loaded = load_recipe(folder.path / "resolved.yaml", overrides)
+    loaded = load_recipe(folder.resolved, overrides)
     if loaded.recipe is None:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
     recipe, summary = loaded.recipe, folder.read_json("summary.json")
     assert loaded.catalogue is not None
-    before = load_recipe(folder.path / "resolved.yaml").recipe if overrides else recipe
+    before = load_recipe(folder.resolved).recipe if overrides else recipe
     changed = () if before is None else tuple(changes(before, recipe))
     if "train.epochs" in changed:
         refuse_other_length(recipe, loaded.catalogue)
@@ -161,7 +160,7 @@ def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any], changed: Sequenc
         RecipeError: more epochs for a run that its callbacks have ended.
     """
     stopped, epochs = str(summary.get("stopped", "")), summary.get("epochs", 0)
-    by_time, has_epochs = stopped.startswith(TIME_IS_UP), recipe.train.epochs > epochs
+    by_time, has_epochs = bool(summary.get("out_of_time")), recipe.train.epochs > epochs
     if stopped and not by_time and has_epochs and "train.epochs" in changed and "callbacks" not in changed:
         raise RecipeError(
             f"train.epochs would change nothing: the run was ended after epoch {epochs} ({stopped})",

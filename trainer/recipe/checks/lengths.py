@@ -9,9 +9,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.recipe import Fraction, Spec
+from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Spec
 
-DEFAULT_SHARE = 0.1  # of the training images, where a dataset has no validation split
 EACH_STEP = ("OneCycleLR", "CyclicLR")  # schedulers that step with the optimizer where the recipe does not say
 LENGTH = (  # what the length of a run depends on
     *("data.dataset", "data.val", "data.batch_size", "data.drop_last", "data.limit"),
@@ -80,7 +79,7 @@ def train_images(draft: Draft) -> int | None:
     if count is None:
         return None
     if isinstance(data.val, Fraction) or (data.val is None and "val" not in splits):
-        share = data.val.fraction if isinstance(data.val, Fraction) else DEFAULT_SHARE
+        share = (data.val if isinstance(data.val, Fraction) else DEFAULT_VAL).fraction
         count -= round(count * share)
     return min(count, data.limit) if data.limit is not None else count
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from trainer.recipe.checks.classes import told
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.checks.lengths import DEFAULT_SHARE
-from trainer.recipe.recipe import Fraction, Spec
+from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Spec
 
 LISTS = ("data.augment", "data.eval", "data.preprocess")
 WHITE = 255.0  # of stored images
@@ -131,7 +130,7 @@ def _share_leaves_something(draft: Draft) -> None:
     count = splits.get("train")
     if count is None or isinstance(val, str) or (val is None and "val" in splits):
         return
-    share = val.fraction if isinstance(val, Fraction) else DEFAULT_SHARE
+    share = (val if isinstance(val, Fraction) else DEFAULT_VAL).fraction
     held_out = round(count * share)
     if not 0 < held_out < count:
         sides = f"{held_out} to validate on and {count - held_out} to learn from"

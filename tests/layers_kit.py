@@ -1,0 +1,15 @@
+"""What tests ask of a model's layers in one call."""
+
+from torch import Tensor, nn
+
+from registry.reports.layers import Layer, deepest_readable, visits
+
+
+def eligible_layers(model: nn.Module, images: Tensor) -> list[Layer]:
+    """The layers that can be explained, in execution order."""
+    return [Layer(visit.name, visit.map_shape) for visit in visits(model, images) if visit.eligible and visit.map_shape]
+
+
+def default_layer(model: nn.Module, images: Tensor) -> str | None:
+    """The layer that GradCAM takes where the recipe names none."""
+    return deepest_readable(visits(model, images))
