@@ -220,3 +220,13 @@ def test_light_commands_load_nothing_heavy(code):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_the_page_on_the_house_names_files_and_folders_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:trainer|registry|tests)/[\w/.]*)`", text))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    tree = text.partition("```\n")[2].partition("```")[0]
+    rooms = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
+    assert rooms >= {folder.partition(".")[2] for folder in MAY_KNOW if folder.startswith("trainer.")}
