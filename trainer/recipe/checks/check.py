@@ -1,14 +1,15 @@
-"""Nodes against types: every value of a recipe is looked at once, and everything wrong with it is reported.
+"""Type checking of a recipe: every value is looked at once, and everything wrong with it is reported.
 
-Owns the walk over sections and plain values, and the words of its messages. Components are looked at by
-`components.py`, what several values say together by `consistency.py`. Types come from `sections.py` and the catalogue.
+Owns the walk over sections and plain values, and the words of its messages. Types come from sections.py and the
+catalogue, and whether a plain value is of one is the grammar's to say (registry/catalogue/grammar.py). Components are
+checked by components.py, what several values say together by consistency.py.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,12 +21,12 @@ from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.reading.references import FACTS, NO_ARITHMETIC, calculates, is_reference, literal, type_of
 from trainer.recipe.reading.scalars import resolve
 from trainer.recipe.reading.scalars import spelling as quotable
-from trainer.recipe.recipe import Reference, Spec
+from trainer.recipe.recipe import Origin, Reference, Spec
 from trainer.recipe.sections import homes_of, node_of, section_class
 
 
 class Invalid:
-    """Stands for a value that was reported; whoever meets it says nothing more about it."""
+    """The value of what was reported: whoever meets it says nothing more about it."""
 
     def __repr__(self) -> str:
         return "<invalid>"
@@ -35,6 +36,8 @@ INVALID = Invalid()
 _RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "missing": "R012", "empty": "R107"}
 UNSET = "write a path; an unset shell variable leaves nothing behind"
 BANDS = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
+_MAPPING_KINDS = ("record", "component", "mapping", "any")  # that a mapping may be meant as, the likeliest first
+_LIST_KINDS = ("list", "tuple", "tensor", "any")  # likewise of a list
 _YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 Component = Callable[[str, Node, str], "Spec | Invalid"]
@@ -42,7 +45,7 @@ Component = Callable[[str, Node, str], "Spec | Invalid"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands, as messages say it.
+    """The place of a value in a recipe, as messages say it.
 
     Attributes:
         path: dotted path in the recipe.
@@ -92,12 +95,11 @@ class Checker:
         value = literal(plain(node))
         found = mismatch(chosen, value)
         if found is None:
-            return self._home(value, node, place) if _is_path(chosen) else value
-        found = _narrowed(chosen, value, found)
-        self._mismatch(found, node, place)
+            return self._expanded(value, node, place) if _is_path(chosen) else value
+        self._mismatch(_innermost(found, chosen, value), node, place)
         return INVALID
 
-    def _home(self, value: Any, node: Node, place: Place) -> Any:
+    def _expanded(self, value: Any, node: Node, place: Place) -> Any:
         """Return a path with the home folder in place of its tilde, as a shell has it."""
         if not isinstance(value, str) or not value.startswith("~"):
             return value
@@ -117,26 +119,29 @@ class Checker:
         known: Mapping[str, Mapping[str, Any]] = type["fields"]
         meant = self._unknown_keys(known, node, place)
         values: dict[str, Any] = {}
-        for name, described in known.items():
+        for name, field_ in known.items():
             inner = place.below(name) if place.path else Place(name, name)
             entry = node.entries.get(name)
             if entry is not None and not (place.path == "" and _is_null(entry.node)):
-                standing = described["default"]
-                hint = "" if standing is None else f"default {_default_words(standing)}"
-                values[name] = self.value(described["type"], entry.node, Place(inner.path, inner.label, hint))
-            elif described["required"]:
+                inner = Place(inner.path, inner.label, _default_hint(field_["default"]))
+                values[name] = self.value(field_["type"], entry.node, inner)
+            elif not field_["required"]:
+                values[name] = self._default(field_, node.origin, inner)
+            else:
                 values[name] = INVALID
                 if name not in meant:
+                    origin = entry.key if entry else node.origin
                     where = f"'{place.label}'" if place.path else "a recipe"
-                    place_ = entry.key if entry else node.origin
-                    text = f"{where} needs '{name}': {described['doc'].rstrip('.')}"
-                    self.problems.report("R012", place_, text, path=inner.path)
-            else:
-                standing = described["default"]
-                values[name] = standing and self.value(described["type"], node_of(standing, node.origin), inner)
-                if standing == []:
-                    values[name] = ()
+                    text = f"{where} needs '{name}': {field_['doc'].rstrip('.')}"
+                    self.problems.report("R012", origin, text, path=inner.path)
         return values
+
+    def _default(self, field_: Mapping[str, Any], origin: Origin, place: Place) -> Any:
+        """Return the default of a field that is left out, as the value that it would be if it were written."""
+        standing = field_["default"]
+        if standing == []:
+            return ()
+        return self.value(field_["type"], node_of(standing, origin), place) if standing else standing
 
     def _unknown_keys(self, known: Mapping[str, Any], node: MapNode, place: Place) -> set[str]:
         """Report keys that a section does not have; return the known keys they were probably meant to be."""
@@ -146,29 +151,31 @@ class Checker:
                 continue
             near = [] if self.problems.full else nearest(key, known)
             meant.update(near)
-            belongs = "" if near else _home(key)
-            if place.path:
-                text = f"'{place.label}' has no key '{key}'"
-                hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
-                self.problems.report(
-                    "R011", entry.key, text, hint=hint, path=f"{place.path}.{near[0] if near else key}"
-                )
-            else:
-                hint = did_you_mean(near, belongs or f"sections are {listed(known, 30)}; x-... is free")
-                path = near[0] if near else key
-                self.problems.report("R010", entry.key, f"unknown section '{key}'", hint=hint, path=path)
+            self._unknown_key(key, entry.key, near, known, place)
         return meant
 
+    def _unknown_key(
+        self, key: str, origin: Origin, near: Sequence[str], known: Mapping[str, Any], place: Place
+    ) -> None:
+        """Report one of them; `near` are the known keys that it may be a slip of."""
+        path, belongs = near[0] if near else key, "" if near else _where_it_belongs(key)
+        if place.path:
+            hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
+            text = f"'{place.label}' has no key '{key}'"
+            self.problems.report("R011", origin, text, hint=hint, path=f"{place.path}.{path}")
+        else:
+            hint = did_you_mean(near, belongs or f"sections are {listed(known, 30)}; x-... is free")
+            self.problems.report("R010", origin, f"unknown section '{key}'", hint=hint, path=path)
+
     def _list(self, type: Type, node: ListNode, place: Place) -> Any:
-        any_items = {**type, "of": [{"kind": "any"}] * len(type["of"]) if type["kind"] == "tuple" else {"kind": "any"}}
-        if mismatch(any_items, [None] * len(node.items)) is not None:
-            found = Mismatch((), words(type), f"a list of {len(node.items)}")
-            self._mismatch(found, node, place)
+        """Return a list or tuple: its length is checked first, then each item on its own."""
+        count, is_tuple, anything = len(node.items), type["kind"] == "tuple", {"kind": "any"}
+        of_anything = {**type, "of": [anything] * len(type["of"]) if is_tuple else anything}
+        if mismatch(of_anything, [None] * count) is not None:
+            self._mismatch(Mismatch((), words(type), f"a list of {count}"), node, place)
             return INVALID
-        kinds = type["of"] if type["kind"] == "tuple" else [type["of"]] * len(node.items)
-        values = [
-            self.value(k, item, place.below(i)) for i, (k, item) in enumerate(zip(kinds, node.items, strict=True))
-        ]
+        kinds = type["of"] if is_tuple else [type["of"]] * count
+        values = [self.value(kinds[i], item, place.below(i)) for i, item in enumerate(node.items)]
         if any(value is INVALID for value in values):
             return INVALID
         return tuple(values) if type.get("tuple") and not place.facts else values
@@ -201,80 +208,100 @@ class Checker:
         return INVALID
 
     def _mismatch(self, found: Mismatch, node: Node, place: Place) -> None:
-        at, label = node, place.label
-        for key in found.path:
-            label += f".{key}"
-            if isinstance(at, ListNode) and isinstance(key, int):
-                at = at.items[key]
-            elif isinstance(at, MapNode) and str(key) in at.entries:
-                at = at.entries[str(key)].node
+        """Report what is wrong with a value, at the key or item inside it that is."""
+        label = ".".join(map(str, (place.label, *found.path)))
+        at = _inside(node, found.path)
         value = plain(at)
-        rule = _RULES[found.kind]
-        if isinstance(value, float) and not math.isfinite(value):
-            rule = "R018"
-        hint = _repair(found, at) or place.hint
+        is_finite = not isinstance(value, float) or math.isfinite(value)
         text = f"{label}: expected {found.expected}, got {found.got}"
-        self.problems.report(rule, at.origin, text, hint=hint, path=place.path)
+        hint = _repair(found, at) or place.hint
+        self.problems.report(_RULES[found.kind] if is_finite else "R018", at.origin, text, hint=hint, path=place.path)
 
 
-def _many(type: Type) -> str:
-    """Put the type of a run-time value into words after "which is"."""
-    text = words(type)
-    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
-
-
-def _home(key: str) -> str:
-    """Return the hint for a key that stands in the wrong place, or is another library's."""
-    homes = homes_of(key)
-    if homes:
-        return f"it belongs to {' or '.join(homes)}"
-    return f"here it is {KEYS[key]}" if key in KEYS else ""
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.value is None
-
-
-def _default_words(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {plain_words(item)}" for key, item in value.items()) + "}"
-    return plain_words(value)
-
-
+# --------------------------------------------------------------------------------------------------------------- unions
 def _alternative(type: Type, node: Node) -> Type:
-    """Return the alternative of a union that a node is shaped like; the union where its shape does not decide."""
+    """Return the alternative of a union that a node is meant as, by its shape; the union where that does not tell."""
     if type["kind"] != "union":
         return type
     if isinstance(node, Scalar):
-        value = literal(node.value)
-        plain_ones = [of for of in type["of"] if of["kind"] != "component"]
-        if not isinstance(value, str) or any(mismatch(of, value) is None for of in plain_ones):
-            return {**type, "of": plain_ones} if plain_ones else type
-        return next((of for of in type["of"] if of["kind"] == "component"), type)
-    wanted = (
-        ("record", "component", "mapping", "any") if isinstance(node, MapNode) else ("list", "tuple", "tensor", "any")
-    )
-    shaped = [of for of in type["of"] if of["kind"] in wanted]
+        return _scalar_alternative(type, literal(node.value))
     if isinstance(node, ListNode):
-        fitting = [of for of in shaped if mismatch(of, plain(node)) is None]
-        return fitting[0] if fitting else shaped[0] if len(shaped) == 1 else type
-    return min(shaped, key=lambda of: wanted.index(of["kind"])) if shaped else type
+        return _list_alternative(type, plain(node))
+    first_of = {of["kind"]: of for of in reversed(type["of"])}
+    return next((first_of[kind] for kind in _MAPPING_KINDS if kind in first_of), type)
+
+
+def _scalar_alternative(type: Type, value: object) -> Type:
+    """Return the component for text that no plain alternative takes: it is a name. Else the plain alternatives."""
+    components = [of for of in type["of"] if of["kind"] == "component"]
+    plain_ones = [of for of in type["of"] if of["kind"] != "component"]
+    if isinstance(value, str) and all(mismatch(of, value) is not None for of in plain_ones):
+        return components[0] if components else type
+    return {**type, "of": plain_ones} if plain_ones else type
+
+
+def _list_alternative(type: Type, value: object) -> Type:
+    """Return the first alternative that takes a list; where none does, the only one that takes lists at all."""
+    lists = [of for of in type["of"] if of["kind"] in _LIST_KINDS]
+    fitting = next((of for of in lists if mismatch(of, value) is None), None)
+    return fitting or (lists[0] if len(lists) == 1 else type)
+
+
+def _innermost(found: Mismatch, type: Type, value: object) -> Mismatch:
+    """Return the mismatch of a value with a union, at the place inside it where that can be said.
+
+    The grammar says of a union only that the whole value fits no alternative. Where all alternatives of the value's
+    shape fail at one and the same inner place, that place is what is wrong, and what they expect there is listed.
+    """
+    if type["kind"] != "union" or not isinstance(value, (list, Mapping)):
+        return found
+    kinds = ("list", "tuple") if isinstance(value, list) else ("mapping", "record")
+    inner = [one for of in type["of"] if of["kind"] in kinds and (one := mismatch(of, value)) is not None]
+    if len({one.path for one in inner}) != 1 or not inner[0].path:
+        return found
+    return replace(inner[0], expected=" or ".join(dict.fromkeys(one.expected for one in inner)))
 
 
 def _is_path(type: Type) -> bool:
     return any(map(_is_path, type["of"])) if type["kind"] == "union" else type.get("syntax") == "path"
 
 
-def _narrowed(type: Type, value: object, found: Mismatch) -> Mismatch:
-    """Return the mismatch of a union at the inner place at which all alternatives of the value's shape fail."""
-    if type["kind"] != "union" or not isinstance(value, (list, Mapping)):
-        return found
-    shapes = ("list", "tuple") if isinstance(value, list) else ("mapping", "record")
-    inner = [one for of in type["of"] if of["kind"] in shapes and (one := mismatch(of, value)) is not None]
-    if len({one.path for one in inner}) != 1 or not inner[0].path:
-        return found
-    expected = dict.fromkeys(one.expected for one in inner)
-    return replace(inner[0], expected=" or ".join(expected))
+# ---------------------------------------------------------------------------------------------------------------- nodes
+def _inside(node: Node, path: Sequence[str | int]) -> Node:
+    """Return the node at `path` below `node`, or the nearest one around it: a key may be what is missing."""
+    for key in path:
+        if isinstance(node, ListNode) and isinstance(key, int):
+            node = node.items[key]
+        elif isinstance(node, MapNode) and str(key) in node.entries:
+            node = node.entries[str(key)].node
+    return node
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
+
+
+# ---------------------------------------------------------------------------------------------------------------- hints
+def _many(type: Type) -> str:
+    """Put the type of a run-time value into words after "which is"."""
+    text = words(type)
+    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+
+
+def _where_it_belongs(key: str) -> str:
+    """Return the hint for a key that stands in the wrong place, or is another library's; "" where neither is known."""
+    homes = homes_of(key)
+    if homes:
+        return f"it belongs to {' or '.join(homes)}"
+    return f"here it is {KEYS[key]}" if key in KEYS else ""
+
+
+def _default_hint(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return "default {" + ", ".join(f"{key}: {plain_words(item)}" for key, item in value.items()) + "}"
+    return f"default {plain_words(value)}"
 
 
 def _repair(found: Mismatch, node: Node) -> str:
@@ -284,7 +311,7 @@ def _repair(found: Mismatch, node: Node) -> str:
     if found.kind == "empty":
         return UNSET
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        return _of_no_text(found, node)
+        return _repair_of_no_text(found, node)
     text = node.value
     if node.quoted and not isinstance(resolve(text), str):
         return f"write {text} without quotes"
@@ -311,7 +338,7 @@ def _without_comma(text: str) -> tuple[str, ...]:
     return (whole + rest,) if len(rest) == 3 and whole != "0" else (f"{whole}.{rest}",)
 
 
-def _of_no_text(found: Mismatch, node: Node) -> str:
+def _repair_of_no_text(found: Mismatch, node: Node) -> str:
     if isinstance(node, MapNode) and found.expected.startswith("list"):
         return "put it in [ ], or begin it with '- '"
     if _is_null(node):

@@ -1,6 +1,9 @@
-"""How one mapping is laid over another: the four merge rules, and what two bases disagree on.
+"""The merge rules: how one mapping is laid over another, and what happens where two bases disagree.
 
-    mappings merge; a component whose `type` changes is replaced whole; lists and values replace; `null` removes
+    mapping over mapping        they merge, key by key
+    component of another type   it replaces the inherited one whole, arguments included
+    list or plain value         it replaces what is inherited
+    null                        it removes the inherited key
 
 Knows nodes and, to tell a component from another value, the sections' types. Reads no files (composition.py).
 """
@@ -11,18 +14,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.catalogue.grammar import Type
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, plain
+from trainer.recipe.reading.nodes import Entry, MapNode, Node, Scalar, plain
 from trainer.recipe.recipe import Origin
 from trainer.recipe.sections import step, takes_component
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conflict:
-    """A value that two bases set differently, until something laid over them decides.
+    """A merge conflict: two bases of one recipe give the same key different values.
+
+    It stands in the tree where the value would. A value laid over it, by the recipe itself or by an override, decides
+    it; a conflict that is still there when everything is composed is reported (composition.py).
 
     Attributes:
-        first: of the base named earlier.
-        second: of the base named later.
+        first: value of the base named earlier.
+        second: value of the base named later.
     """
 
     first: Node
@@ -34,19 +40,7 @@ class Conflict:
         return self.second.origin
 
 
-Tree = Node | Conflict
-
-
-def is_removal(node: Tree) -> bool:
-    """Say whether a value is `null`."""
-    return isinstance(node, Scalar) and node.value is None
-
-
-def as_component(node: Node, type: Type | None) -> Node:
-    """Return a component's long form: a bare name where a component may stand becomes a mapping with `type`."""
-    if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type):
-        return MapNode({"type": Entry(node.origin, node)}, node.origin)
-    return node
+Tree = Node | Conflict  # what is being composed; entries of a MapNode may be conflicts too, until `without_conflicts`
 
 
 def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[str]) -> Tree:
@@ -59,27 +53,20 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
         path: dotted path, for notes.
         notes: takes one line for every component whose arguments fell away.
     """
-    if isinstance(over, Conflict) or (isinstance(over, (Scalar, ListNode)) and not _names(over, type)):
+    if isinstance(over, Conflict):
+        return over
+    over = as_component(over, type)
+    if not isinstance(over, MapNode):
         return over
     if isinstance(base, Conflict):
-        return _decide(base, over, type, path, notes)
-    base, over = as_component(base, type), as_component(over, type)
-    if not isinstance(base, MapNode) or not isinstance(over, MapNode):
+        return _lay_over_conflict(base, over, type, path, notes)
+    base = as_component(base, type)
+    if not isinstance(base, MapNode):
         return over
     if _changes_type(base, over):
         _note_loss(base, over, path, notes)
         return over
-    entries = dict(base.entries)
-    for key, entry in over.entries.items():
-        inherited = entries.get(key)
-        if inherited is None:
-            entries[key] = entry
-        elif is_removal(entry.node):
-            del entries[key]
-        else:
-            inner = lay_over(inherited.node, entry.node, step(type, key), f"{path}.{key}".lstrip("."), notes)
-            entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]  # conflicts leave before anyone else looks
-    return MapNode(entries, over.origin)
+    return _merged(base, over, type, path, notes)
 
 
 def join(first: Tree, second: Tree, type: Type | None) -> Tree:
@@ -103,7 +90,7 @@ def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
         yield path, node
     elif isinstance(node, MapNode):
         for key, entry in node.entries.items():
-            yield from conflicts(entry.node, f"{path}.{key}".lstrip("."))
+            yield from conflicts(entry.node, _below(path, key))
 
 
 def without_conflicts(node: Tree) -> Node:
@@ -115,9 +102,47 @@ def without_conflicts(node: Tree) -> Node:
     return node
 
 
-def _names(node: Node, type: Type | None) -> bool:
-    """Say whether a value is the bare name of a component."""
-    return isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type)
+def is_removal(node: Tree) -> bool:
+    """Say whether a value is `null`."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def as_component(node: Node, type: Type | None) -> Node:
+    """Return a component's long form: a bare name where a component may stand becomes a mapping with `type`."""
+    if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type):
+        return MapNode({"type": Entry(node.origin, node)}, node.origin)
+    return node
+
+
+def _merged(base: MapNode, over: MapNode, type: Type | None, path: str, notes: list[str]) -> MapNode:
+    """Return two mappings as one, key by key."""
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        inherited = entries.get(key)
+        if inherited is None:
+            entries[key] = entry
+        elif is_removal(entry.node):
+            del entries[key]
+        else:
+            inner = lay_over(inherited.node, entry.node, step(type, key), _below(path, key), notes)
+            entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
+    return MapNode(entries, over.origin)
+
+
+def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Tree:
+    """Lay a mapping over a value that two bases set differently.
+
+    A mapping that says its `type` decides: it goes over the base of that type, or replaces both. One that does not is
+    laid over both, and they go on to disagree in the rest.
+    """
+    sides = [as_component(side, type) for side in (base.first, base.second)]
+    if _type_of(over) is not None:
+        alike = next((side for side in sides if _type_of(side) == _type_of(over)), None)
+        return over if alike is None else lay_over(alike, over, type, path, notes)
+    if not all(isinstance(side, MapNode) for side in sides):
+        return over
+    first, second = (lay_over(side, over, type, path, notes) for side in sides)
+    return Conflict(first, second)  # type: ignore[arg-type]
 
 
 def _type_of(node: Node) -> object:
@@ -126,20 +151,8 @@ def _type_of(node: Node) -> object:
 
 
 def _changes_type(base: MapNode, over: MapNode) -> bool:
-    return _type_of(over) is not None and _type_of(base) is not None and _type_of(over) != _type_of(base)
-
-
-def _decide(base: Conflict, over: Node, type: Type | None, path: str, notes: list[str]) -> Tree:
-    """Lay a mapping over two bases that disagree about the whole of it."""
-    over = as_component(over, type)
-    sides = [as_component(base.first, type), as_component(base.second, type)]
-    for side in sides:
-        if _type_of(over) is not None and _type_of(side) == _type_of(over):
-            return lay_over(side, over, type, path, notes)
-    if _type_of(over) is not None or not all(isinstance(side, MapNode) for side in sides):
-        return over
-    first, second = (lay_over(side, over, type, path, notes) for side in sides)
-    return Conflict(first, second)  # type: ignore[arg-type]
+    before, after = _type_of(base), _type_of(over)
+    return before is not None and after is not None and before != after
 
 
 def _note_loss(base: MapNode, over: MapNode, path: str, notes: list[str]) -> None:
@@ -152,3 +165,7 @@ def _note_loss(base: MapNode, over: MapNode, path: str, notes: list[str]) -> Non
 def _same(first: Node, second: Node) -> bool:
     one, other = plain(first), plain(second)
     return one == other and repr(one) == repr(other)  # 1, 1.0 and true are equal to Python, not in a recipe
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}".lstrip(".")

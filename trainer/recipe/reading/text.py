@@ -1,7 +1,9 @@
-"""Recipe text to nodes that know their place: PyYAML's event stream under an own, iterative composer.
+"""YAML: recipe text becomes nodes that know where they were written.
 
-Owns the dialect: YAML 1.2 scalars, text keys only, no duplicate keys, no tags beyond the core's, one document, merge
-keys; and its bounds, so that no text, however made, costs more than a moment. Knows nothing of files or of recipes.
+PyYAML turns the text into events (a mapping begins, a scalar, ...); the composer here, without recursion, turns events
+into nodes. Owns the dialect: YAML 1.2 scalars, text keys only, no duplicate keys, no tags beyond the core's, one
+document, merge keys `<<`; and its bounds, so that no text, however made, costs more than a moment. Knows nothing of
+files (files.py) or of what a recipe means.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ MAX_NODES = 100_000  # after aliases are expanded, over all files of a recipe
 
 _Loader = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
 _TAG = "tag:yaml.org,2002:"
+_TAG_NAMES = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
+_MERGE = "<<"
 _QUOTES = ("'", '"', "|", ">")
 _DIGITS = re.compile(r"[0-9]+([eE][-+]?[0-9]+)?")
 
@@ -34,7 +38,7 @@ def compose(text: str, file: str, problems: Collector) -> Node | None:
         problems: takes what is wrong; `text` becomes one of its sources.
     """
     problems.sources.add(file, text)
-    node = _Composer(file, problems).run(text)
+    node = _Composer(file, problems).compose(text)
     return _with_bytes(node) if node is not None and HOLDS_BYTES.search(text) else node
 
 
@@ -48,15 +52,15 @@ def compose_value(text: str, argument: str, number: int, problems: Collector) ->
         problems: takes what is wrong.
     """
     offset = len(argument) - len(text)
-    composer = _Composer(COMMAND_LINE, problems, line=number, column=offset, text=text)
-    node = composer.run(text.translate(STAND_INS))
+    composer = _Composer(COMMAND_LINE, problems, _Inline(text, number, offset))
+    node = composer.compose(text.translate(STAND_INS))
     if node is not None:
         return node if text.isascii() else _with_bytes(node)
     return None if composer.failed else Scalar(None, Origin(COMMAND_LINE, number, offset + 1))
 
 
 def _with_bytes(node: Node) -> Node:
-    """Return a value with the bytes of file names where YAML was given stand-ins."""
+    """Return a node with the bytes of file names where YAML was given stand-ins (scalars.py) for them."""
     if isinstance(node, ListNode):
         return ListNode(tuple(_with_bytes(item) for item in node.items), node.origin)
     if isinstance(node, MapNode):
@@ -66,9 +70,42 @@ def _with_bytes(node: Node) -> Node:
     return replace(node, value=value, text=node.text.translate(BYTES))
 
 
+@dataclass(frozen=True, slots=True)
+class _Inline:
+    """An override's value as a part of its argument, which takes the place of a line in messages.
+
+    Attributes:
+        text: the value.
+        line: number of the argument on the command line, from 1.
+        column: characters of the argument before the value.
+    """
+
+    text: str
+    line: int
+    column: int
+
+    def place(self, mark: yaml.Mark) -> Origin:
+        """Return where a mark in the value lies in the argument: its line breaks count as characters."""
+        before = sum(len(line) + 1 for line in self.text.split("\n")[: mark.line])
+        return Origin(COMMAND_LINE, self.line, self.column + before + mark.column + 1)
+
+
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping that is being composed."""
+    """A list or mapping that has begun and not ended.
+
+    Attributes:
+        event: by which it began.
+        origin: where that is.
+        total_before: nodes of all files before it.
+        items: of a list, so far.
+        entries: of a mapping, so far.
+        merges: what its `<<` names.
+        key: that waits for its value; None where a key comes next.
+        key_origin: where that key stands.
+        skip: the value to come belongs to a key that was refused.
+        height: levels below it, and itself.
+    """
 
     event: yaml.Event
     origin: Origin
@@ -78,12 +115,31 @@ class _Open:
     merges: list[Entry] = field(default_factory=list)
     key: str | None = None
     key_origin: Origin | None = None
-    skip: bool = False  # the value to come belongs to a key that was refused
+    skip: bool = False
     height: int = 1
 
     @property
     def is_mapping(self) -> bool:
         return isinstance(self.event, yaml.MappingStartEvent)
+
+    @property
+    def wants_key(self) -> bool:
+        return self.is_mapping and self.key is None and not self.skip
+
+    def add(self, node: Node) -> None:
+        """Take in an item, or the value of the key before it."""
+        if not self.is_mapping:
+            self.items.append(node)
+            return
+        if not self.skip:
+            assert self.key is not None
+            assert self.key_origin is not None
+            entry = Entry(self.key_origin, node)
+            if self.key == _MERGE:
+                self.merges.append(entry)
+            else:
+                self.entries[self.key] = entry
+        self.key, self.skip = None, False
 
 
 class _Stop(Exception):
@@ -91,24 +147,30 @@ class _Stop(Exception):
 
 
 class _Composer:
-    """Turns one event stream into one node, without recursion."""
+    """Turns the events of one text into one node.
 
-    def __init__(self, file: str, problems: Collector, line: int = 0, column: int = 0, text: str | None = None) -> None:
-        self.file, self.problems = file, problems
-        self.line, self.column, self.inline = line, column, text  # place of an override's value
-        self.stack: list[_Open] = []
+    Args:
+        file: the name that positions carry.
+        problems: takes what is wrong.
+        inline: where the text is an override's value.
+    """
+
+    def __init__(self, file: str, problems: Collector, inline: _Inline | None = None) -> None:
+        self.file, self.problems, self.inline = file, problems, inline
+        self.stack: list[_Open] = []  # innermost last
         self.anchors: dict[str, tuple[Node, int, int]] = {}  # node, its expanded size, its height
-        self.total = self.before = problems.sources.nodes
+        self.total = self.before = problems.sources.nodes  # of all files, aliases expanded: now, and before this text
         self.root: Node | None = None
         self.documents = 0
         self.failed = False
 
-    def run(self, text: str) -> Node | None:
+    def compose(self, text: str) -> Node | None:
+        """Return the node that `text` describes; None where it holds none, or could not be read, which was reported."""
         before = len(self.problems.found)
         try:
-            self._events(text)
+            self._take_all(text)
         except yaml.YAMLError as error:
-            if not self._stops_before(error, text):
+            if not self._breaks_a_bound_before(error, text):
                 self._syntax(error, text)
             self.root = None
         except _Stop:
@@ -117,11 +179,7 @@ class _Composer:
         self.problems.sources.nodes = self.total
         return self.root
 
-    def _events(self, text: str) -> None:
-        for event in yaml.parse(text, Loader=_Loader):
-            self._take(event)
-
-    def _stops_before(self, error: yaml.YAMLError, text: str) -> bool:
+    def _breaks_a_bound_before(self, error: yaml.YAMLError, text: str) -> bool:
         """Say whether a bound or rule of ours, now reported, was crossed before the place where the scanner gave up.
 
         The scanner reads up to 1,024 characters ahead of the events, and has bounds of its own. What stands before its
@@ -129,10 +187,10 @@ class _Composer:
         """
         if not isinstance(error, yaml.scanner.ScannerError) or error.problem_mark is None:
             return False
-        again = _Composer(self.file, self.problems, self.line, self.column, self.inline)
+        again = _Composer(self.file, self.problems, self.inline)
         again.total = self.before
         try:
-            again._events(text[: error.problem_mark.index])
+            again._take_all(text[: error.problem_mark.index])
         except yaml.YAMLError:
             return False
         except _Stop:
@@ -140,10 +198,14 @@ class _Composer:
         return False
 
     def _place(self, mark: yaml.Mark) -> Origin:
-        if self.inline is None:
-            return Origin(self.file, mark.line + 1, mark.column + 1)
-        lines = self.inline.split("\n")[: mark.line]
-        return Origin(self.file, self.line, self.column + sum(len(line) + 1 for line in lines) + mark.column + 1)
+        if self.inline is not None:
+            return self.inline.place(mark)
+        return Origin(self.file, mark.line + 1, mark.column + 1)
+
+    # -------------------------------------------------------------------------------------------------- events to nodes
+    def _take_all(self, text: str) -> None:
+        for event in yaml.parse(text, Loader=_Loader):
+            self._take(event)
 
     def _take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
@@ -189,7 +251,14 @@ class _Composer:
         self._put(node, event, size, height)
 
     def _put(self, node: Node, event: yaml.Event, size: int, height: int) -> None:
-        """Hand a finished node to what is around it."""
+        """Hand a finished node to the list or mapping around it.
+
+        Args:
+            node: that is finished.
+            event: by which it began.
+            size: nodes in it, itself included.
+            height: levels below it.
+        """
         if not isinstance(event, yaml.AliasEvent) and event.anchor:
             self.anchors[event.anchor] = (node, size, height)
         if not self.stack:
@@ -197,22 +266,14 @@ class _Composer:
             return
         around = self.stack[-1]
         around.height = max(around.height, height + 1)
-        if not around.is_mapping:
-            around.items.append(node)
-        elif around.key is None and not around.skip:
+        if around.wants_key:
             self._key(around, node, event)
         else:
-            if not around.skip:
-                assert around.key is not None
-                assert around.key_origin is not None
-                entry = Entry(around.key_origin, node)
-                if around.key == "<<":
-                    around.merges.append(entry)
-                else:
-                    around.entries[around.key] = entry
-            around.key, around.skip = None, False
+            around.add(node)
 
+    # ------------------------------------------------------------------------------------------------------------- keys
     def _key(self, around: _Open, node: Node, event: yaml.Event) -> None:
+        """Let a mapping wait for the value of a key; a key that is none is reported, and its value left out."""
         place = self._place(event.start_mark)
         around.skip = True
         if self._is_rest_of_number(around, event):
@@ -221,7 +282,7 @@ class _Composer:
             what = shown(plain(node)) if isinstance(node, Scalar) else "a mapping or list"
             hint = "references have no braces: $name" if isinstance(node, MapNode) else "put it in quotes"
             self.problems.report("R007", place, f"a key must be text, got {what}", hint=hint)
-        elif node.value in around.entries or (node.value == "<<" and around.merges):
+        elif node.value in around.entries or (node.value == _MERGE and around.merges):
             first = around.entries[node.value].key if node.value in around.entries else around.merges[0].key
             where = f"line {first.line}" if self.inline is None else f"column {first.column}"
             self.problems.report("R005", place, f"key '{node.value}' is given twice (first at {where})")
@@ -240,13 +301,14 @@ class _Composer:
         return (place.line, place.column) == (before.origin.line, after_comma)
 
     def _number_with_comma(self, around: _Open, event: yaml.ScalarEvent) -> None:
+        """Report a number with a comma, and put what was meant in its place: later checks look at that."""
         key, entry = next(reversed(around.entries.items()))
         assert isinstance(entry.node, Scalar)
         whole, rest = entry.node.text, event.value
         hint = f"write {key}: {whole}.{rest}" + (f" or {key}: {whole}{rest}" if len(rest) == 3 else "")
         text = f"a comma ends a value: '{key}: {whole},{rest}' is not one number"
         self.problems.report("R007", entry.node.origin, text, hint=hint)
-        meant = resolve(whole + rest if len(rest) == 3 else f"{whole}.{rest}")  # later checks look at what was meant
+        meant = resolve(whole + rest if len(rest) == 3 else f"{whole}.{rest}")
         around.entries[key] = Entry(entry.key, replace(entry.node, value=meant))
 
     def _merged(self, done: _Open) -> dict[str, Entry]:
@@ -264,6 +326,7 @@ class _Composer:
                     entries.setdefault(key, entry)
         return entries
 
+    # ----------------------------------------------------------------------------------------------- scalars and bounds
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         place = self._place(event.start_mark)
         quoted = event.style in _QUOTES
@@ -272,7 +335,7 @@ class _Composer:
             value = event.value
         elif event.tag is not None:
             value = resolve(event.value) if event.tag.startswith(_TAG) else value
-            self._check_tag(event, _NAMES[type(value)])
+            self._check_tag(event, _TAG_NAMES[type(value)])
         return Scalar(value, place, event.value, quoted)
 
     def _check_tag(self, event: yaml.Event, name: str) -> None:
@@ -283,6 +346,7 @@ class _Composer:
             self._stop("R006", event, f"tag '{tag}' is not accepted", hint)
 
     def _count(self, event: yaml.Event, nodes: int) -> None:
+        """Count nodes against the bound, what an alias stands for each time that it is used."""
         self.total += nodes
         if self.total > MAX_NODES:
             self._stop("R002", event, f"more than {MAX_NODES:,} values once aliases are expanded")
@@ -292,10 +356,11 @@ class _Composer:
         raise _Stop
 
     def _syntax(self, error: yaml.YAMLError, text: str) -> None:
+        """Report what PyYAML could not read, in words of ours where its complaint is known."""
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         if mark is None:
-            place = Origin(self.file, self.line or 1, self.column + 1)
-            self.problems.report("R004", place, f"this is not YAML: {error}")
+            number, before = (1, 0) if self.inline is None else (self.inline.line, self.inline.column)
+            self.problems.report("R004", Origin(self.file, number, before + 1), f"this is not YAML: {error}")
             return
         lines = text.split("\n")
         opened, context = getattr(error, "context_mark", None), getattr(error, "context", None) or ""
@@ -310,11 +375,18 @@ class _Composer:
         self.problems.report("R004", self._place(mark), what, hint=hint)
 
 
-_NAMES = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
-
-
 def _explain(said: str, context: str, line: str, column: int) -> tuple[str, str]:
-    """Put a parser's complaint into the words of somebody who writes a recipe."""
+    """Put the parser's complaint into the words of somebody who writes a recipe.
+
+    Args:
+        said: what it calls wrong.
+        context: what it was reading.
+        line: text of the line.
+        column: where in it, from 0.
+
+    Returns:
+        What is wrong, and the hint.
+    """
     at = line[column : column + 2]
     if line[:column].strip(" ") == "" and at.startswith("\t"):
         return "a tab cannot indent", "use spaces"
