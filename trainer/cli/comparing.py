@@ -16,7 +16,8 @@ from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
 from trainer.cli.console import Console
 from trainer.recipe.load import load_recipe
-from trainer.recipe.resolve import LR, flat
+from trainer.recipe.reading.references import LR_FOUND
+from trainer.recipe.resolve import flat
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
 from trainer.run.folder import RunFolder
@@ -83,7 +84,7 @@ def _read(path: Path) -> Run:
     finding, asked = folder.read_finding(), folder.finder_settings()
     if finding is not None and finding.lr is not None and loaded.recipe.lr_finder is None:
         found = [key for key, value in settings.items() if isinstance(value, float) and value == finding.lr]
-        settings |= dict.fromkeys(found, f"${LR}")
+        settings |= dict.fromkeys(found, f"${LR_FOUND}")
     settings |= {f"lr_finder.{key}": value for key, value in asked.items()}
     return Run(printable(name), settings, folder.read_history(), folder.read_json("summary.json"))
 

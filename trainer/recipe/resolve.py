@@ -1,20 +1,25 @@
-"""A recipe with everything said: resolved.yaml, `show`, `diff`, and the flat values for comparison.
+"""The resolved recipe: everything that a recipe says and leaves out, written down.
 
-What is written here loads again to the same recipe: values of sections that the user left out are written and marked,
-those of components and what the engine supplies are comments, because writing them would make them the user's.
+    resolved_yaml    resolved.yaml of a run, a recipe that loads again to the same one
+    show_text        what `show` prints
+    diff_text        what two recipes say differently
+    flat, hparams    all values by dotted path, to compare runs by
+
+In resolved.yaml, values of sections that the user left out are written and marked. Those of components and what the
+engine supplies are comments only: to write them would make them the user's, who then no longer follows the engine.
+Reads and checks nothing (load.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from registry.catalogue.catalog import Catalogue, Entry, catalogue
+from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
 from registry.printing import printable
 from trainer.recipe.load import Loaded
-from trainer.recipe.outline import Items, Line, Value, render
-from trainer.recipe.reading.references import bind
+from trainer.recipe.reading.references import LR_FOUND, bind
 from trainer.recipe.reading.scalars import spelling
 from trainer.recipe.recipe import Expectation, Group, LRFinder, Origin, Recipe, Reference, Spec
 
@@ -30,7 +35,7 @@ _FACT_OF = {  # what the engine supplies -> the run-time value that tells it
     "steps_per_epoch": "run.steps_per_epoch",
     "total_steps": "run.total_steps",
 }
-LR = "lr_finder.lr"
+_COLUMN = 44  # remarks begin here where the line is short enough
 
 
 RESOLVED = "resolved.yaml"  # in a run folder
@@ -56,7 +61,8 @@ def resolved_yaml(
     head = f"# {recipe.name}: everything that was left out is written here and marked. Run it as any recipe.\n"
     if fast_limit is not None:
         head += "# It was run with --fast, which cuts it short; to repeat that run give --fast again.\n"
-    return head + render(_Resolved(recipe, known or catalogue(recipe.plugins), facts or {}, lr, fast_limit).lines())
+    known = known or catalogue(recipe.plugins)
+    return head + _rendered(_Resolved(recipe, known, facts or {}, lr, fast_limit).lines())
 
 
 def show_text(loaded: Loaded, origin: bool = False) -> str:
@@ -91,7 +97,7 @@ def diff_text(first: Recipe, second: Recipe) -> str:
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
-    """Return every value of a recipe by dotted path, defaults of sections included; lists of numbers stay whole.
+    """Return every value of a recipe by dotted path, defaults of sections included; a list of plain values is one.
 
     A run-time reference is its text, "$data.mean"; text that begins with a dollar sign keeps its escape, "$$".
     """
@@ -118,25 +124,47 @@ def hparams(recipe: Recipe, facts: Mapping[str, object]) -> dict[str, bool | int
     return found
 
 
+def _origin(recipe: Recipe, path: str) -> Origin | None:
+    """Return where a leaf was written; a bare name stands where its component stands."""
+    return recipe.origins.get(path) or (recipe.origins.get(path[: -len(".type")]) if path.endswith(".type") else None)
+
+
+# ---------------------------------------------------------------------------------------------------------- flat values
 def _flatten(path: str, value: Any, found: dict[str, Any]) -> None:
-    below: Mapping[str, Any]
-    if isinstance(value, Spec):
-        below = _spec_fields(value)
-    elif isinstance(value, tuple) and value and isinstance(value[0], Expectation):
-        below = {e.text.rpartition(": ")[0]: e.text.rpartition(": ")[2] for e in value}
-    elif isinstance(value, Group):
-        below = {"match": list(value.match), "lr_scale": value.lr_scale, **value.arguments}
-    elif dataclasses.is_dataclass(value) and not isinstance(value, (type, Reference)):
-        below = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    elif isinstance(value, Mapping):
-        below = value
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Spec, Group, Mapping)) for item in value):
-        below = {str(index): item for index, item in enumerate(value)}
-    else:
+    below = _below(value)
+    if below is None:
         found[path] = _plain(value)
         return
     for key, item in below.items():
         _flatten(f"{path}.{key}", item, found)
+
+
+def _below(value: Any) -> Mapping[str, Any] | None:
+    """Return what stands below a value in a recipe, by key or index; None for what is one value."""
+    if isinstance(value, Spec):
+        return _spec_fields(value)
+    if isinstance(value, Group):
+        return {"match": list(value.match), "lr_scale": value.lr_scale, **value.arguments}
+    if isinstance(value, tuple) and value and isinstance(value[0], Expectation):
+        return dict(each.text.rsplit(": ", 1) for each in value)
+    if _is_section(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if _is_list_of_parts(value):
+        return {str(index): item for index, item in enumerate(value)}
+    return value if isinstance(value, Mapping) else None
+
+
+def _spec_fields(spec: Spec) -> dict[str, Any]:
+    named = {"as": spec.name} if spec.renamed else {}
+    return {"type": spec.type, **named, **spec.arguments, **spec.knobs}
+
+
+def _is_section(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, (type, Reference, Spec, Group))
+
+
+def _is_list_of_parts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(item, (Spec, Group, Mapping)) for item in value)
 
 
 def _plain(value: Any) -> Any:
@@ -147,26 +175,45 @@ def _plain(value: Any) -> Any:
     return f"${value}" if isinstance(value, str) and value.startswith("$") else value
 
 
-def _spec_fields(spec: Spec) -> dict[str, Any]:
-    named = {"as": spec.name} if spec.renamed else {}
-    return {"type": spec.type, **named, **spec.arguments, **spec.knobs}
+# -------------------------------------------------------------------------------------------------------- resolved.yaml
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """A key and what stands under it.
+
+    Attributes:
+        key: YAML text.
+        value: YAML text of a value, or lines below the key, or items below it.
+        remark: comment behind the value.
+        active: whether it is a value; a line that is not is itself a comment.
+    """
+
+    key: str
+    value: _Value
+    remark: str = ""
+    active: bool = True
 
 
-def _origin(recipe: Recipe, path: str) -> Origin | None:
-    """Return where a leaf was written; a bare name stands where its component stands."""
-    return recipe.origins.get(path) or (recipe.origins.get(path[: -len(".type")]) if path.endswith(".type") else None)
+@dataclasses.dataclass(frozen=True)
+class _Items:
+    """A list in block style: each item a value or lines."""
+
+    items: tuple[str | tuple[_Line, ...], ...]
 
 
-# ------------------------------------------------------------------------------------------------------- resolved.yaml
+_Value = str | tuple[_Line, ...] | _Items
+
+
 @dataclasses.dataclass
 class _Resolved:
+    """A recipe as lines; the attributes are the arguments of `resolved_yaml`."""
+
     recipe: Recipe
     catalogue: Catalogue
     facts: Mapping[str, object]
     lr: float | None
     fast_limit: int | None
 
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[_Line, ...]:
         found = []
         for name in _ORDER:
             value = getattr(self.recipe, name)
@@ -174,42 +221,33 @@ class _Resolved:
                 continue
             if name == "lr_finder" and isinstance(value, LRFinder) and self._lr_is_found():
                 said = f"it found {spelling(self.lr)}, now written where it was used"
-                found.append(Line("lr_finder", said, active=False))
+                found.append(_Line("lr_finder", said, active=False))
             elif value or name not in _HIDDEN:
-                found.append(Line(name, self._value(value, name), self._mark(name, value)))
+                found.append(_Line(name, self._value(value, name), self._mark(name, value)))
         return tuple(found)
 
     def _lr_is_found(self) -> bool:
-        return self.lr is not None and f"${LR}" in map(str, flat(self.recipe).values())
+        return self.lr is not None and f"${LR_FOUND}" in map(str, flat(self.recipe).values())
 
-    def _value(self, value: Any, path: str) -> Value:
+    def _value(self, value: Any, path: str) -> _Value:
         if isinstance(value, Spec):
             return self._component(value, path)
-        if isinstance(value, Group):
-            fields = {"match": list(value.match), "lr_scale": value.lr_scale, **value.arguments}
-            return tuple(Line(key, self._value(item, f"{path}.{key}")) for key, item in fields.items())
-        if isinstance(value, tuple) and value and isinstance(value[0], Expectation):
-            pairs = [e.text.rpartition(": ") for e in value]
-            return tuple(Line(spelling(key), spelling(band)) for key, _, band in pairs)
-        if dataclasses.is_dataclass(value) and not isinstance(value, (type, Reference)):
-            return tuple(
-                Line(f.name, self._value(item, f"{path}.{f.name}"), self._mark(f"{path}.{f.name}", item))
-                for f in dataclasses.fields(value)
-                for item in [getattr(value, f.name)]
-            )
-        if isinstance(value, Mapping) and value:
-            return tuple(Line(spelling(key), self._value(item, f"{path}.{key}")) for key, item in value.items())
-        if isinstance(value, (list, tuple)) and any(isinstance(item, (Spec, Group, Mapping)) for item in value):
-            return Items(tuple(self._item(item, f"{path}.{index}") for index, item in enumerate(value)))
-        return _flow(self._found(value))
+        if _is_list_of_parts(value):
+            return _Items(tuple(self._item(item, f"{path}.{index}") for index, item in enumerate(value)))
+        below = _below(value)
+        if not below:
+            return _flow(bind(value, {LR_FOUND: self.lr}) if self.lr is not None else value)
+        marked = _is_section(value)
+        return tuple(
+            _Line(spelling(key), self._value(item, at), self._mark(at, item) if marked else "")
+            for key, item in below.items()
+            for at in [f"{path}.{key}"]
+        )
 
-    def _item(self, item: Any, path: str) -> str | tuple[Line, ...]:
+    def _item(self, item: Any, path: str) -> str | tuple[_Line, ...]:
         value = self._value(item, path)
-        assert not isinstance(value, Items)
+        assert not isinstance(value, _Items)
         return value
-
-    def _found(self, value: Any) -> Any:
-        return bind(value, {LR: self.lr}) if self.lr is not None else value
 
     def _mark(self, path: str, value: Any) -> str:
         """Return the remark on a value of a section: that it is a default, or what a reference stands for."""
@@ -219,44 +257,81 @@ class _Resolved:
         return self._meaning(value) if written or path == "version" else "default"
 
     def _meaning(self, value: Any) -> str:
+        """Return what a reference stands for, as far as that is known; "" for every other value."""
         if not isinstance(value, Reference):
             return ""
-        if value.path == LR and self.lr is not None:
-            return f"${LR}, found"
+        if value.path == LR_FOUND and self.lr is not None:
+            return f"${LR_FOUND}, found"
         return f"= {_flow(_rounded(self.facts[value.path]))}" if value.path in self.facts else ""
 
-    def _component(self, spec: Spec, path: str) -> Value:
+    def _component(self, spec: Spec, path: str) -> _Value:
+        """Return a component's lines: what the recipe says, then its other parameters as comments; or its name."""
         entry = self.catalogue.entry(spec.slot, spec.type)
         fields = _spec_fields(spec)
-        lines = [Line(key, self._value(item, f"{path}.{key}"), self._meaning(item)) for key, item in fields.items()]
+        lines = [_Line(key, self._value(item, f"{path}.{key}"), self._meaning(item)) for key, item in fields.items()]
         if "step" in spec.knobs:
             lines = [line for line in lines if line.key != "step"] + self._step(spec)
         lines += self._left_out(entry, spec)
         return _flow(spec.type) if len(lines) == 1 else tuple(lines)
 
-    def _step(self, spec: Spec) -> list[Line]:
+    def _step(self, spec: Spec) -> list[_Line]:
+        """Return a scheduler's `step`, without what the recipe leaves open."""
         set_ = {f.name: getattr(spec.knobs["step"], f.name) for f in dataclasses.fields(spec.knobs["step"])}
-        lines = tuple(Line(key, _flow(value)) for key, value in set_.items() if value is not None)
-        return [Line("step", lines)] if lines else []
+        lines = tuple(_Line(key, _flow(value)) for key, value in set_.items() if value is not None)
+        return [_Line("step", lines)] if lines else []
 
-    def _left_out(self, entry: Entry, spec: Spec) -> list[Line]:
-        """Return a component's other parameters as comments."""
+    def _left_out(self, entry: Entry, spec: Spec) -> list[_Line]:
+        """Return as comments the parameters that a recipe could set and does not."""
         lines = []
         for parameter in entry.parameters:
             if parameter.name in spec.arguments or parameter.role == "engine" or parameter.type["kind"] == "opaque":
                 continue
             if parameter.role == "supplied":
-                fact = _FACT_OF.get(parameter.name, "")
-                value = _flow(self.facts[fact]) if fact in self.facts else parameter.reason
-                lines.append(Line(parameter.name, value, "supplied", active=False))
+                lines.append(_Line(parameter.name, self._supplied(parameter), "supplied", active=False))
             elif not parameter.required:
-                value = (
-                    _flow(parameter.default) if parameter.default_plain else " ".join(str(parameter.default).split())
-                )
-                lines.append(Line(parameter.name, value, "default", active=False))
+                lines.append(_Line(parameter.name, _default(parameter), "default", active=False))
         return lines
 
+    def _supplied(self, parameter: Parameter) -> str:
+        """Return what the engine supplies: the value where it is known, else what it will be, in words."""
+        fact = _FACT_OF.get(parameter.name, "")
+        return _flow(self.facts[fact]) if fact in self.facts else parameter.reason
 
+
+def _default(parameter: Parameter) -> str:
+    return _flow(parameter.default) if parameter.default_plain else " ".join(str(parameter.default).split())
+
+
+def _rendered(lines: tuple[_Line, ...]) -> str:
+    """Return lines as YAML text, remarks in a column behind it."""
+    texts = (f"{text:<{_COLUMN}}  # {remark}" if remark else text for text, remark in _rows(lines, ""))
+    return "\n".join(texts) + "\n"
+
+
+def _rows(lines: tuple[_Line, ...], indent: str) -> Iterator[tuple[str, str]]:
+    """Yield each row of text with its remark."""
+    for line in lines:
+        if isinstance(line.value, str):
+            yield f"{indent}{'' if line.active else '# '}{line.key}: {line.value}", line.remark
+            continue
+        yield f"{indent}{line.key}:", line.remark
+        if isinstance(line.value, _Items):
+            yield from _item_rows(line.value, indent + "  ")
+        else:
+            yield from _rows(line.value, indent + "  ")
+
+
+def _item_rows(items: _Items, indent: str) -> Iterator[tuple[str, str]]:
+    """Yield rows of a list, a dash before the first of each item."""
+    for item in items.items:
+        if isinstance(item, str):
+            yield f"{indent}- {item}", ""
+            continue
+        for number, (text, remark) in enumerate(_rows(item, indent + "  ")):
+            yield (f"{indent}- {text[len(indent) + 2 :]}" if number == 0 else text), remark
+
+
+# --------------------------------------------------------------------------------------------------------------- values
 def _rounded(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
