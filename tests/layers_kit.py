@@ -1,8 +1,17 @@
 """What tests ask of a model's layers in one call."""
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
-from registry.reports.layers import Layer, deepest_readable, visits
+from registry.reports.layers import deepest_readable, visits
+
+
+class Layer(NamedTuple):
+    """A layer that can be explained, and (channels, height, width) of its map."""
+
+    name: str
+    shape: tuple[int, int, int]
 
 
 def eligible_layers(model: nn.Module, images: Tensor) -> list[Layer]:

@@ -1,12 +1,17 @@
-"""From a Python annotation to a type of `registry.catalogue.grammar`: the one place where signatures become checks.
+"""Type annotations: what the annotation of a parameter lets a recipe write for it, as a type of the grammar.
 
-Foreign types map once, here: an enum to its member names, a tensor to numbers, a base class to a component of its slot,
-a callable to nothing a recipe can set. Imports no torch: what is foreign is recognised by name.
+    from_annotation("float | None", ...)  ->  {"kind": "union", "of": [{"kind": "number"}, {"kind": "null"}]}
+
+The one place where signatures become checks, and where foreign types are mapped: an enum to its member names, a tensor
+to numbers, a base class to a component of its slot, a function to nothing that a recipe can set. The grammar itself is
+grammar.py, whose types are read from signatures by signatures.py. Imports no torch: what is foreign is recognised by
+name.
 """
 
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import enum
 import inspect
@@ -39,36 +44,8 @@ _SCALARS: Mapping[object, Type] = {
     tuple: {"kind": "list", "of": {"kind": "any"}},
     dict: {"kind": "mapping", "of": {"kind": "any"}},
 }
-_SLOT_SLOTS: Slots = {}
-
-
-class Constant(int):
-    """An integer constant of a library together with its name there, so that a recipe can write the name."""
-
-    name: str
-
-    def __new__(cls, name: str, value: int) -> Constant:
-        """Make the constant `name` with this value."""
-        made = super().__new__(cls, value)
-        made.name = name
-        return made
-
-    def __eq__(self, other: object) -> bool:
-        return int(self) == other and getattr(other, "name", self.name) == self.name
-
-    def __hash__(self) -> int:
-        return hash((self.name, int(self)))  # typing.Literal caches by it, and values repeat across families
-
-
-class Constants:
-    """A module whose integer attributes remember their names; stands in for it while annotations are evaluated."""
-
-    def __init__(self, module: types.ModuleType) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> object:
-        value = getattr(self._module, name)
-        return Constant(name, value) if type(value) is int else value
+_NO_SLOTS: Slots = {}
+_A_FUNCTION: Type = {"kind": "opaque", "reason": "a function"}
 
 
 def from_annotation(annotation: object, namespace: Mapping[str, object], slots: Slots) -> Type:
@@ -82,122 +59,50 @@ def from_annotation(annotation: object, namespace: Mapping[str, object], slots: 
     Returns:
         The type; `opaque` with the reason where a recipe cannot write such a value.
     """
-    if isinstance(annotation, typing.ForwardRef):
-        annotation = annotation.__forward_arg__
-    if isinstance(annotation, str):
-        try:
-            annotation = eval(annotation, dict(namespace))
-        except Exception:
-            return {"kind": "opaque", "reason": f"its type {annotation} cannot be resolved"}
-        return from_annotation(annotation, namespace, slots)
-    origin = typing.get_origin(annotation)
-    if origin is None:
-        return _bare(annotation, namespace, slots)
-    return _generic(origin, typing.get_args(annotation), namespace, slots)
+    return _Reader(namespace, slots).read(annotation)
 
 
-def _bare(annotation: object, namespace: Mapping[str, object], slots: Slots) -> Type:
-    try:
-        if annotation in _SCALARS:
-            return _SCALARS[annotation]
-    except TypeError:
-        pass
-    if isinstance(annotation, typing.TypeVar):
-        return from_annotation(annotation.__bound__ or Any, namespace, slots)
-    if annotation in (collections.abc.Callable, typing.Callable):
-        return {"kind": "opaque", "reason": "a function"}
-    if not isinstance(annotation, type):
-        return {"kind": "opaque", "reason": f"a {getattr(annotation, '__name__', annotation)}"}
-    for base, slot in slots.items():
-        if issubclass(annotation, base):
-            return {"kind": "component", "slot": slot}
-    if issubclass(annotation, enum.Enum):
-        return _enum(annotation)
-    if dataclasses.is_dataclass(annotation):
-        return record(annotation, slots)
-    if annotation.__module__.startswith("torch") and annotation.__name__ == "Tensor":
-        return {"kind": "tensor"}
-    if annotation in (collections.abc.Sequence, collections.abc.Iterable):
-        return _SCALARS[list]
-    return {"kind": "opaque", "reason": f"a {annotation.__name__}"}
+def record(cls: type, slots: Slots = _NO_SLOTS) -> Type:
+    """Return the record type of a dataclass: the mapping that a recipe writes for it.
 
-
-def _generic(origin: object, args: tuple[Any, ...], namespace: Mapping[str, object], slots: Slots) -> Type:
-    if origin is typing.Annotated:
-        return _annotated(args[0], args[1:], namespace, slots)
-    if origin is typing.Literal:
-        return _literal(args)
-    if origin in (typing.Union, types.UnionType):
-        return union([from_annotation(arg, namespace, slots) for arg in args])
-    if origin in (typing.Final, typing.ClassVar):
-        return from_annotation(args[0], namespace, slots)
-    if origin is tuple:
-        return _tuple(args, namespace, slots)
-    if origin in _LIST_LIKE:
-        return _container("list", from_annotation(args[0], namespace, slots))
-    if origin in _MAPPING_LIKE:
-        made = _container("mapping", from_annotation(args[1], namespace, slots))
-        keys = from_annotation(args[0], namespace, slots)
-        closed = keys["kind"] == "one_of" and made["kind"] == "mapping"
-        return {**made, "keys": list(keys["values"])} if closed else made
-    if origin is collections.abc.Callable:
-        return {"kind": "opaque", "reason": "a function"}
-    return {"kind": "opaque", "reason": f"a {getattr(origin, '__name__', origin)}"}
-
-
-def _container(kind: str, of: Type) -> Type:
-    return of if of["kind"] == "opaque" else {"kind": kind, "of": of}
-
-
-def _tuple(args: tuple[Any, ...], namespace: Mapping[str, object], slots: Slots) -> Type:
-    if len(args) == 2 and args[1] is Ellipsis:
-        return {**_container("list", from_annotation(args[0], namespace, slots)), "tuple": True}
-    of = [from_annotation(arg, namespace, slots) for arg in args if arg != ()]
-    return next((item for item in of if item["kind"] == "opaque"), {"kind": "tuple", "of": of})
+    Args:
+        cls: the dataclass; its docstring documents the fields.
+        slots: base class -> slot, as in `from_annotation`.
+    """
+    module = inspect.getmodule(cls)
+    namespace = {**vars(typing), **vars(collections.abc), **(vars(module) if module else {})}
+    docs = documented(inspect.getdoc(cls) or "")
+    fields = {}
+    for field in dataclasses.fields(cls):
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        required = default is dataclasses.MISSING
+        fields[field.name] = {
+            "type": from_annotation(field.type, namespace, slots),
+            "required": required,
+            "default": None if required else _plain_default(default),
+            "doc": docs.get(field.name, ""),
+        }
+    return {"kind": "record", "name": cls.__name__, "fields": fields}
 
 
 def union(of: list[Type]) -> Type:
-    """Join alternatives: flat, without repetition, without what a recipe cannot write unless that is all there is."""
+    """Return the type of alternatives: flat, without repetition.
+
+    What a recipe cannot write is left out, unless nothing else, or null alone, is left.
+    """
     flat: list[Type] = []
     for item in of:
         for one in item["of"] if item["kind"] == "union" else [item]:
             if one not in flat:
                 flat.append(one)
     settable = [item for item in flat if item["kind"] != "opaque"]
-    if not settable or (len(settable) == 1 and settable[0]["kind"] == "null" and len(flat) > 1):
+    if len(settable) < len(flat) and all(item["kind"] == "null" for item in settable):
         return next(item for item in flat if item["kind"] == "opaque")
     if {"kind": "number"} in settable:  # a tensor beside a number is that number for a caller with tensors
         settable = [item for item in settable if item["kind"] != "tensor"]
     if {"kind": "any"} in settable:
         return {"kind": "any"}
     return settable[0] if len(settable) == 1 else {"kind": "union", "of": settable}
-
-
-def _literal(values: tuple[Any, ...]) -> Type:
-    plain = [int(value) if isinstance(value, Constant) else value for value in values]
-    names = {short: int(value) for value in values if isinstance(value, Constant) for short in _spellings(value.name)}
-    made = {"kind": "one_of", "values": list(dict.fromkeys(plain))}
-    return {**made, "names": names} if names else made
-
-
-def _spellings(name: str) -> tuple[str, str]:
-    """Return how BORDER_REFLECT_101 may be written: reflect_101, BORDER_REFLECT_101."""
-    return name.partition("_")[2].lower(), name
-
-
-def _enum(annotation: type[enum.Enum]) -> Type:
-    where = f"{annotation.__module__}:{annotation.__qualname__}"
-    return {"kind": "one_of", "values": list(annotation.__members__), "enum": where}
-
-
-def _annotated(inner: object, marks: tuple[object, ...], namespace: Mapping[str, object], slots: Slots) -> Type:
-    for mark in marks:
-        if isinstance(mark, Slot):
-            return {"kind": "component", "slot": mark.name}
-    made = from_annotation(inner, namespace, slots)
-    for mark in marks:
-        made = {**made, "syntax": mark.kind} if isinstance(mark, Text) else bounded(made, mark)
-    return made
 
 
 def bounded(type: Type, mark: object) -> Type:
@@ -220,27 +125,111 @@ def bounded(type: Type, mark: object) -> Type:
     return {**type, **limits} if type["kind"] in ("number", "integer") else type
 
 
-def record(cls: type, slots: Slots = _SLOT_SLOTS) -> Type:
-    """Describe a dataclass: the mapping a recipe writes for it.
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Reads annotations that stand in one signature; the attributes are the arguments of `from_annotation`."""
 
-    Args:
-        cls: the dataclass; its docstring documents the fields.
-        slots: base class -> slot, as in `from_annotation`.
-    """
-    module = inspect.getmodule(cls)
-    namespace = {**vars(typing), **vars(collections.abc), **(vars(module) if module else {})}
-    docs = documented(inspect.getdoc(cls) or "")
-    fields = {}
-    for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        fields[field.name] = {
-            "type": from_annotation(field.type, namespace, slots),
-            "required": required,
-            "default": None if required else _plain_default(default),
-            "doc": docs.get(field.name, ""),
-        }
-    return {"kind": "record", "name": cls.__name__, "fields": fields}
+    namespace: Mapping[str, object]
+    slots: Slots
+
+    def read(self, annotation: Any) -> Type:
+        """Return the type of any annotation."""
+        if isinstance(annotation, typing.ForwardRef):
+            annotation = annotation.__forward_arg__
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, dict(self.namespace))
+            except Exception:
+                return {"kind": "opaque", "reason": f"its type {annotation} cannot be resolved"}
+            return self.read(annotation)
+        origin = typing.get_origin(annotation)
+        return self._bare(annotation) if origin is None else self._generic(origin, typing.get_args(annotation))
+
+    def _bare(self, annotation: object) -> Type:
+        """Return the type of a class or a special form without brackets."""
+        with contextlib.suppress(TypeError):  # some cannot be hashed
+            if annotation in _SCALARS:
+                return _SCALARS[annotation]
+        if isinstance(annotation, typing.TypeVar):
+            return self.read(annotation.__bound__ or Any)
+        if annotation in (collections.abc.Callable, typing.Callable):
+            return _A_FUNCTION
+        if not isinstance(annotation, type):
+            return {"kind": "opaque", "reason": f"a {getattr(annotation, '__name__', annotation)}"}
+        for base, slot in self.slots.items():
+            if issubclass(annotation, base):
+                return {"kind": "component", "slot": slot}
+        if issubclass(annotation, enum.Enum):
+            where = f"{annotation.__module__}:{annotation.__qualname__}"
+            return {"kind": "one_of", "values": list(annotation.__members__), "enum": where}
+        if dataclasses.is_dataclass(annotation):
+            return record(annotation, self.slots)
+        if annotation.__module__.startswith("torch") and annotation.__name__ == "Tensor":
+            return {"kind": "tensor"}
+        if annotation in (collections.abc.Sequence, collections.abc.Iterable):
+            return _SCALARS[list]
+        return {"kind": "opaque", "reason": f"a {annotation.__name__}"}
+
+    def _generic(self, origin: Any, args: tuple[Any, ...]) -> Type:
+        """Return the type of `origin[args]`."""
+        if origin is typing.Annotated:
+            return self._annotated(args[0], args[1:])
+        if origin is typing.Literal:
+            return _literal(args)
+        if origin in (typing.Union, types.UnionType):
+            return union([self.read(arg) for arg in args])
+        if origin in (typing.Final, typing.ClassVar):
+            return self.read(args[0])
+        if origin is tuple:
+            return self._tuple(args)
+        if origin in _LIST_LIKE:
+            return _container("list", self.read(args[0]))
+        if origin in _MAPPING_LIKE:
+            return self._mapping(*args)
+        if origin is collections.abc.Callable:
+            return _A_FUNCTION
+        return {"kind": "opaque", "reason": f"a {getattr(origin, '__name__', origin)}"}
+
+    def _annotated(self, inner: Any, marks: tuple[object, ...]) -> Type:
+        """Return the type of `Annotated[inner, *marks]`; marks that are not ours are read for limits."""
+        slot = next((mark for mark in marks if isinstance(mark, Slot)), None)
+        if slot is not None:
+            return {"kind": "component", "slot": slot.name}
+        made = self.read(inner)
+        for mark in marks:
+            made = {**made, "syntax": mark.kind} if isinstance(mark, Text) else bounded(made, mark)
+        return made
+
+    def _tuple(self, args: tuple[Any, ...]) -> Type:
+        """Return a tuple's type: one type per place, or for `tuple[X, ...]` a list that becomes a tuple."""
+        if len(args) == 2 and args[1] is Ellipsis:
+            return {**_container("list", self.read(args[0])), "tuple": True}
+        of = [self.read(arg) for arg in args if arg != ()]
+        return next((item for item in of if item["kind"] == "opaque"), {"kind": "tuple", "of": of})
+
+    def _mapping(self, key: Any, value: Any) -> Type:
+        """Return a mapping's type; its keys are a closed list where their type is one."""
+        made, keys = _container("mapping", self.read(value)), self.read(key)
+        is_closed = keys["kind"] == "one_of" and made["kind"] == "mapping"
+        return {**made, "keys": list(keys["values"])} if is_closed else made
+
+
+def _container(kind: str, of: Type) -> Type:
+    """Return a list or mapping of `of`; of what a recipe cannot write, it cannot write many either."""
+    return of if of["kind"] == "opaque" else {"kind": kind, "of": of}
+
+
+def _literal(values: tuple[Any, ...]) -> Type:
+    """Return a closed list of values; constants of a library may be written by their names too."""
+    plain = [int(value) if isinstance(value, Constant) else value for value in values]
+    names = {short: int(value) for value in values if isinstance(value, Constant) for short in _spellings(value.name)}
+    made = {"kind": "one_of", "values": list(dict.fromkeys(plain))}
+    return {**made, "names": names} if names else made
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """Return how BORDER_REFLECT_101 may be written: reflect_101, BORDER_REFLECT_101."""
+    return name.partition("_")[2].lower(), name
 
 
 def _plain_default(value: object) -> object:
@@ -249,3 +238,33 @@ def _plain_default(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_plain_default(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
+
+
+# ------------------------------------------------------------------------------------------------ a library's constants
+class Constant(int):
+    """An integer constant of a library together with its name there, so that a recipe can write the name."""
+
+    name: str
+
+    def __new__(cls, name: str, value: int) -> Constant:
+        """Make the constant `name` with this value."""
+        made = super().__new__(cls, value)
+        made.name = name
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return int(self) == other and getattr(other, "name", self.name) == self.name
+
+    def __hash__(self) -> int:
+        return hash((self.name, int(self)))  # typing.Literal caches by it, and values repeat across families
+
+
+class Constants:
+    """Stands in for a module while annotations are evaluated: its integer attributes remember their names."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self._module, name)
+        return Constant(name, value) if type(value) is int else value
