@@ -1,9 +1,9 @@
 """Torchvision's classification models under torchvision's own names, with or without pretrained weights.
 
 Owns what a recipe needs beyond torchvision: the last layer made anew for the data's classes when pretrained weights are
-loaded, a clear answer when they cannot be fetched, and one plain output from models with auxiliary heads. Every name of
-`torchvision.models` is an attribute of this module, a function that builds the model: `torchvision:resnet18` in a
-catalogue target is `registry.models.torchvision:resnet18`. Importing it imports no torchvision.
+loaded, the first for images that are not RGB, a clear answer when weights cannot be fetched, and one plain output from
+models with auxiliary heads. Every model's name is an attribute of this module, a function that builds the model, so
+that the catalogue can name it: `registry.models.torchvision:resnet18`. Importing it imports no torchvision.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ __all__: list[str] = []
 
 _FIXED = "the model's name fixes it"
 _ONE_OUTPUT = "the engine trains one output"
-# Arguments of the class that a builder passes itself although the class has a default for them.
+# By the beginning of a model's name: arguments that its builder sets itself, although its class has a default for them.
 _FILLED_BY_BUILDER = {
     "densenet": ("growth_rate", "block_config", "num_init_features"),
     "squeezenet": ("version",),
@@ -36,6 +36,11 @@ _FILLED_BY_BUILDER = {
     "resnext": ("groups", "width_per_group"),
     "swin": ("stochastic_depth_prob",),
     "wide_resnet": ("width_per_group",),
+}
+_OWN_DOCS = {
+    "weights": "pretrained weights by name; the last layer is then made anew for the data's classes.",
+    "num_classes": "classes to tell apart.",
+    "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
 }
 _DOCS = {
     "dropout": "share of activations zeroed before the last layer, 0..1.",
@@ -56,7 +61,8 @@ _DOCS = {
 }
 _SHARES = ("dropout", "drop_rate", "attention_dropout", "stochastic_depth_prob")
 _SHARE = {"kind": "number", "min": 0, "below": 1}
-_AUXILIARY = ("googlenet", "inception_v3")
+_AUXILIARY = ("googlenet", "inception_v3")  # networks with auxiliary heads
+_HEADS = ("fc", "classifier", "heads", "head")  # where a network's last layer is
 
 
 def __getattr__(name: str) -> Callable[..., nn.Module]:
@@ -87,56 +93,20 @@ def build(
     Raises:
         DataError: the weights are not there and cannot be downloaded.
     """
-    import torch
-
-    models = importlib.import_module("torchvision.models")
-    if weights is not None and not weights_are_fetched():
-        weights = None
-        if name in _AUXILIARY:  # what torchvision switches on for its own weights and no state dict shows
-            arguments = {"transform_input": True, "init_weights": False, **arguments}
-    if torch.get_default_device().type == "meta":
-        weights = None
-    if name in _AUXILIARY and weights is None:
-        arguments = {"aux_logits": False, "init_weights": True, **arguments}
-    if weights is None:
-        with _plans_on_cpu() if name.startswith("regnet") else nullcontext():
-            model: nn.Module = models.get_model(name, num_classes=num_classes, **arguments)
+    fetched = weights is not None and weights_are_fetched()
+    if name in _AUXILIARY and weights is not None and not fetched:
+        arguments = {
+            "transform_input": True,
+            "init_weights": False,
+            **arguments,
+        }  # as torchvision does with its weights
+    if fetched and not _on_meta():
+        model = _pretrained(name, weights, num_classes, arguments)
     else:
-        model = _pretrained(models, name, weights, arguments)
-        if name in _AUXILIARY:
-            _drop_auxiliary(model)
-        replace_head(model, num_classes)
+        model = _random(name, num_classes, arguments)
     if in_channels != 3:
         _replace_stem(model, in_channels)
     return model
-
-
-@contextmanager
-def _plans_on_cpu() -> Iterator[None]:
-    """Let a RegNet plan its widths with real numbers although the model is built on the meta device."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class NumbersOnCpu(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            placed = {"device": "cpu"} if func in (torch.arange, torch.tensor) else {}
-            return func(*args, **{**(kwargs or {}), **placed})
-
-    with NumbersOnCpu():
-        yield
-
-
-def _pretrained(models: Any, name: str, weights: Any, arguments: dict[str, object]) -> nn.Module:
-    try:
-        return models.get_model(name, weights=weights, progress=False, **arguments)  # type: ignore[no-any-return]
-    except OSError as error:  # URLError and failed writes to the cache are OSErrors
-        from torch.hub import get_dir
-
-        member = getattr(models.get_model_weights(name), weights) if isinstance(weights, str) else weights
-        raise DataError(
-            f"the weights {weights} of {name} cannot be loaded: {error}",
-            f"put {member.url} into {get_dir()}/checkpoints/, or leave `weights` out to start from random ones",
-        ) from error
 
 
 def replace_head(model: nn.Module, num_classes: int) -> None:
@@ -147,7 +117,7 @@ def replace_head(model: nn.Module, num_classes: int) -> None:
     """
     from torch import nn
 
-    for attribute in ("fc", "classifier", "heads", "head"):
+    for attribute in _HEADS:
         head = getattr(model, attribute, None)
         if head is None:
             continue
@@ -163,7 +133,56 @@ def replace_head(model: nn.Module, num_classes: int) -> None:
     raise DataError(f"{type(model).__name__} has no last layer to replace", "leave `weights` out")
 
 
+def _random(name: str, num_classes: int, arguments: Mapping[str, object]) -> nn.Module:
+    """Return a model with random weights, without auxiliary heads."""
+    models = importlib.import_module("torchvision.models")
+    alone = {"aux_logits": False, "init_weights": True} if name in _AUXILIARY else {}
+    with _plans_on_cpu() if name.startswith("regnet") else nullcontext():
+        return models.get_model(name, num_classes=num_classes, **{**alone, **arguments})  # type: ignore[no-any-return]
+
+
+def _pretrained(name: str, weights: Any, num_classes: int, arguments: Mapping[str, object]) -> nn.Module:
+    """Return a model with torchvision's weights, a fresh last layer and no auxiliary heads."""
+    models = importlib.import_module("torchvision.models")
+    try:
+        model: nn.Module = models.get_model(name, weights=weights, progress=False, **arguments)
+    except OSError as error:  # URLError and failed writes to the cache are OSErrors
+        from torch.hub import get_dir
+
+        member = getattr(models.get_model_weights(name), weights) if isinstance(weights, str) else weights
+        raise DataError(
+            f"the weights {weights} of {name} cannot be loaded: {error}",
+            f"put {member.url} into {get_dir()}/checkpoints/, or leave `weights` out to start from random ones",
+        ) from error
+    if name in _AUXILIARY:
+        _drop_auxiliary(model)
+    replace_head(model, num_classes)
+    return model
+
+
+def _on_meta() -> bool:
+    import torch
+
+    return torch.get_default_device().type == "meta"
+
+
+@contextmanager
+def _plans_on_cpu() -> Iterator[None]:
+    """Let a RegNet be built on the meta device: it computes its widths with tensors, which need real numbers."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class NumbersOnCpu(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            placed = {"device": "cpu"} if func in (torch.arange, torch.tensor) else {}
+            return func(*args, **{**(kwargs or {}), **placed})
+
+    with NumbersOnCpu():
+        yield
+
+
 def _drop_auxiliary(model: nn.Module) -> None:
+    """Take the auxiliary heads off a model that pretrained weights made with them."""
     model.aux_logits = False  # type: ignore[assignment]
     for name in ("aux1", "aux2", "AuxLogits"):
         if getattr(model, name, None) is not None:
@@ -171,7 +190,11 @@ def _drop_auxiliary(model: nn.Module) -> None:
 
 
 def _replace_stem(model: nn.Module, in_channels: int) -> None:
-    """Give the first convolution other input channels: the mean filter over the old ones, for each new one."""
+    """Give the first convolution other input channels, in place.
+
+    Each of them gets the mean of the filters over the old ones, scaled so that images whose channels are all alike give
+    the answers that they gave before.
+    """
     import torch
     from torch import nn
 
@@ -194,29 +217,32 @@ def _replace_stem(model: nn.Module, in_channels: int) -> None:
 
 @dataclass(frozen=True)
 class TorchvisionModels:
-    """Adopt every classification model of torchvision; its `**kwargs` go to the class that it returns."""
+    """The rule by which torchvision's classification models come into the catalogue, all of them.
+
+    A builder of torchvision hands its `**kwargs` on to the class that it returns, so its parameters are those of both.
+    """
 
     def find(self) -> Iterator[Found]:
         """Import torchvision and yield its models by name."""
         models = importlib.import_module("torchvision.models")
         for name in models.list_models(module=models):
-            function = models.get_model_builder(name)
-            cls = inspect.signature(function).return_annotation
-            filled = next((names for start, names in _FILLED_BY_BUILDER.items() if name.startswith(start)), ())
-            engine = dict.fromkeys(filled, _FIXED)
-            if name in _AUXILIARY:
-                engine.update(aux_logits=_ONE_OUTPUT, dropout_aux=_ONE_OUTPUT, transform_input="the weights decide it")
-            change = Change(
-                forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
-                engine=engine,
-                types={"num_classes": {"kind": "integer", "min": 1}, **dict.fromkeys(_SHARES, _SHARE)},
-                docs={
-                    "weights": "pretrained weights by name; the last layer is then made anew for the data's classes.",
-                    "num_classes": "classes to tell apart.",
-                    "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
-                },
-                missing_docs=_DOCS,
-                facts={"upstream": f"torchvision.models:{name}"},
-            )
+            builder = models.get_model_builder(name)
             target = f"registry.models.torchvision:{name}"
-            yield Found(name, target, function, change, own=False, package="torchvision")
+            yield Found(name, target, builder, _change(name, builder), own=False, package="torchvision")
+
+
+def _change(name: str, builder: Callable[..., nn.Module]) -> Change:
+    """Return what the catalogue says of a model beside what its builder's signature says."""
+    cls = inspect.signature(builder).return_annotation
+    filled = next((names for start, names in _FILLED_BY_BUILDER.items() if name.startswith(start)), ())
+    engine = dict.fromkeys(filled, _FIXED)
+    if name in _AUXILIARY:
+        engine.update(aux_logits=_ONE_OUTPUT, dropout_aux=_ONE_OUTPUT, transform_input="the weights decide it")
+    return Change(
+        forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
+        engine=engine,
+        types={"num_classes": {"kind": "integer", "min": 1}, **dict.fromkeys(_SHARES, _SHARE)},
+        docs=_OWN_DOCS,
+        missing_docs=_DOCS,
+        facts={"upstream": f"torchvision.models:{name}"},
+    )
