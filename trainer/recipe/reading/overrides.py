@@ -6,13 +6,15 @@ with everything else (check.py), at the argument's position.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from registry.catalogue.grammar import Type
 from trainer.recipe.problems import COMMAND_LINE, Collector
 from trainer.recipe.reading.merge import Conflict, Tree, as_component, is_removal, lay_over
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node
-from trainer.recipe.reading.text import MAX_DEPTH, compose_value
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar
+from trainer.recipe.reading.scalars import quoted
+from trainer.recipe.reading.text import MAX_DEPTH, comment_in, compose_value
 from trainer.recipe.recipe import Origin
 from trainer.recipe.sections import default, node_of, recipe_type, step
 
@@ -55,10 +57,37 @@ def apply(root: Tree | None, argument: str, number: int, problems: Collector, no
             "R107", start, f"'{argument}' gives no value", hint=_NOTHING[text.strip()].format(key), path=key
         )
         return root
+    begin = comment_in(text)
+    if begin is not None:
+        place = Origin(COMMAND_LINE, number, len(argument) - len(text) + begin + 1)
+        what = f"YAML reads '{text[begin:].splitlines()[0]}' as a comment and would drop it"
+        problems.report("R107", place, what, hint=_in_quotes(key, text), path=key)
+        return root
     value = compose_value(text, argument, number, problems)
+    if value is not None and _is_cut(text, value):
+        what = f"YAML reads {'nothing' if value.text == '' else repr(value.text)} where '{text.strip()}' is written"
+        problems.report("R107", start, what, hint=_in_quotes(key, text), path=key)
+        return root
     if root is None or value is None:
         return root
     return _Setting(key, value, problems, notes).at(root, segments, recipe_type(), "")
+
+
+def _is_cut(text: str, value: Node) -> bool:
+    """Say whether an unquoted value is less than its text: an anchor, a tag or a mark of documents was taken off.
+
+    White space does not count, since YAML folds it; a tag of the core (`!!str 5`) is meant.
+    """
+    if not isinstance(value, Scalar) or value.quoted or text.lstrip().startswith("!!"):
+        return False
+    return "".join(value.text.split()) != "".join(text.split())
+
+
+def _in_quotes(key: str, text: str) -> str:
+    """Return the hint that shows how text reaches the recipe whole: in quotes of its own, inside those of the shell."""
+    if text.lstrip().startswith(("[", "{", '"', "'")):
+        return "leave the comment out, or put the text that '#' belongs to in quotes"
+    return f"text goes in quotes inside the shell's: {shlex.quote(f'{key}={quoted(text.strip())}')}"
 
 
 def _segments(key: str, number: int) -> list[tuple[str, Origin]]:

@@ -58,7 +58,7 @@ def spelling(value: Plain) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return _number(value)
-    return value if _is_plain(value) else _quoted(value)
+    return value if _is_plain(value) else quoted(value)
 
 
 def _number(value: int | float) -> str:
@@ -78,7 +78,7 @@ def _is_plain(text: str) -> bool:
     return bool(_SAFE.fullmatch(text)) and not text.endswith(" ") and isinstance(resolve(text), str) and text != "..."
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return text in double quotes, with everything escaped that YAML would not keep."""
     pieces = []
     for character in text:

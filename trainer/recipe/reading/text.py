@@ -59,6 +59,24 @@ def compose_value(text: str, argument: str, number: int, problems: Collector) ->
     return None if composer.failed else Scalar(None, Origin(COMMAND_LINE, number, offset + 1))
 
 
+def comment_in(text: str) -> int | None:
+    """Return where a comment begins in YAML text, counted from 0; None where there is none.
+
+    The scanner leaves comments out. They lie between its tokens, where otherwise only white space does.
+    """
+    end = 0
+    try:
+        for token in yaml.scan(text.translate(STAND_INS), Loader=_Loader):
+            begin = text.find("#", end, token.start_mark.index)
+            if begin >= 0:
+                return begin
+            end = max(end, token.end_mark.index)
+    except yaml.YAMLError:  # composing the text says what is wrong with it
+        return None
+    begin = text.find("#", end)
+    return None if begin < 0 else begin
+
+
 def _with_bytes(node: Node) -> Node:
     """Return a node with the bytes of file names where YAML was given stand-ins (scalars.py) for them."""
     if isinstance(node, ListNode):
