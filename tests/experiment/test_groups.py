@@ -53,9 +53,9 @@ class Net(nn.Module):
 
 @pytest.fixture
 def recipe_of(tmp_path: Path) -> Callable[..., Recipe]:
-    def made(groups: str = "", scheduler: str = "", lr: str = "0.1") -> Recipe:
+    def made(groups: str = "", scheduler: str = "", lr: str = "0.1", optimizer: str = "SGD, momentum: 0.9") -> Recipe:
         lines = ["version: 1", "data: {dataset: Shapes}", "model: SmallCNN", "lr_finder: {start: 1e-3, end: 10}"]
-        lines += [f"optimizer: {{type: SGD, lr: {lr}, momentum: 0.9, groups: [{groups}]}}", "train: {epochs: 8}"]
+        lines += [f"optimizer: {{type: {optimizer}, lr: {lr}, groups: [{groups}]}}", "train: {epochs: 8}"]
         lines += [f"scheduler: {scheduler}"] if scheduler else []
         path = tmp_path / "recipe.yaml"
         path.write_text("\n".join(lines))
@@ -73,9 +73,12 @@ class Run:
         net = Net()
         self.groups = ParameterGroups.of(recipe.optimizer, net)
         parameters = dict(net.named_parameters())
-        self.optimizer = torch.optim.SGD(
-            self.groups.arguments(parameters, bind), lr=self.groups.base_rate(bind), momentum=0.9
-        )
+        kind = getattr(torch.optim, recipe.optimizer.type)
+        others = {name: value for name, value in recipe.optimizer.arguments.items() if name != "lr"}
+        groups = self.groups.arguments(parameters, bind)
+        for group in groups:
+            group.update({name: tuple(value) for name, value in group.items() if name == "betas"})
+        self.optimizer = kind(groups, lr=self.groups.base_rate(bind), **others)
         self.schedule: Schedule = make_schedule(
             recipe.scheduler,
             self.optimizer,
@@ -146,6 +149,23 @@ def test_momentum_that_a_schedule_cycles_reaches_every_group(recipe_of: Callable
     for _ in range(STEPS * EPOCHS):
         wanted = alone.optimizer.param_groups[0]["momentum"]
         assert [group["momentum"] for group in run.optimizer.param_groups] == [wanted, wanted]
+        for one in (run, alone):
+            one.optimizer.step()
+            one.schedule.step_finished()
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["{type: OneCycleLR, max_lr: 0.1}", "{type: CyclicLR, base_lr: 0.01, max_lr: 0.1}"]
+)
+def test_a_groups_second_beta_is_its_own_whatever_a_schedule_does_with_the_first(
+    recipe_of: Callable, scheduler: str
+) -> None:
+    recipe = recipe_of(f"{{{HEAD}, lr_scale: 2, betas: [0.7, 0.5]}}", scheduler, optimizer="Adam")
+    run, alone = Run(recipe), Run(recipe_of(f"{{{HEAD}, betas: [0.7, 0.5]}}", scheduler, optimizer="Adam"))
+    for _ in range(STEPS * EPOCHS):
+        assert [group["betas"] for group in run.optimizer.param_groups] == [
+            group["betas"] for group in alone.optimizer.param_groups
+        ]
         for one in (run, alone):
             one.optimizer.step()
             one.schedule.step_finished()

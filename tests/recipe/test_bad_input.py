@@ -261,3 +261,32 @@ def test_the_first_tier_needs_no_package_but_yaml(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("['_yaml', 'yaml']", "['yaml']")
+
+
+@pytest.mark.parametrize(
+    "warmup", ["3", "{epochs: 0}", "{epochs: 0.5}", "{start_factor: 0.1}", "[1]", "{epochs: x, start_factor: 2}"]
+)
+@pytest.mark.parametrize("scheduler", ["CosineAnnealingLR", "OneCycleLR, max_lr: 0.1", "StepLR, step_size: 3"])
+def test_a_warm_up_that_means_nothing_is_a_problem_at_its_place(warmup: str, scheduler: str) -> None:
+    Path("recipe.yaml").write_text(GOOD + f"scheduler: {{type: {scheduler}, warmup: {warmup}}}\n")
+    problems = load_recipe("recipe.yaml").problems
+    assert problems
+    assert all(problem.path.startswith("scheduler.warmup") for problem in problems), render(problems)
+
+
+@pytest.mark.parametrize("plugin", ["raises.py", "missing.py"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("loss=Foo", "model=Foo", "data.dataset=Foo", "optimizer={type: Foo, lr: 1}", "scheduler=Foo", "report=[Foo]"),
+        *("data.preprocess=[Foo]", "data.augment=[Foo]", "data.eval=[{type: OneOf, p: 1, transforms: [Foo]}]"),
+        *("train.metrics=[Foo]", "callbacks=[Foo]", "regularizers=[Foo]", "train.mix=Foo"),
+        "scheduler={type: ChainedScheduler, schedulers: [{type: Foo}, {type: StepLR, step_size: 2}]}",
+        "scheduler={type: SequentialLR, milestones: [2], schedulers: [Foo, {type: CosineAnnealingLR, T_max: 2}]}",
+    ],
+)
+def test_what_a_lost_plugin_may_have_had_is_no_reason_to_fall_over(plugin: str, where: str) -> None:
+    Path("raises.py").write_text('raise ImportError("no such thing")\n')
+    Path("recipe.yaml").write_text(GOOD)
+    problems = load_recipe("recipe.yaml", [f"plugins=[./{plugin}]", where]).problems
+    assert [problem for problem in problems if problem.path.startswith("plugins")], render(problems)

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import render
-from trainer.recipe.recipe import Recipe, Spec
+from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import diff_text, flat, resolved_yaml, show_text
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -175,3 +175,24 @@ def test_several_seeds_take_the_place_of_one() -> None:
     assert "\nseeds: [1, 2]" in text
     assert "\nseed:" not in text
     assert recipe_of(text, "resolved.yaml").seeds == (1, 2)
+
+
+def test_a_group_with_a_rate_of_its_own_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "version: 1\ndata: {dataset: Shapes}\nmodel: SmallCNN\ntrain: {epochs: 2}\nlr_finder: {}\n"
+        "optimizer: {type: SGD, lr: $lr_finder.lr, groups: [{match: ['@head'], lr: 0.5}, "
+        "{match: ['@bias'], lr: $lr_finder.lr}, {match: ['@norm'], weight_decay: 0}]}\n"
+    )
+    first = load_recipe(path)
+    assert first.recipe is not None, render(first.problems)
+    for lr in (None, 0.25):
+        path.write_text(resolved_yaml(first.recipe, lr=lr))
+        again = load_recipe(path)
+        assert again.recipe is not None, render(again.problems)
+        groups = again.recipe.optimizer.knobs["groups"]
+        assert [(group.arguments.get("lr"), group.lr_scale) for group in groups] == [
+            (0.5, 1.0),
+            (Reference("lr_finder.lr") if lr is None else 0.25, 1.0),
+            (None, 1.0),
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +52,8 @@ class Lead(Optimizer):
         self.followers, self.shares, self.warmup = followers, list(shares), warmup
         self.steps = self.epochs = 0  # done
         self._first = {key: value for key, value in self.param_groups[0].items() if key not in ("params", "lr")}
-        self._moved: set[str] = set()  # keys beside the rate that the scheduler has changed
+        # What the scheduler has changed beside the rate: a key, and of a tuple (Adam's betas) the place in it.
+        self._moved: set[tuple[str, int | None]] = set()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take no step: torch asks that one was taken before a scheduler moves."""
@@ -62,15 +63,21 @@ class Lead(Optimizer):
         """Whether the last step, or the epoch that ends with it, was part of the warm-up."""
         return self.warmup is not None and self.steps <= self.warmup.steps
 
+    def cycles_momentum(self) -> None:
+        """Hand the momentum on from the start, Adam's first beta: what a cycle begins with may be what it was."""
+        self._moved.add(("betas", 0) if "betas" in self.defaults else ("momentum", None))
+
     def hand_on(self) -> None:
         """Give every group its share of the rate as it is now."""
         lead = self.param_groups[0]
         rate = lead["lr"] if self.warmup is None else lead["lr"] * self.warmup.factor(self.steps)
-        self._moved.update(key for key, value in self._first.items() if lead[key] != value)
+        for key, first in self._first.items():
+            if lead[key] != first:
+                self._moved.update(_differences(key, first, lead[key]))
         for group, share in zip(self.followers.param_groups, self.shares, strict=True):
             group["lr"] = rate * share
-            for key in self._moved:
-                group[key] = lead[key]
+            for key, place in self._moved:
+                group[key] = lead[key] if place is None else _with(group[key], place, lead[key][place])
 
     def saved(self) -> dict[str, Any]:
         """Return plain values for `restore`: an optimizer's `state` is of its parameters, and there are none."""
@@ -81,6 +88,25 @@ class Lead(Optimizer):
         """Continue from what was `saved`; the groups have their own."""
         self.param_groups[0].update(saved["group"])
         self.steps, self.epochs = saved["steps"], saved["epochs"]
+
+
+def _within(scheduler: Any) -> Iterator[Any]:
+    """Yield a scheduler and those nested in it."""
+    yield scheduler
+    for one in getattr(scheduler, "_schedulers", ()):
+        yield from _within(one)
+
+
+def _differences(key: str, one: Any, other: Any) -> list[tuple[str, int | None]]:
+    """Return where two values of a key differ: its places where both are tuples, else the key as a whole."""
+    if not isinstance(one, tuple) or not isinstance(other, tuple) or len(one) != len(other):
+        return [(key, None)]
+    return [(key, place) for place, (left, right) in enumerate(zip(one, other, strict=True)) if left != right]
+
+
+def _with(values: tuple[Any, ...], place: int, value: Any) -> tuple[Any, ...]:
+    """Return a tuple with another value at one place."""
+    return (*values[:place], value, *values[place + 1 :])
 
 
 class Schedule:
@@ -111,6 +137,8 @@ class Schedule:
         self.every_epoch = scheduler is not None and each == "epoch"
         self._by_step = each == "step"
         if lead is not None and scheduler is not None:
+            if any(getattr(one, "cycle_momentum", False) for one in _within(scheduler)):
+                lead.cycles_momentum()
             lead.step()  # torch warns of schedulers that move before the first step
             lead.hand_on()
 

@@ -144,7 +144,8 @@ def _below(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, Spec):
         return _spec_fields(value)
     if isinstance(value, Group):
-        return {"match": list(value.match), "lr_scale": value.lr_scale, **value.arguments}
+        scale = {} if "lr" in value.arguments else {"lr_scale": value.lr_scale}  # a rate of its own has no scale
+        return {"match": list(value.match), **scale, **value.arguments}
     if isinstance(value, tuple) and value and isinstance(value[0], Expectation):
         return dict(each.text.rsplit(": ", 1) for each in value)
     if _is_section(value):

@@ -15,7 +15,7 @@ from registry.catalogue.catalog import Catalogue, Entry
 from registry.contracts import DataFacts
 from trainer.recipe.checks.check import Invalid
 from trainer.recipe.problems import Collector
-from trainer.recipe.recipe import CROSS_ENTROPY, Origin, Recipe, Reference, Spec
+from trainer.recipe.recipe import CROSS_ENTROPY, Group, Origin, Recipe, Reference, Spec
 
 LOSS = "loss"
 _TTA = "tta/"
@@ -52,8 +52,13 @@ class Draft:
         return path in self.recipe.origins
 
     def sound(self, *paths: str) -> bool:
-        """Say whether nothing at, above or below any of `paths` has been reported as an error."""
-        return not any(_related(path, one) for path in paths for one in self.problems.wrong)
+        """Say whether nothing at, above or below any of `paths` is wrong: reported, or of no value."""
+        return not any(_related(path, one) for path in paths for one in (*self.problems.wrong, *self._invalid))
+
+    @cached_property
+    def _invalid(self) -> tuple[str, ...]:
+        """The dotted paths of what could not be told; what a lost plug-in may have is not reported."""
+        return tuple(_invalid_below("", self.recipe))
 
     def entry(self, spec: Spec) -> Entry:
         """Return the catalogue's entry of a component."""
@@ -182,6 +187,27 @@ def _specs(value: object) -> Iterator[Spec]:
         for field in dataclasses.fields(value):
             if field.metadata.get("recipe", True):
                 yield from _specs(getattr(value, field.name))
+
+
+def _invalid_below(path: str, value: object) -> Iterator[str]:
+    """Yield the dotted paths at which a recipe has no value that means anything."""
+    if isinstance(value, Invalid):
+        yield path
+        return
+    if isinstance(value, Spec):
+        below: Mapping[Any, object] = {**value.arguments, **value.knobs}
+    elif isinstance(value, Group):
+        below = {"match": value.match, "lr_scale": value.lr_scale, **value.arguments}
+    elif isinstance(value, Mapping):
+        below = value
+    elif isinstance(value, (list, tuple)):
+        below = dict(enumerate(value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        below = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.name != "origins"}
+    else:
+        return
+    for key, item in below.items():
+        yield from _invalid_below(f"{path}.{key}".lstrip("."), item)
 
 
 def _references(value: object) -> Iterator[Reference]:

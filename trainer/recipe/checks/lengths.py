@@ -14,7 +14,7 @@ from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Spec
 EACH_STEP = ("OneCycleLR", "CyclicLR")  # schedulers that step with the optimizer where the recipe does not say
 LENGTH = (  # what the length of a run depends on
     *("data.dataset", "data.val", "data.batch_size", "data.drop_last", "data.limit"),
-    *("train.epochs", "train.accumulate", "scheduler.type", "scheduler.step"),
+    *("train.epochs", "train.accumulate", "scheduler.type", "scheduler.step", "scheduler.warmup"),
 )
 
 
