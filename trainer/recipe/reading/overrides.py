@@ -64,8 +64,8 @@ def apply(root: Tree | None, argument: str, number: int, problems: Collector, no
         problems.report("R107", place, what, hint=_in_quotes(key, text), path=key)
         return root
     value = compose_value(text, argument, number, problems)
-    if value is not None and _is_cut(text, value):
-        what = f"YAML reads {'nothing' if value.text == '' else repr(value.text)} where '{text.strip()}' is written"
+    if isinstance(value, Scalar) and _is_cut(text, value):
+        what = f"YAML reads {repr(value.text) if value.text else 'nothing'} where '{text.strip()}' is written"
         problems.report("R107", start, what, hint=_in_quotes(key, text), path=key)
         return root
     if root is None or value is None:
@@ -73,12 +73,12 @@ def apply(root: Tree | None, argument: str, number: int, problems: Collector, no
     return _Setting(key, value, problems, notes).at(root, segments, recipe_type(), "")
 
 
-def _is_cut(text: str, value: Node) -> bool:
+def _is_cut(text: str, value: Scalar) -> bool:
     """Say whether an unquoted value is less than its text: an anchor, a tag or a mark of documents was taken off.
 
     White space does not count, since YAML folds it; a tag of the core (`!!str 5`) is meant.
     """
-    if not isinstance(value, Scalar) or value.quoted or text.lstrip().startswith("!!"):
+    if value.quoted or text.lstrip().startswith("!!"):
         return False
     return "".join(value.text.split()) != "".join(text.split())
 
