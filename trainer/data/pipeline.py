@@ -1,8 +1,9 @@
-"""The recipe's transforms as one pass over a batch: uint8 images in, the model's float input out.
+"""Augmentation and preprocessing: the recipe's transforms as one pass over a batch.
 
-Owns the order of transforms and who runs each: our batched version (registry/transforms/batched.py) where there is one,
-Albumentations image by image otherwise, each image's chance keyed by (seed, epoch, index, position) in both. Knows
-nothing of recipes, stores or batches; transforms come as objects, made by trainer/experiment/components.py.
+uint8 images go in, the model's float input comes out. Owns the order of transforms and who runs each: our batched
+version (registry/transforms/batched.py) where there is one, Albumentations image by image otherwise, each image's
+chance keyed by (seed, epoch, index, position) in both. Knows nothing of recipes, or of how images are stored (store.py)
+and gathered (batches.py); transforms come as objects, made by trainer/experiment/components.py.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAKES_ONE_SIZE = frozenset({"CenterCrop", "RandomCrop", "RandomResizedCrop", "Ra
 
 @dataclass(frozen=True)
 class Stage:
-    """One transform of the list.
+    """One transform of the list, and who runs it.
 
     Attributes:
         name: its class.
@@ -155,50 +156,42 @@ class Pipeline:
         return lines
 
     def _run(self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor, first: int = 0) -> Tensor:
-        """Run stages from `first` on: on the CPU until the last that Albumentations runs, then on the device."""
-        alone = _until_one_size(stages) if isinstance(images, list) else 0
-        on_cpu = max([alone, *(number for number, stage in enumerate(stages, start=1) if stage.batched is None)])
-        images = images if isinstance(images, list) else self._taken(images, bool(on_cpu))
+        """Return what `stages` make of images, from number `first` on, on the device.
+
+        The list has three stretches, each of which may be empty. Images that differ in size pass one by one until a
+        stage gives all of them one size; then batches stay on the CPU until the last stage that Albumentations runs;
+        the rest is done on the device.
+        """
+        one_by_one = _until_one_size(stages) if isinstance(images, list) else 0
+        on_cpu = max(one_by_one, _until_last_upstream(stages))
+        if not isinstance(images, list):
+            images = self._brought(images, on_cpu=on_cpu > 0)
         draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else sent(indices, self._device))
-        for number, stage in enumerate(stages):
-            if number < first:
-                continue
+        for number, stage in list(enumerate(stages))[first:]:
             if number == on_cpu > 0:
                 images = sent(_together(images), self._device)
                 draws = Draws(self._seed, epoch, sent(indices, self._device))
-            if number < alone or stage.batched is None:
+            if number < one_by_one or stage.batched is None:
                 images = stage.one_by_one(_apart(images), draws)
             else:
                 images = stage.batched(_together(images), draws.at(stage.position))
         return sent(_together(images), self._device)
 
-    def _taken(self, images: Tensor, on_cpu: bool) -> Tensor:
-        """Return images where they are worked on first, as a copy where that is done in place."""
+    def _brought(self, images: Tensor, *, on_cpu: bool) -> Tensor:
+        """Return images where they are worked on first; on the CPU a copy, since transforms work in place there."""
         images = images.to("cpu" if on_cpu else self._device)
         return torch.from_numpy(images.numpy().copy(order="C")) if images.device.type == "cpu" else images
 
 
-def _together(images: Images) -> Tensor:
-    """Return images as a batch (N, H, W, C)."""
-    if not isinstance(images, list):
-        return images
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        few = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:4])
-        raise DataError(
-            f"images of {len(shapes)} sizes cannot make a batch ({few}{', ...' if len(shapes) > 4 else ''})",
-            "add a Resize or RandomResizedCrop to data.augment and data.eval",
-        )
-    return torch.from_numpy(np.stack(images))
-
-
-def _apart(images: Images) -> list[np.ndarray]:
-    """Return images as a list, each (H, W, C)."""
-    return images if isinstance(images, list) else list(images.numpy())
-
-
+# ------------------------------------------------------------------------------------------------------------- the plan
 def _plan(transforms: Sequence[Any], first: int, backend: Backend) -> tuple[Stage, ...]:
-    """Decide who runs each transform."""
+    """Decide who runs each transform.
+
+    Args:
+        transforms: Albumentations instances or `Batched`.
+        first: position of the first of them in the whole list.
+        backend: as `Pipeline` takes it.
+    """
     plan: list[Stage] = []
     float_by = ""
     for position, transform in enumerate(transforms, start=first):
@@ -252,20 +245,49 @@ def _until_one_size(stages: Sequence[Stage]) -> int:
     return len(stages)
 
 
+def _until_last_upstream(stages: Sequence[Stage]) -> int:
+    """Return how many stages have to pass before none is left that Albumentations runs."""
+    return max((number for number, stage in enumerate(stages, start=1) if stage.batched is None), default=0)
+
+
 def _ahead(augment: Sequence[Stage]) -> list[Singly]:
-    """Return the first transforms as far as images of several sizes pass them one by one, by upstream."""
+    """Return the transforms that may run ahead of the training, in another process.
+
+    These are the first, as far as images of several sizes pass them one by one anyway, Albumentations runs them and
+    they can be sent there.
+    """
     found: list[Singly] = []
     for number, stage in enumerate(augment):
+        one_by_one = number < _until_one_size(augment) or stage.batched is None
         single = Singly(stage.name, stage.upstream)
-        if not stage.upstream or not (number < _until_one_size(augment) or stage.batched is None):
-            break
-        if not single.travels():
+        if not stage.upstream or not one_by_one or not single.travels():
             break
         found.append(single)
     return found
 
 
+# --------------------------------------------------------------------------------------------------------------- images
+def _together(images: Images) -> Tensor:
+    """Return images as a batch (N, H, W, C)."""
+    if not isinstance(images, list):
+        return images
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        few = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:4])
+        raise DataError(
+            f"images of {len(shapes)} sizes cannot make a batch ({few}{', ...' if len(shapes) > 4 else ''})",
+            "add a Resize or RandomResizedCrop to data.augment and data.eval",
+        )
+    return torch.from_numpy(np.stack(images))
+
+
+def _apart(images: Images) -> list[np.ndarray]:
+    """Return images as a list, each (H, W, C)."""
+    return images if isinstance(images, list) else list(images.numpy())
+
+
 def _singly(name: str, transform: Batched, images: list[np.ndarray], draws: Draws) -> list[np.ndarray]:
+    """Run a batched transform on images (H, W, C) that differ in size: a batch of one each."""
     done = []
     for row, image in enumerate(images):
         one = torch.from_numpy(image.copy())[None]

@@ -1,8 +1,13 @@
-"""When checkpoints are written, and which of them stay.
+"""Checkpointing: when the state of a training and its best weights are saved, and which files stay.
+
+    last.pt                      everything a resume needs, after the last save
+    epoch-<n>.pt                 the same after earlier epochs, as many as `keep` says
+    best.pt, best.safetensors    the weights that were best on the validation part
 
 The step waits only for the copy of the state; a thread of its own serialises and writes it, the best weights before the
 state that speaks of them. A save that fails leaves the files before it whole; training goes on and says so, until too
-many have failed in a row. The last one of a training must succeed.
+many have failed in a row. The last one of a training must succeed. What a state holds is loop.py's to know, how a file
+is written and checked checkpoint.py's.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from trainer.engine import checkpoint
 from trainer.engine.loop import Loop
 from trainer.engine.weights import to_safetensors
 
+LAST, BEST = "last.pt", "best.pt"
 MOST_FAILURES = 3  # saves in a row that may fail
 UNREADABLE = ".unreadable"  # added to the name of a damaged checkpoint
 
@@ -63,10 +69,10 @@ class CheckpointKeeper:
         self._log, self._before = log, before
         self._saved_at = time.monotonic()
         self._writer: threading.Thread | None = None
-        self._job: Callable[[], None] = lambda: None  # of the writer
+        self._job: Callable[[], None] = lambda: None  # of the writer; kept to be tried again
         self._error: BaseException | None = None  # that the writer met
         self._failures = 0  # in a row
-        self._unwritten_best: Mapping[str, Any] | None = None
+        self._unwritten_best: Mapping[str, Any] | None = None  # what best.pt is to hold
         self._whole_epoch_in_last = whole_epoch_in_last
 
     # ------------------------------------------------------------------------------------------------- loop's requests
@@ -85,10 +91,7 @@ class CheckpointKeeper:
         last = progress.epoch >= self._epochs or bool(progress.stopped)
         due = progress.epoch % self._every == 0 or last
         if is_best:
-            self.wait()  # the writer may hold the best weights before these
-            held = loop.evaluated_weights()
-            on_host = {key: {name: tensor.cpu() for name, tensor in part.items()} for key, part in held.items()}
-            self._unwritten_best = {**on_host, "row": dict(progress.best or {}), **self._facts}
+            self._take_best(loop)
         if due:
             self._save_last(loop)
         elif is_best:
@@ -125,8 +128,16 @@ class CheckpointKeeper:
             raise self._storage_error(error)
         self._log(f"warning: a checkpoint could not be written ({error.strerror or error}); the one before is kept")
 
-    # --------------------------------------------------------------------------------------------------------- writing
+    # ---------------------------------------------------------------------------------------------------------- saving
+    def _take_best(self, loop: Loop) -> None:
+        """Copy the weights that were evaluated; they are written with the next save."""
+        self.wait()  # the writer may hold the best weights before these
+        held = loop.evaluated_weights()
+        on_host = {key: {name: tensor.cpu() for name, tensor in part.items()} for key, part in held.items()}
+        self._unwritten_best = {**on_host, "row": dict(loop.progress.best or {}), **self._facts}
+
     def _save_last(self, loop: Loop) -> None:
+        """Copy the state and have it written, after the best weights that wait."""
         self.wait()
         self._before()
         state = {**checkpoint.snapshot(loop.state()), **self._facts}
@@ -140,6 +151,7 @@ class CheckpointKeeper:
         self._write_later(write)
 
     def _write_later(self, job: Callable[[], None]) -> None:
+        """Run a job in the writer's thread, after the one before it; an error comes up in the next `wait`."""
         self.wait()
 
         def guarded() -> None:
@@ -171,7 +183,13 @@ class CheckpointKeeper:
         )
 
     def _write_last(self, state: Mapping[str, Any], whole_epoch: int | None) -> None:
-        last, before = self._folder / "last.pt", self._whole_epoch_in_last
+        """Write last.pt; one of an epoch's end that lies there stays as epoch-<n>.pt, and the oldest of these go.
+
+        Args:
+            state: of the training.
+            whole_epoch: at whose end it was taken; None in the middle of one.
+        """
+        last, before = self._folder / LAST, self._whole_epoch_in_last
         if before is not None and before != whole_epoch and self._keep and last.exists():
             files.second_name(last, f"epoch-{before}.pt", below=self._below)
         checkpoint.write(last, state, below=self._below)
@@ -184,7 +202,7 @@ class CheckpointKeeper:
         state = self._unwritten_best
         if state is None:
             return
-        checkpoint.write(self._folder / "best.pt", state, below=self._below)
+        checkpoint.write(self._folder / BEST, state, below=self._below)
         content = to_safetensors(state["model"], state.get("class_names", ()))
         files.write(self._folder / "best.safetensors", content, below=self._below)
         self._unwritten_best = None
@@ -208,7 +226,7 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged or of another epoch.
     """
-    path = folder / "best.pt"
+    path = folder / BEST
     state = checkpoint.read(path)
     if state["row"]["epoch"] != epoch:
         raise CheckpointError(
@@ -265,7 +283,7 @@ def find_latest(folder: Path, log: Callable[[str], None]) -> Latest:
     Raises:
         CheckpointError: there are files, but none is whole.
     """
-    candidates = [folder / "last.pt", *epoch_files(folder)] if folder.is_dir() else []
+    candidates = [folder / LAST, *epoch_files(folder)] if folder.is_dir() else []
     passed_over: dict[Path, str] = {}
     for path in candidates:
         if not path.exists():
