@@ -1,8 +1,9 @@
-"""Opening a dataset split: decoded once into an array and kept, or left on disk to be read during training.
+"""Opening a dataset split: decoded once and held in memory, or left on the disk to be read during training.
 
-Owns the choice: one size for all images, and room for them in half of memory, which all splits share. Every image is
-looked at before training in either case, and what was seen is kept, so a broken one is found first and once. How images
-then lie is store.py, the file that keeps them cache.py, what is known of each survey.py.
+Owns the choice: images are held where all have one size and half of memory, which the splits share, has room for them.
+Either way every image is looked at before training, so that a broken one is found first, and what was seen is kept, so
+that it is looked at once. How images then lie is store.py, the files that keep them cache.py, what is known of each
+survey.py.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SAY_EVERY = 15.0  # seconds between two lines on how far looking is
 TOO_MANY_BAD = 0.1  # share of unreadable images beyond which `skip` is no answer
 NAMED = 10  # unreadable images that the log names
 
+_DECODED, _LOOKED = "", "looked"  # kinds of cache: all pixels, or what was seen of images that are not held
+
 SKIP = "data.on_bad_image: skip leaves such images out"
 
 Log = Callable[[str], None]
@@ -52,7 +55,7 @@ def open_store(
     budget: Budget | None = None,
     undecoded: bool = False,
 ) -> AnyStore:
-    """Make a split ready to be taken from.
+    """Open a split, so that images can be taken from it.
 
     Args:
         source: the split.
@@ -79,7 +82,7 @@ def open_store(
             )
         budget.take(images.nbytes)
         return Store(source, Packed(images, ()))
-    return _Opening(source, on_bad_image, log, budget).run(undecoded=undecoded)
+    return _Opening(source, on_bad_image, log, budget).store(undecoded=undecoded)
 
 
 def look_at(store: AnyStore, indices: NDArray[np.int64], *, on_bad_image: OnBadImage, log: Log, budget: Budget) -> None:
@@ -106,7 +109,7 @@ def look_at(store: AnyStore, indices: NDArray[np.int64], *, on_bad_image: OnBadI
 
 
 class _Opening:
-    """What the steps of opening a split's files have in common.
+    """One split of files while it is opened: its steps, and what they have in common.
 
     Args:
         source: the split.
@@ -122,36 +125,48 @@ class _Opening:
         self._budget = budget
         self._count = len(source.targets)
         self._listing = source.listing()
-        self._unread = False  # whether a cache could not be read
+        self._cache_failed = False  # to be read, which was said
         self._threads = min(THREADS, os.cpu_count() or 1)
 
     # ---------------------------------------------------------------------------------------------------------- choice
-    def run(self, *, undecoded: bool) -> AnyStore:
-        """Take the images from the cache, or decode them into it, or leave them where they are."""
-        packed = self._cached("")
+    def store(self, *, undecoded: bool) -> AnyStore:
+        """Hold the images, from the cache or decoded into it; or leave them on the disk, and say why."""
+        packed = self._cached(_DECODED)
         if packed is not None:
             return self._held(packed)
-        kept = self._cached("looked")
+        kept = self._cached(_LOOKED)
         survey = None if kept is None else Survey.unpacked(kept)
-        shape, reason = self._sampled_shape() if survey is None else _known_shape(survey)
-        reason = reason or ("this fast run needs few of them" if undecoded else self._no_room(shape))
-        if not reason:
+        shape, why_not = self._sampled_shape() if survey is None else _known_shape(survey)
+        why_not = why_not or ("this fast run needs few of them" if undecoded else self._no_room(shape))
+        if not why_not:
             survey, packed = self._decoded(shape)
             if packed is not None:
-                return self._held(self._kept("", packed, f"decoded {self._count} images once"))
-            reason = _differ(survey.sizes())
-        self._log(f"images stay on the disk and are read during training: {reason}")
+                return self._held(self._kept(_DECODED, packed, f"decoded {self._count} images once"))
+            why_not = _differ(survey.sizes())
+        self._log(f"images stay on the disk and are read during training: {why_not}")
         if survey is None and undecoded:
             return LazyStore(self._source, shape[2])
+        return self._left(survey, shape[2], is_kept=kept is not None)
+
+    def _left(self, survey: Survey | None, channels: int, *, is_kept: bool) -> LazyStore:
+        """Leave the images on the disk, once each was looked at.
+
+        Args:
+            survey: what was seen of them; None where nobody has looked yet.
+            channels: of the images.
+            is_kept: whether the survey comes from its cache.
+        """
+        everything = np.arange(self._count)
         if survey is None:
-            survey = Survey(self._count, shape[2])
-            self.look(survey, np.arange(self._count))
-        if kept is None:
-            self._kept("looked", survey.packed(), f"looked at {self._count} images once")
-        bad = self.without_bad(survey, survey.unreadable(np.arange(self._count)), self._count)
-        return LazyStore(self._source, shape[2], bad, survey)
+            survey = Survey(self._count, channels)
+            self.look(survey, everything)
+        if not is_kept:
+            self._kept(_LOOKED, survey.packed(), f"looked at {self._count} images once")
+        bad = self.without_bad(survey, survey.unreadable(everything), self._count)
+        return LazyStore(self._source, channels, bad, survey)
 
     def _held(self, packed: Packed) -> Store:
+        """Hold decoded images; those that were unreadable are looked at again, since somebody may have mended them."""
         self._budget.take(packed.images.nbytes)
         assert packed.digests is not None
         digests = packed.digests.copy()
@@ -171,11 +186,15 @@ class _Opening:
             with contextlib.suppress(DataError):  # dealt with when all are looked at
                 sample.add(read(self._source, index).shape)
         if not sample:
-            raise self._too_many(min(SAMPLE, self._count), min(SAMPLE, self._count), self._source.describe(0))
+            looked = min(SAMPLE, self._count)
+            raise self._too_many(looked, looked, self._source.describe(0))
+        self._spare_memory(largest=max(int(np.prod(shape)) for shape in sample))
         shapes = sorted(sample)
-        largest = max(int(np.prod(shape)) for shape in shapes)
-        self._threads = max(1, min(self._threads, self._budget.memory // DECODING_SHARE // (2 * largest)))
         return shapes[0], "" if len(shapes) == 1 else _differ([shape[:2] for shape in shapes])
+
+    def _spare_memory(self, largest: int) -> None:
+        """Decode with fewer threads where images of `largest` bytes, two in each thread, would take too much."""
+        self._threads = max(1, min(self._threads, self._budget.memory // DECODING_SHARE // (2 * largest)))
 
     def _no_room(self, shape: Shape) -> str:
         """Return why images of this shape cannot all be held; "" where they can."""
@@ -196,7 +215,8 @@ class _Opening:
         return survey, Packed(held[0], survey.unreadable(np.arange(self._count)), survey.digests)
 
     def _announce(self, shape: Shape) -> None:
-        size, path = _size(self._count * int(np.prod(shape))), self._path("")
+        """Say before it begins what decoding takes."""
+        size, path = _size(self._count * int(np.prod(shape))), self._path(_DECODED)
         disk = "no disk: there are no files to tell a cache by" if path is None else f"as much disk, in {path.parent}"
         self._log(f"decoding {self._count:,} images once: they take {size} of memory and {disk}")
 
@@ -208,7 +228,8 @@ class _Opening:
             indices: of the images, int64 (n,).
             held: one array of all images, (N, H, W, C), that takes their pixels; emptied where one does not fit in.
         """
-        over, held = threading.Event(), [] if held is None else held
+        held = [] if held is None else held
+        over = threading.Event()
         pool = ThreadPoolExecutor(self._threads)
         tasks = [indices[start : start + TASK].tolist() for start in range(0, len(indices), TASK)]
         said, done = time.monotonic(), 0
@@ -225,6 +246,7 @@ class _Opening:
     def _look_at_some(
         self, survey: Survey, indices: list[int], held: list[NDArray[np.uint8]], over: threading.Event
     ) -> int:
+        """Decode the images of one task, until somebody says that it is over; return how many there are."""
         for index in indices:
             if over.is_set():
                 break
@@ -277,6 +299,7 @@ class _Opening:
             "this is more than skipping is meant for; mend or remove them",
         )
 
+    # ----------------------------------------------------------------------------------------------------------- cache
     def _path(self, kind: str) -> Path | None:
         """Return where the split's cache belongs; None where there are no files to tell one from another."""
         if self._listing is None:
@@ -289,6 +312,7 @@ class _Opening:
             return None
 
     def _cached(self, kind: str) -> Packed | None:
+        """Read a cache; None where there is none, or it does not fit the files as they are now."""
         path = self._path(kind)
         if path is None:
             return None
@@ -297,13 +321,19 @@ class _Opening:
         except ValueError as error:
             self._log(f"the image cache {path} is not used, it is built anew: {error}")
         except OSError as error:
-            if not self._unread:  # the folder's fault, most likely: said once
+            if not self._cache_failed:  # the folder's fault, most likely: said once
                 self._log(f"the image cache {path} is not used, it is built anew: {error}")
-            self._unread = True
+            self._cache_failed = True
         return None
 
     def _kept(self, kind: str, packed: Packed, done: str) -> Packed:
-        """Write a cache and return it as it is mapped: the memory it was made in is free. Else return what is given."""
+        """Write a cache and return what it maps, so that the memory of `packed` is free; without a cache, `packed`.
+
+        Args:
+            kind: of the cache.
+            packed: what it is to hold.
+            done: what was done to make it, for the log.
+        """
         path = self._path(kind)
         if path is None:
             return packed
@@ -318,6 +348,7 @@ class _Opening:
 
 
 def _known_shape(survey: Survey) -> tuple[Shape, str]:
+    """Return the shape of images that were looked at, and why they cannot be held as one array ("" so far)."""
     sizes = survey.sizes()
     if len(sizes) == 1:
         return (*sizes[0], survey.channels), ""
