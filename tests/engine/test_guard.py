@@ -244,6 +244,23 @@ def test_an_epoch_without_a_finite_validation_loss_is_never_the_best_whatever_th
     assert loop.progress.best["epoch"] == 2, "the first had the greatest"
 
 
+@pytest.mark.parametrize("on_nan", ["skip", "restore"])
+def test_a_training_of_which_no_epoch_could_be_validated_ends_as_diverged_with_its_last_state_kept(on_nan):
+    keeper = Memory()
+    lost = lambda logits, _targets: logits.sum() * (1 if logits.requires_grad else float("nan"))  # noqa: E731
+    loop, said = training(GOOD, SGD, on_nan=on_nan, loss=lost, epochs=2, keeper=keeper)
+    with pytest.raises(DivergedError, match="not finite in all 2 epochs: there are no best weights"):
+        loop.run()
+    assert said == [f"the validation loss is nan in epoch {epoch}: it cannot be the best" for epoch in (1, 2)]
+    assert (loop.progress.best, keeper.saved[-1]["progress"]["epoch"]) == (None, 2)
+
+
+def test_an_epoch_of_which_every_step_is_skipped_is_said():
+    loop, said = training([BAD_IMAGE, BAD_IMAGE], SGD, on_nan="skip")
+    loop.run()
+    assert said[-1] == "epoch 1: none of its steps counts, each had a loss or gradient not finite"
+
+
 # ----------------------------------------------------------------------------------------------- the look, the reading
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_bad_number_in_the_last_of_many_gradients_is_found_and_nothing_is_changed(value):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from registry.contracts import Callback, Section
 from registry import component
+from registry.metrics.counting import Accuracy
 
 @component("loss")
 class BadAt(nn.Module):
@@ -84,6 +85,12 @@ class Fixed(nn.Module):
         self.head = nn.Linear(3, num_outputs)
     def forward(self, images):
         return self.head(images.mean((2, 3)))
+
+@component("metric")
+class Never(Accuracy):
+    '''A metric that no data makes finite.'''
+    def compute(self):
+        return torch.tensor(float("nan"))
 
 @component("callback")
 class Raises(Callback):
@@ -192,6 +199,26 @@ def test_an_epoch_without_a_finite_number_is_never_the_best(capsys, bad):
     assert ended.code == 0
     assert summary_of(only_run())["best"]["epoch"] not in (None, bad)
     assert '"val/loss": null' in metric_lines(only_run())[bad - 1]
+
+
+def test_a_run_without_one_finite_validation_loss_is_no_success_and_can_be_resumed(capsys):
+    loss = "{type: BadAt, calls: [1, 2], validation: true}"
+    ended = command(capsys, tiny(loss=loss, train=train(epochs=2, on_nan="skip")))
+    assert ended.code == 4
+    assert "the validation loss is not finite in all 2 epochs: there are no best weights" in ended.err
+    summary = summary_of(only_run())
+    assert (summary["status"], "best" in summary, "test" in summary) == ("failed", False, False)
+    assert checkpoint.read(only_run() / "checkpoints/last.pt")["progress"]["epoch"] == 2
+    assert command(capsys, "resume", str(only_run()), "train.epochs=5").code == 0, "in epochs 3 and 4 it is bad again"
+    assert summary_of(only_run())["best"]["epoch"] == 5
+
+
+def test_a_metric_that_is_finite_in_no_epoch_leaves_no_best_weights_to_report(capsys):
+    ended = command(capsys, tiny(train=train(metrics="[Never]", best="{metric: val/never, mode: max}")))
+    assert ended.code == 0
+    assert "no epoch has both a finite validation loss and a finite val/never: there are no best weights" in ended.out
+    assert (summary_of(only_run())["best"], "best" in summary_of(only_run()).get("test", {})) == (None, False)
+    assert "this page speaks of the final ones" in (only_run() / "report.md").read_text()
 
 
 def test_best_weights_that_are_lost_or_of_another_epoch_are_named(capsys):

@@ -165,7 +165,8 @@ class Loop:
 
         Raises:
             Interrupted: after saving, when a signal came.
-            DivergedError: at a loss, gradient or weight that is not finite, as `on_nan` says.
+            DivergedError: at a loss, gradient or weight that is not finite, as `on_nan` says; after the last epoch
+                where none had a finite validation loss.
         """
         self._tell("run_started")
         self.parts.recorder.pulse(self.progress, self.meter)
@@ -173,6 +174,7 @@ class Loop:
             while self.progress.epoch < self.limits.epochs and not self.progress.stopped:
                 self._train_epoch()
                 self._close_epoch()
+            self._require_validated()
         except Interrupted:
             self._read_clock()
             self.parts.keeper.interrupted(self)
@@ -221,6 +223,8 @@ class Loop:
         parts, progress = self.parts, self.progress
         self._require_sound()
         training = self.meter.read()
+        if not training:
+            self._note(f"epoch {progress.epoch + 1}: none of its steps counts, each had a loss or gradient not finite")
         validation = self._validate()
         self._read_clock()
         row = self._row(training, validation)
@@ -263,13 +267,31 @@ class Loop:
         view = self._view()
         for callback in self.parts.callbacks:
             row.update(callback.measure(view))
-        if not math.isfinite(row["val/loss"]) and self.limits.on_nan == "stop":
+        if not math.isfinite(row["val/loss"]):
+            self._not_validated(row["val/loss"])
+        return row
+
+    def _not_validated(self, loss: float) -> None:
+        """End at a validation loss that is not finite, or say that its epoch cannot be the best."""
+        progress = self.progress
+        said = f"the validation loss is {loss} in epoch {progress.epoch + 1}"
+        if self.limits.on_nan == "stop":
             raise DivergedError(
-                f"the validation loss is {row['val/loss']} in epoch {progress.epoch + 1} "
-                f"(step {progress.step}, learning rate {progress.lr:.4g})",
+                f"{said} (step {progress.step}, learning rate {progress.lr:.4g})",
                 "lower optimizer.lr, or set train.clip_norm; the last good checkpoint is kept",
             )
-        return row
+        self._note(f"{said}: it cannot be the best")
+
+    def _require_validated(self) -> None:
+        """Refuse to end as a success where no epoch could be measured: nothing tells what the weights are worth."""
+        history = self.progress.history
+        if history and not any(math.isfinite(row["val/loss"]) for row in history):
+            count = f"all {len(history)} epochs" if len(history) > 1 else "the only epoch"
+            raise DivergedError(
+                f"the validation loss is not finite in {count}: there are no best weights",
+                "lower optimizer.lr, or set train.clip_norm, and look at the images of val; the last checkpoint is "
+                "kept, and resume with more train.epochs goes on from it",
+            )
 
     def _select_best(self, row: Mapping[str, float]) -> bool:
         """Note the row as the best so far where it is; without a finite validation loss it never is."""
@@ -305,6 +327,9 @@ class Loop:
         if fault is not None:
             self._not_finite(fault)
 
+    def _note(self, text: str) -> None:
+        self.parts.recorder.text("log", text)
+
     def _not_finite(self, fault: Fault) -> None:
         progress, limits = self.progress, self.limits
         where = f"epoch {progress.epoch + 1}, step {progress.step - fault.ago}, learning rate {fault.lr:.4g}"
@@ -312,17 +337,16 @@ class Loop:
         undone = fault.what != "weight"  # a bad weight comes of an update, which only a checkpoint takes back
         if limits.on_nan == "skip" and undone and progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW:
             progress.skipped += 1
-            self.parts.recorder.text("log", f"{fault.what} not finite at {where}: step skipped")
+            self._note(f"{fault.what} not finite at {where}: step skipped")
             return
         kept = self.parts.keeper.last_state() if limits.on_nan == "restore" else None
         if kept is not None and progress.restores < MOST_RESTORES:
             progress.restores += 1
             self._restore(kept)
             lost = progress.step - kept["progress"]["step"]
-            self.parts.recorder.text(
-                "log",
+            self._note(
                 f"{fault.what} not finite at {where}: weights of the last checkpoint restored, "
-                f"what the last {lost} steps learnt is lost",
+                f"what the last {lost} steps learnt is lost"
             )
             return
         raise DivergedError(

@@ -66,7 +66,7 @@ def best_metric(resolved: Mapping[str, Any]) -> str:
 def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.predictions is not None and is_look(evidence):
         return [Tile("Images", f"{len(evidence.predictions.targets):,}", evidence.split)]
-    if evidence.best is None or not evidence.history:
+    if not evidence.history:
         return [Tile("Result", "none", "no epoch was finished")]
     key = best_metric(evidence.resolved)
     word, last = key.removeprefix("val/").removeprefix("train/"), evidence.history[-1]
@@ -74,7 +74,7 @@ def _quality(evidence: Evidence) -> list[Tile]:
     held_out = _held_out(evidence, word)
     if held_out is not None:
         tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), "held out: it played no part in any choice"))
-    if key in evidence.best:
+    if evidence.best is not None and key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {len(evidence.history)}, chosen on {evidence.selected_on}"
         tiles.append(Tile(f"Best {word}", said(key, evidence.best[key]), note))
     if key in last:
@@ -101,7 +101,7 @@ def _test_time_augmented(evidence: Evidence, metric: str) -> float | None:
     """Return `metric` of the best weights with test-time augmentation; None where the recipe asks for none."""
     tested = evidence.summary.get("test")
     if tested is not None:
-        value = tested["best"].get(f"tta/{metric}")
+        value = tested.get("best", {}).get(f"tta/{metric}")
     else:
         value = (evidence.summary.get("best") or {}).get(f"val/tta/{metric}")
     return value if isinstance(value, float) else None
@@ -145,19 +145,23 @@ def _verdict(evidence: Evidence) -> str:
     data = literal(_name(_at(evidence.resolved, "data", "dataset")))
     if is_look(evidence):
         return "A trained model looks at images; nothing was trained for this page."
-    if evidence.best is None or not evidence.history:
+    if not evidence.history:
         return f"The run of **{model}** on **{data}** ended before its first epoch; there is nothing to judge."
     key = best_metric(evidence.resolved)
     word = key.removeprefix("val/").removeprefix("train/")
     epochs = len(evidence.history)
     text = f"**{model}** was trained on **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
-    if key in evidence.best:
+    if evidence.best is None:
+        text += f"No epoch has both a finite validation loss and a finite {word}, so there are no best weights: "
+        text += "this page speaks of the final ones. "
+    elif key in evidence.best:
         best, last = evidence.best, evidence.history[-1]
         text += f"Its best {word} on {evidence.selected_on} is **{said(key, best[key])}**, at epoch {best['epoch']:g}; "
         text += f"the last epoch has {said(key, last.get(key, math.nan))}. "
     held_out = _held_out(evidence, word)
     if held_out is not None:
-        text += f"On {evidence.split}, which took no part in any choice, the best weights reach "
+        which = "final" if evidence.best is None else "best"
+        text += f"On {evidence.split}, which took no part in any choice, the {which} weights reach "
         text += f"**{said(key, held_out)}**. "
     if evidence.warnings:
         count = len(evidence.warnings)

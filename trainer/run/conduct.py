@@ -333,13 +333,18 @@ class _Run:
         return result
 
     def _evaluate(self, experiment: Experiment, fitted: FitResult) -> dict[str, Outcome]:
-        """Evaluate the final weights, then the best, which the model keeps."""
+        """Evaluate the final weights, then the best where there are any; the model keeps those evaluated last."""
         which: Which = "val" if experiment.data.test is None else "test"
         tta = self._recipe.train.tta
         between = self._interrupts.check
         final = evaluate_weights(experiment, which, fitted.final, tta=tta, between=between)
         best_row = fitted.progress.best
-        if best_row is None or best_row["epoch"] == fitted.progress.epoch:
+        if best_row is None:
+            metric = self._recipe.train.best.metric
+            lacks = f"no epoch has both a finite validation loss and a finite {metric}"
+            self._log(f"warning: {lacks}: there are no best weights, and the final ones are reported")
+            return {"final": final}
+        if best_row["epoch"] == fitted.progress.epoch:
             return {"final": final, "best": final}
         weights = best_weights(self.folder.checkpoints, best_row["epoch"])
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
@@ -351,9 +356,8 @@ class _Run:
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
         summary: dict[str, Any] = {"status": "running", "selected_on": experiment.data.selected_on}
         for name, row in rows.items():
-            measured = (
-                {} if tested else {f"val/{k}": v for k, v in outcomes[name].values.items() if k.startswith("tta/")}
-            )
+            values = {} if tested or name not in outcomes else outcomes[name].values
+            measured = {f"val/{key}": value for key, value in values.items() if key.startswith("tta/")}
             summary[name] = None if row is None else {**row, **measured}
         if tested:
             summary["test"] = {name: dict(outcome.values) for name, outcome in outcomes.items()}
@@ -397,7 +401,7 @@ class _Run:
             resolved=self.folder.resolved.read_text(encoding="utf-8"),
             history=fitted.progress.history,
             best=fitted.progress.best,
-            predictions=outcomes["best"].predictions,
+            predictions=outcomes.get("best", outcomes["final"]).predictions,
             finding=finding,
             summary=summary,
             environment=self._environment,

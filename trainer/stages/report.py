@@ -81,13 +81,13 @@ def gather(
     """Return what the report's parts may look at.
 
     Args:
-        experiment: its model holds the best weights.
+        experiment: its model holds the best weights, or the final ones where there are no best.
         folder: where pictures and page go.
         recorder: pictures go to TensorBoard too.
         resolved: text of resolved.yaml.
         history: a row per epoch.
-        best: the best epoch's row; None when no epoch was finished.
-        predictions: of the best weights on the reported split; None when no epoch was finished.
+        best: the best epoch's row; None when no epoch was finished, or none could be the best.
+        predictions: of the model's weights on the reported split; None when no epoch was finished.
         finding: of the LR finder.
         summary: what summary.json will hold.
         environment: versions and hardware.
