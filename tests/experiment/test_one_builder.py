@@ -52,7 +52,7 @@ def tried(experiment: Experiment) -> dict[str, Any]:
     known = known_from(experiment.data)
     draft = Draft(experiment.recipe, experiment.catalogue, Collector(Sources()))
     trial = Trial(draft, known)
-    shape = Passage(draft, known, trial.make).shapes(trial._prepared).evaluation
+    shape = Passage(draft, known, trial.make).shapes(trial.parts.take_size).evaluation
     trial.parts.facts |= {name: experiment.facts[name] for name in ("data.mean", "data.std")}
     if "lr_finder.lr" in experiment.facts:
         trial.parts.facts["lr_finder.lr"] = experiment.facts["lr_finder.lr"]

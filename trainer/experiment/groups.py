@@ -1,8 +1,8 @@
 """Parameter groups and learning-rate schedules: which parameters a group takes, and its share of the rate.
 
-The one place that turns `optimizer.groups` and `scheduler` into what torch is given; a run and its trial
-(trainer/experiment/trial.py) both come here, so that what validates is what runs. Knows names of parameters, not how
-components are built: that is handed in.
+The one place that turns `optimizer.groups` and `scheduler` into what torch is given; a run and its trial (trial.py)
+both come here, so that what validates is what runs. Knows names of parameters, not how components are built: that is
+handed in (assembly.py). How rates move from step to step is trainer/engine/schedule.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trainer.recipe.checks.lengths import each, phases
 from trainer.recipe.reading.references import LR_FOUND
 from trainer.recipe.recipe import Group, Reference, Spec, StepOn, Warmup
 
-Bind = Callable[[Reference], object]
+Bind = Callable[[Reference], object]  # gives a run-time reference its value
 
 _RATES = ("max_lr", "base_lr", "min_lr")  # scheduler arguments that upstream also takes as a list, one value per group
 _EPSILON = 1e-9  # of a step
@@ -78,7 +78,11 @@ class ParameterGroups:
         return cls(optimizer.arguments["lr"], (*rest, *groups))
 
     def swept(self) -> ParameterGroups:
-        """Return the groups as a learning-rate sweep moves them: those whose rate is found; all where none says so."""
+        """Return the groups as a learning-rate sweep moves them.
+
+        Where the recipe refers to the rate that is found, only what refers to it moves; else the optimizer's rate does,
+        and with it every group that has none of its own.
+        """
         written = (self.base, *(group.own for group in self.groups))
         if any(isinstance(rate, Reference) and rate.path == LR_FOUND for rate in written):
             return self
@@ -118,10 +122,7 @@ class ParameterGroups:
             {
                 "params": [parameters[name] for name in group.names],
                 "lr": rate,
-                **{
-                    key: bind(value) if isinstance(value, Reference) else value
-                    for key, value in group.arguments.items()
-                },
+                **{key: _bound(value, bind) for key, value in group.arguments.items()},
             }
             for group, rate in zip(self.groups, self.rates(bind), strict=True)
         ]
@@ -130,14 +131,6 @@ class ParameterGroups:
 def named_groups(optimizer: Spec) -> tuple[Group, ...]:
     """Return what `optimizer.groups` holds."""
     return tuple(optimizer.knobs.get("groups", ()))
-
-
-def _bound(value: object, bind: Bind) -> object:
-    return bind(value) if isinstance(value, Reference) else value
-
-
-def _number(rate: object, bind: Bind) -> float:
-    return float(_bound(rate, bind))  # type: ignore[arg-type]
 
 
 def make_schedule(
@@ -175,15 +168,7 @@ def make_schedule(
     epochs_left = epochs if warmup is None else max(1, epochs - warmup.epochs)
     total = per_epoch * epochs_left
     _refuse_no_rise(spec, total)
-    shares = groups.shares(bind)
-    lead = None
-    if warmup is not None or (any(share != 1 for share in shares) and not _per_group(spec)):
-        if warmup is not None and _per_group(spec):
-            raise RecipeError(
-                f"{spec.origin}: {spec.type} has a rate for each group, which scheduler.warmup cannot warm up",
-                "write one number; optimizer.groups' lr_scale gives each group its share",
-            )
-        lead = Lead(optimizer, shares, groups.base_rate(bind), _warmup_steps(warmup, steps_per_epoch))
+    lead = _lead(spec, optimizer, groups, bind, steps_per_epoch)
     scheduler = make(
         spec,
         optimizer=optimizer if lead is None else lead,
@@ -196,6 +181,23 @@ def make_schedule(
     step: StepOn = spec.knobs.get("step", StepOn())
     monitor = step.monitor or ("val/loss" if spec.type == "ReduceLROnPlateau" else None)
     return Schedule(optimizer, scheduler, unit, monitor, lead)
+
+
+def _lead(spec: Spec, optimizer: Optimizer, groups: ParameterGroups, bind: Bind, steps_per_epoch: int) -> Lead | None:
+    """Return the one rate that all groups follow; None where the scheduler is better given the optimizer itself.
+
+    Raises:
+        RecipeError: there is a warm-up, and the scheduler has a rate for each group.
+    """
+    warmup, shares, per_group = spec.knobs.get("warmup"), groups.shares(bind), _per_group(spec)
+    if warmup is None and (per_group or all(share == 1 for share in shares)):
+        return None
+    if per_group:
+        raise RecipeError(
+            f"{spec.origin}: {spec.type} has a rate for each group, which scheduler.warmup cannot warm up",
+            "write one number; optimizer.groups' lr_scale gives each group its share",
+        )
+    return Lead(optimizer, shares, groups.base_rate(bind), _warmup_steps(warmup, steps_per_epoch))
 
 
 def _warmup_steps(warmup: Warmup | None, steps_per_epoch: int) -> WarmupSteps | None:
@@ -225,3 +227,11 @@ def _refuse_no_rise(spec: Spec, total: int) -> None:
                 "leaves one, which is already the highest",
                 "take a larger pct_start, or step: {each: step}",
             )
+
+
+def _bound(value: object, bind: Bind) -> object:
+    return bind(value) if isinstance(value, Reference) else value
+
+
+def _number(rate: object, bind: Bind) -> float:
+    return float(_bound(rate, bind))  # type: ignore[arg-type]

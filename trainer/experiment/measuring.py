@@ -1,11 +1,12 @@
-"""Data that a finished run is measured on: matched to what the network was trained on, never the other way round.
+"""Evaluation data of a finished run: matched to what the network was trained on, never the other way round.
 
-    classes     by name; fewer are fine, unknown ones are an error, another order is mapped
-    pixels      channels and size as in training, as `predict` does it
-    parts       those of the training where the images still are the same; of all others, everything that is given
-    learnt from images that the network has learnt from are told by their pixels and left out
+    classes         by name; fewer are fine, unknown ones are an error, another order is mapped
+    pixels          channels and size as in training, as `predict` does it
+    parts           those of the training where the images still are the same; of other images, all that are given
+    training data   images that the network has learnt from are told by their pixels and left out
 
-A folder without splits is measured whole: it has no part to hold out, since nothing is learnt.
+A folder without splits is measured whole: it has no part to hold out, since nothing is learnt. Measures nothing itself
+(trainer/stages/evaluate.py).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a network is measured on.
+    """The data that a network is measured on.
 
     Attributes:
         parts: each on its own, in this order; at least one.
@@ -57,25 +58,27 @@ def open_measured(trained: Trained, open_split: Callable[[str], ImageSource], lo
     Raises:
         DataError: there is no image, a class is unknown, or all images have been learnt from.
     """
-    return _Measuring(trained, open_split, log).run()
+    return _Measuring(trained, open_split, log).measured()
 
 
 class _Measuring:
+    """The data of one measurement while they are opened; the arguments are those of `open_measured`."""
+
     def __init__(self, trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> None:
         self._trained, self._open_split, self._log = trained, open_split, log
         self._section = trained.recipe.data
         self._budget = Budget(physical_memory())
         self._fitting = Fitting(trained.channels, trained.stored_size)
 
-    def run(self) -> Measured:
-        """Open what there is and say what it is used for."""
+    def measured(self) -> Measured:
+        """Open the splits that there are and choose the parts to measure on."""
         val_split = self._section.val if isinstance(self._section.val, str) else "val"
         train, val = self._store("train"), self._store(val_split)
         test = None if val_split == "test" else self._store("test")
         parts = []
         if val is not None:
             parts.append(self._held_out("val", val, val_split))
-            if train is not None and self._is_strange(train):
+            if train is not None and self._is_unseen(train):
                 parts.insert(0, _all_of("train", train, "train"))
         elif train is not None:
             parts.append(self._of_training_split(train))
@@ -109,8 +112,8 @@ class _Measuring:
         unknown = [name for name in own if name not in names]
         if unknown:
             raise DataError(
-                f"split {split!r} has classes that the network was not trained on: {_some(unknown)}; "
-                f"it knows {_some(names)}",
+                f"split {split!r} has classes that the network was not trained on: {_listed(unknown)}; "
+                f"it knows {_listed(names)}",
                 "rename their folders to the network's names, or leave them out; fewer classes are fine",
             )
         numbers = torch.tensor([names.index(name) for name in own], dtype=torch.int64)
@@ -118,14 +121,14 @@ class _Measuring:
         present = set(store.targets.tolist())
         missing = [name for number, name in enumerate(names) if number not in present]
         if missing and present:
-            self._log(f"split {split!r} has no image of {_some(missing)}")
+            self._log(f"split {split!r} has no image of {_listed(missing)}")
 
     def _fitted(self, store: AnyStore, split: str) -> AnyStore:
         """Return a store whose images have the channels and the size of the training images."""
-        as_trained = _words(self._fitting.channels, self._fitting.size)
+        as_trained = _described(self._fitting.channels, self._fitting.size)
         self._log(
-            f"the images of split {split!r} ({_words(store.channels, store.image_size)}) are made to fit those that "
-            f"the network was trained on ({as_trained})"
+            f"the images of split {split!r} ({_described(store.channels, store.image_size)}) "
+            f"are made to fit those that the network was trained on ({as_trained})"
         )
         source = _FittedSource(store.source, self._fitting)
         if isinstance(store, LazyStore):
@@ -140,8 +143,7 @@ class _Measuring:
     def _held_out(self, name: str, store: AnyStore, split: str) -> Part:
         """Return a split that training holds out: the run's own part, or else all of it."""
         whole = _all_of(name, store, split)
-        limit = self._section.limit if name == "val" else None
-        own = whole if limit is None else limited(whole, limit, self._trained.recipe.seed)
+        own = self._limited(whole) if name == "val" else whole
         if self._is_own(own):
             self._tell_learnt(own)
             return own
@@ -149,11 +151,10 @@ class _Measuring:
 
     def _of_training_split(self, store: AnyStore) -> Part:
         """Return the run's own validation share of a training split, or else all of it."""
-        section, whole = self._section, _all_of("val", store, "train")
-        share = section.val if isinstance(section.val, Fraction) else DEFAULT_VAL
+        val, whole = self._section.val, _all_of("val", store, "train")
+        share = val if isinstance(val, Fraction) else DEFAULT_VAL
         if 0 < round(len(whole) * share.fraction) < len(whole):
-            own = divided(store, share)[1]
-            own = own if section.limit is None else limited(own, section.limit, self._trained.recipe.seed)
+            own = self._limited(divided(store, share)[1])
             if self._is_own(own):
                 self._tell_learnt(own)
                 return own
@@ -161,12 +162,17 @@ class _Measuring:
         self._log(f"val: {len(part):,} of the {len(whole):,} images of split 'train', which has no 'val' beside it")
         return part
 
+    def _limited(self, part: Part) -> Part:
+        """Return as many images of a part as the run took under `data.limit`."""
+        limit = self._section.limit
+        return part if limit is None else limited(part, limit, self._trained.recipe.seed)
+
     def _is_own(self, part: Part) -> bool:
         """Whether a part is the one that the run had under this name; where its checkpoint does not tell, it is."""
         prints = self._trained.prints
         return not prints or same(prints.get(part.name), print_of(part))
 
-    def _is_strange(self, store: AnyStore) -> bool:
+    def _is_unseen(self, store: AnyStore) -> bool:
         """Whether the network is known to have learnt from no image of a store."""
         learnt = self._trained.learnt
         return learnt is not None and store.digests is not None and not np.isin(store.digests, learnt.numpy()).any()
@@ -201,7 +207,9 @@ class _Measuring:
             self._log(f"{count} are left out: the network has learnt from them")
         return replace(part, indices=part.indices[~seen])
 
+    # ----------------------------------------------------------------------------------------------------------- result
     def _as_data(self, parts: Sequence[Part], val_split: str) -> LoadedData:
+        """Return the parts in the form of a run's data."""
         store, named = parts[0].store, {part.name: part for part in parts}
         nothing = torch.zeros(0, dtype=torch.int64)
         return LoadedData(
@@ -243,10 +251,10 @@ def _all_of(name: str, store: AnyStore, split: str) -> Part:
     return Part(name, store, readable(store), split)
 
 
-def _words(channels: int, size: tuple[int, int] | None) -> str:
+def _described(channels: int, size: tuple[int, int] | None) -> str:
     colour = "grey" if channels == 1 else "RGB"
     return f"{colour}, of several sizes" if size is None else f"{colour}, {size[0]} x {size[1]}"
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names) - 8} more)" if len(names) > 8 else "")

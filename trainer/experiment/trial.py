@@ -1,7 +1,8 @@
-"""What the second tier does: one recipe, built from stand-ins to see what happens.
+"""Dry run of a recipe, the second tier of checks: everything is built once from stand-ins, to see what happens.
 
-Everything is built as a run builds it (assembly.py), but the model lies on the meta device, parameters take no memory,
-and images are made up. Knows nothing of where facts come from (checking.py).
+Parts are built as a run builds them (assembly.py), but the model lies on the meta device, parameters take no memory,
+and images are made up. Transforms are tried by passage.py, loss and metrics by measures.py, what is frozen is looked at
+by frozen.py. Knows nothing of where facts of the data come from (checking.py).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from registry.errors import UserError
 from registry.files import kind_of
 from registry.patterns import matches
 from registry.reports import layers as cam_layers
+from registry.reports.layers import Visit
 from trainer.engine.schedule import Schedule
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
@@ -50,7 +52,9 @@ DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
 
 @dataclass
 class StandIns(Assembly):
-    """What a recipe is tried with: facts that the dataset declares or that were read, made-up ones for the rest.
+    """The assembly of a trial, with stand-ins for run-time values that are not known yet.
+
+    What the dataset declares, or what was read of it, is taken as it is; the rest is made up.
 
     Attributes:
         recipe: what was asked for.
@@ -79,10 +83,14 @@ class StandIns(Assembly):
         self.classes = count
         self.facts |= _facts_of_classes(count)
 
+    def take_size(self, size: tuple[int, int]) -> None:
+        """Go on with the (height, width) of images after evaluation's transforms, which a run refers to as well."""
+        self.facts["data.image_size"] = list(size)
+
 
 @dataclass
 class Trial:
-    """One recipe, built to see what happens.
+    """The dry run of one recipe.
 
     Attributes:
         draft: the recipe, without problems in its text.
@@ -94,32 +102,13 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.recipe = self.draft.recipe
-        self.parts = self._stand_ins()
+        self.parts = self._assembly()
         self._classes_are_open = self.known.num_classes is None and told(self.draft) is None
-
-    def _stand_ins(self) -> StandIns:
-        recipe, known, steps, finder = self.recipe, self.known, STEPS_PER_EPOCH, self.recipe.lr_finder
-        said = told(self.draft)
-        classes = known.num_classes or (said.number if said is not None else CLASSES)
-        if known.train_images is not None:
-            steps = max(1, lengths.steps_per_epoch(self.draft, known.train_images))
-        facts: dict[str, object] = {
-            **_facts_of_classes(classes),
-            "data.mean": [0.5] * known.channels,
-            "data.std": [0.25] * known.channels,
-            "data.image_size": list(known.size),
-            "data.train_size": known.train_images or steps * recipe.data.batch_size,
-            "run.epochs": recipe.train.epochs,
-            "run.steps_per_epoch": steps,
-            "run.total_steps": steps * recipe.train.epochs,
-            LR_FOUND: math.sqrt(finder.start * finder.end) if finder is not None else 0.1,
-        }
-        return StandIns(recipe, self.draft.catalogue, classes, facts, steps)
 
     def run(self) -> None:
         """Build everything and report what is wrong to the draft."""
         self._classes()
-        shapes = Passage(self.draft, self.known, self.make).shapes(self._prepared)
+        shapes = Passage(self.draft, self.known, self.make).shapes(self.parts.take_size)
         shape = shapes.evaluation
         model = self._model(shape)
         if model is not None and shapes.training is not None:
@@ -133,6 +122,26 @@ class Trial:
         self._rest()
         self._start_from()
 
+    def _assembly(self) -> StandIns:
+        recipe, known, said = self.recipe, self.known, told(self.draft)
+        classes = known.num_classes or (said.number if said is not None else CLASSES)
+        steps = STEPS_PER_EPOCH
+        if known.train_images is not None:
+            steps = max(1, lengths.steps_per_epoch(self.draft, known.train_images))
+        finder = recipe.lr_finder
+        facts: dict[str, object] = {
+            **_facts_of_classes(classes),
+            "data.mean": [0.5] * known.channels,
+            "data.std": [0.25] * known.channels,
+            "data.image_size": list(known.size),
+            "data.train_size": known.train_images or steps * recipe.data.batch_size,
+            "run.epochs": recipe.train.epochs,
+            "run.steps_per_epoch": steps,
+            "run.total_steps": steps * recipe.train.epochs,
+            LR_FOUND: math.sqrt(finder.start * finder.end) if finder is not None else 0.1,
+        }
+        return StandIns(recipe, self.draft.catalogue, classes, facts, steps)
+
     def _classes(self) -> None:
         """Report data of one class: whatever the network answers would be right."""
         if self.known.num_classes == 1:
@@ -140,9 +149,6 @@ class Trial:
             hint = "is data.dataset.root one level too high? It holds train, val and test, or one folder per class"
             rooted = self.draft.entry(self.recipe.data.dataset).parameter("root") is not None
             self.draft.report("R080", "data.dataset", text, hint if rooted else "")
-
-    def _prepared(self, size: tuple[int, int]) -> None:
-        self.parts.facts["data.image_size"] = list(size)  # of the prepared images, as in a run
 
     # ------------------------------------------------------------------------------------------------------- building
     def make(self, spec: Spec) -> Any:
@@ -226,23 +232,28 @@ class Trial:
         if not named:
             return
         seen = cam_layers.visits(model, torch.empty((1, *shape), device="meta"))
-        sizes = {visit.name: visit.map_shape for visit in seen}
         for spec, patterns in named:
             for index, pattern in enumerate(patterns):
-                path = f"{spec.path}.layers.{index}"
-                if not any(matches(pattern, visit.name) for visit in seen if visit.name):
-                    text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
-                    hint = "; ".join(part for part in (_near(pattern, model), _maps(sizes)) if part)
-                    self.draft.report("R073", path, text, hint)
-                    continue
-                with self._reported("R073", path):
-                    for name in cam_layers.select_layers([pattern], seen):
-                        _, height, width = sizes[name] or (0, 0, 0)
-                        if min(height, width) < READABLE:
-                            text = f"the map of {name} is {height} x {width}: too small to say where the network looked"
-                            self.draft.report("W011", path, text, "take an earlier layer as well")
+                self._layer(spec, index, pattern, seen, model)
+
+    def _layer(self, spec: Spec, index: int, pattern: str, seen: Sequence[Visit], model: nn.Module) -> None:
+        """Report a pattern that means no layer, or one whose map is missing or too small to tell places apart."""
+        path = f"{spec.path}.layers.{index}"
+        sizes = {visit.name: visit.map_shape for visit in seen}
+        if not any(matches(pattern, visit.name) for visit in seen if visit.name):
+            text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
+            hint = "; ".join(part for part in (_near(pattern, model), _maps(sizes)) if part)
+            self.draft.report("R073", path, text, hint)
+            return
+        with self._reported("R073", path):
+            for name in cam_layers.select_layers([pattern], seen):
+                _, height, width = sizes[name] or (0, 0, 0)
+                if min(height, width) < READABLE:
+                    text = f"the map of {name} is {height} x {width}: too small to say where the network looked"
+                    self.draft.report("W011", path, text, "take an earlier layer as well")
 
     def _batch_of_one(self, model: nn.Module) -> None:
+        """Report a last batch of one image that BatchNorm has no statistics of."""
         data, images = self.recipe.data, self.known.train_images
         if images is None or data.drop_last or images % data.batch_size != 1 or images == 1:
             return
@@ -284,38 +295,45 @@ class Trial:
 
     def _rehearse(self, schedule: Schedule) -> None:
         """Move the rates through the whole run where its length is known, and look at the way they take."""
-        spec, epochs = self.recipe.scheduler, self.recipe.train.epochs
-        by_step = schedule.every_step
-        units = self.parts.steps_per_epoch * epochs if by_step else epochs
+        spec, by_step = self.recipe.scheduler, schedule.every_step
+        units = self.recipe.train.epochs * (self.parts.steps_per_epoch if by_step else 1)
         unknown = by_step and self.known.train_images is None
         if spec is None or spec.type == "ReduceLROnPlateau" or unknown or units > LONGEST_REHEARSAL:
             return
-        rates, unit = [schedule.lr], "step" if by_step else "epoch"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
-            for done in range(1, units + 1):
-                try:
-                    schedule.step_finished()
-                    if not by_step or done % self.parts.steps_per_epoch == 0:
-                        schedule.epoch_finished({})
-                except Exception as error:  # of torch, or of a plug-in: the recipe named it
-                    self._ends_early(spec, str(error), done, units, unit)
-                    return
-                rates.append(schedule.lr)
-        used = rates[:-1]  # the last is of a step that is not taken
-        least = VANISHED * max(used)
-        alive = max((index for index, rate in enumerate(used) if rate > least), default=units) + 1
+        rates, unit = self._rates(schedule, units), "step" if by_step else "epoch"
+        if isinstance(rates, _Ended):
+            self._ends_early(spec, rates, units, unit)
+            return
+        least = VANISHED * max(rates)
+        alive = max((index for index, rate in enumerate(rates) if rate > least), default=units) + 1
         if units - alive > DEAD_SHARE * units:
             text = f"scheduler {spec.type}: the learning rate is practically 0 after {unit} {alive:,} of {units:,}"
             self.draft.report("W062", "scheduler", text, "nothing is learnt from there on: stretch it over the run")
 
-    def _ends_early(self, spec: Spec, said: str, done: int, units: int, unit: str) -> None:
+    def _rates(self, schedule: Schedule, units: int) -> list[float] | _Ended:
+        """Return the rate of each unit, steps or epochs; where the schedule raises on the way, when and what."""
+        rates = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
+            for done in range(1, units + 1):
+                rates.append(schedule.lr)
+                try:
+                    schedule.step_finished()
+                    if not schedule.every_step or done % self.parts.steps_per_epoch == 0:
+                        schedule.epoch_finished({})
+                except Exception as error:  # of torch, or of a plug-in: the recipe named it
+                    return _Ended(done, str(error))
+        return rates
+
+    def _ends_early(self, spec: Spec, ended: _Ended, units: int, unit: str) -> None:
         words = f"{units:,} {unit}{'' if units == 1 else 's'}"
-        text = f"scheduler {spec.type} ends before the run, which takes {words}: in {unit} {done:,} it raises: {said}"
+        where = f"in {unit} {ended.unit:,} it raises: {ended.said}"
+        text = f"scheduler {spec.type} ends before the run, which takes {words}: {where}"
         self.draft.report("R053", "scheduler", text, "leave its length out: the engine supplies it")
 
     # ---------------------------------------------------------------------------------------------------- all the rest
     def _loss(self) -> None:
+        """Build the loss and try it on made-up logits."""
         if not self.draft.sound("loss"):
             return
         before, classes = len(self.draft.problems.found), self.parts.classes
@@ -325,6 +343,7 @@ class Trial:
             try_loss(self.draft, loss, classes)
 
     def _rest(self) -> None:
+        """Build what needs no model, and try the metrics on made-up logits."""
         recipe, draft, parts = self.recipe, self.draft, self.parts
         for spec in (*recipe.regularizers, *recipe.callbacks, *recipe.report):
             self.make(spec)
@@ -337,6 +356,7 @@ class Trial:
                 try_metric(draft, spec, metric, parts.classes, certain=self.known.num_classes is not None)
 
     def _start_from(self) -> None:
+        """Report weights to start from that are not there; what is in them is looked at when they are loaded."""
         path = self.recipe.train.start_from
         if path is None:
             return
@@ -346,6 +366,14 @@ class Trial:
             self.draft.report(
                 "R074", "train.start_from", f"train.start_from: '{path}' is {kind}, not a file or run folder"
             )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A schedule that raised before the run is over: in which step or epoch, from 1, and what it said."""
+
+    unit: int
+    said: str
 
 
 def _facts_of_classes(count: int) -> dict[str, object]:
