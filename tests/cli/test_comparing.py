@@ -6,6 +6,8 @@ import shutil
 import statistics
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from trainer.cli.main import main
@@ -171,3 +173,98 @@ def test_what_the_learning_rate_was_searched_with_is_compared_and_what_was_found
     page = Path(said.split("report ")[-1].strip()).read_text(encoding="utf-8")
     assert "lr_finder.end" in page
     assert all(f"{lr:.4g}" in page for lr in lrs)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+PETS = RECIPE.replace("{type: Shapes, train_size: 32, val_size: 16}", "{type: ImageFolder, root: data}")
+
+
+def pictures(root: Path, *classes: str, count: int = 8) -> None:
+    draw = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in classes:
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                picture = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+                cv2.imwrite(str(root / split / name / f"{index}.png"), picture)
+
+
+def trained(where: Path, monkeypatch, *overrides: str) -> Path:
+    """Train what `where`/data holds, from `where`, and return the new run."""
+    monkeypatch.chdir(where)
+    before = set(where.glob("runs/tiny/2*"))
+    (where / "pets.yaml").write_text(PETS, encoding="utf-8")
+    assert main(["train", "pets.yaml", "train.epochs=1", *overrides]) == 0
+    (run,) = set(where.glob("runs/tiny/2*")) - before
+    return run
+
+
+def said_of(capsys, *runs: Path) -> str:
+    capsys.readouterr()
+    assert main(["compare", *map(str, runs)]) == 0
+    return capsys.readouterr().out
+
+
+def test_seeds_are_averaged_only_over_the_same_images(tmp_path, capsys, monkeypatch):
+    for name, classes in (("one", ("cat", "dog")), ("other", ("elk", "fox")), ("copy", ("cat", "dog"))):
+        pictures(tmp_path / name / "data", *classes)
+    first = trained(tmp_path / "one", monkeypatch, "seed=1")
+    elsewhere = trained(tmp_path / "other", monkeypatch, "seed=2")
+    alike = trained(tmp_path / "copy", monkeypatch, "seed=3")
+
+    said = said_of(capsys, first, elsewhere)
+    assert "+-" not in said, "root: data held other classes"
+    images = re.search(r"^  images: (.*)$", said, re.MULTILINE)[1].split(" | ")
+    assert [text.rpartition(" (")[0] for text in images] == [
+        "16 to learn from, classes cat, dog",
+        "16 to learn from, classes elk, fox",
+    ]
+
+    said = said_of(capsys, first, alike)
+    assert "over 2 seeds" in said, "the same images in another place"
+    assert "images: " not in said
+
+    (tmp_path / "one/data/train/dog/7.png").unlink()
+    fewer = trained(tmp_path / "one", monkeypatch, "seed=2")
+    said = said_of(capsys, first, fewer)
+    assert "+-" not in said, "pictures were deleted between two seeds"
+    assert re.search(r"images: 16 to learn from, .* \| 15 to learn from, ", said)
+
+    picture = tmp_path / "copy/data/val/cat/0.png"
+    cv2.imwrite(str(picture), np.zeros((16, 16, 3), np.uint8))
+    changed = trained(tmp_path / "copy", monkeypatch, "seed=4")
+    said = said_of(capsys, alike, changed)
+    assert "+-" not in said, "a picture that is measured on is another"
+    assert "  images: " in said
+
+
+def test_a_share_that_the_seed_draws_from_the_same_images_is_no_difference(tmp_path, capsys, monkeypatch):
+    pictures(tmp_path / "data", "cat", "dog")
+    runs = [trained(tmp_path, monkeypatch, f"seed={seed}", "data.limit=8") for seed in (1, 2)]
+    said = said_of(capsys, *runs)
+    assert "over 2 seeds" in said
+    assert "images: " not in said
+
+
+def test_a_run_whose_images_nothing_tells_counts_in_no_mean_and_is_named(runs, compared):
+    copies = [Path(shutil.copytree(run, Path(run).with_name(f"bare{n}"))) for n, run in enumerate(runs[1][:2])]
+    for copy in copies:
+        shutil.rmtree(copy / "checkpoints")
+    runs[1].extend(map(str, copies))
+    said, page = compared(len(runs[1]) - 2, len(runs[1]) - 1)
+    for copy in copies:
+        runs[1].pop()
+        shutil.rmtree(copy)
+        assert f"tiny/{copy.name} has no whole checkpoint: which images it saw cannot be told" in said
+    assert "+-" not in said
+    assert "cannot be told" in page
+
+
+def test_a_run_named_by_one_word_from_its_own_folder_has_its_whole_name(runs, capsys, monkeypatch):
+    monkeypatch.chdir(runs[0] / "runs" / "tiny")
+    first, second = (Path(run).name for run in runs[1][:2])
+    said = said_of(capsys, Path(first), Path(second))
+    assert f"tiny/{first}: completed" in said
+    assert f"tiny/{first} (seed 1), tiny/{second} (seed 2)" in said
+    monkeypatch.chdir(first)
+    assert f"tiny/{first}: completed" in said_of(capsys, Path(), Path("..", second))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from registry.contracts import Figure, Paragraph, Section, Table
-from registry.errors import RecipeError
-from registry.printing import duration, literal, printable
+from registry.errors import CheckpointError, RecipeError
+from registry.printing import ERRORS, duration, literal, printable
 from registry.reports.chart import Axis, Line, LineChart, Role
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
 from trainer.cli.console import Console
+from trainer.engine import checkpoint
 from trainer.recipe.load import load_recipe
 from trainer.recipe.reading.references import LR_FOUND
 from trainer.recipe.resolve import flat
@@ -28,6 +30,24 @@ OUTPUT = Path("runs")
 CURVES = {"val/accuracy": True, "val/loss": False, "train/loss": False, "lr": False}  # key -> shown in per cent
 MARKS = 3  # settings that tell a group of runs from others of its recipe
 ITSELF = ("seed", "name", "description", "seeds")  # differ between runs of one experiment
+IMAGES = "images"  # stands beside the settings: what a run has learnt from and was measured on
+CLASSES = 5  # named of a run
+UNTOLD = "has no whole checkpoint: which images it saw cannot be told, so it counts in no mean over seeds"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a checkpoint tells of a run's data.
+
+    Attributes:
+        classes: names, one per class index.
+        counts: training images per class; empty where it does not tell.
+        prints: digests by part (fingerprint.py); left out are those of parts that the seed chose (`data.limit`).
+    """
+
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    prints: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -39,21 +59,24 @@ class Run:
         settings: the recipe's values by dotted path; a learning rate that was found is `$lr_finder.lr`.
         history: a row per epoch.
         summary: of summary.json.
+        images: None where no checkpoint tells.
     """
 
     name: str
     settings: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
     summary: Mapping[str, Any]
+    images: Images | None
 
 
 def compare(folders: Sequence[Path]) -> int:
     """Print a table, write runs/compare/<time>/report.html, and return the exit code."""
-    runs = _told_apart([_read(folder) for folder in folders], folders)
+    runs = _with_images(_told_apart([_read(folder) for folder in folders], folders))
+    remarks = {**_repeats(runs), **{run.name: UNTOLD for run in runs if run.images is None and _counts(run)}}
     console = Console()
     for run in runs:
         console.line(f"{run.name}: {run.summary.get('status', 'unknown')}")
-    for name, words in _repeats(runs).items():
+    for name, words in remarks.items():
         console.line(f"{name} {words}")
     for key, values in _differences(runs).items():
         console.line(f"  {key}: {' | '.join(values)}")
@@ -67,7 +90,7 @@ def compare(folders: Sequence[Path]) -> int:
         console.table(over_seeds([run.summary for run in group.runs]))
     folder = RunFolder.create(OUTPUT, "compare", {})
     sections = [_results(runs), *_spread(groups), _settings(runs), _curves(runs, folder.path)]
-    warnings = tuple(f"{name} {words}." for name, words in _repeats(runs).items())
+    warnings = tuple(f"{name} {words}." for name, words in remarks.items())
     answer = Answer("", _tiles(runs), f"{len(runs)} runs side by side.", warnings)
     folder.write_text("report.html", html("Comparison", answer, sections, folder.path))
     console.line(f"report {folder.report}")
@@ -79,14 +102,58 @@ def _read(path: Path) -> Run:
     loaded = load_recipe(folder.resolved)
     if loaded.recipe is None:
         raise RecipeError(f"{path}: its recipe cannot be read: {loaded.problems[0].text}")
-    name = f"{folder.path.parent.name}/{folder.path.name}"
+    whole = path.resolve()  # one word names a run from its own folder
+    name = f"{whole.parent.name}/{whole.name}"
     settings = flat(loaded.recipe)
     finding, asked = folder.read_finding(), folder.finder_settings()
     if finding is not None and finding.lr is not None and loaded.recipe.lr_finder is None:
         found = [key for key, value in settings.items() if isinstance(value, float) and value == finding.lr]
         settings |= dict.fromkeys(found, f"${LR_FOUND}")
     settings |= {f"lr_finder.{key}": value for key, value in asked.items()}
-    return Run(printable(name), settings, folder.read_history(), folder.read_json("summary.json"))
+    summary = folder.read_json("summary.json")
+    drawn = settings["data.limit"] is not None or bool(summary.get("fast"))
+    images = _images(folder, ("train", "val") if drawn else ())
+    return Run(printable(name), settings, folder.read_history(), summary, images)
+
+
+def _images(folder: RunFolder, drawn: Sequence[str]) -> Images | None:
+    """Return what the run's first whole checkpoint tells of its data, `drawn` being the parts that the seed chose."""
+    for path in (folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"):
+        try:
+            state = checkpoint.read(path)
+        except CheckpointError:  # said of the run as a whole, where none is left
+            continue
+        prints = {part: each for part, each in state.get("data", {}).items() if part not in drawn}
+        return Images(tuple(state["class_names"]), tuple(state.get("class_counts") or ()), prints)
+    return None
+
+
+def _with_images(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with a setting that says what images each saw: the same words for the same images."""
+    every = [each for run in runs if run.images is not None for each in run.images.prints.values()]
+    kinds = ["used", *(["pixels"] if all("pixels" in each for each in every) else ["bytes"])]
+    return [replace(run, settings={**run.settings, IMAGES: _in_words(run.images, kinds)}) for run in runs]
+
+
+def _in_words(images: Images | None, kinds: Sequence[str]) -> str:
+    """Return what tells data from others: how many of which classes, and a digest of all that is known.
+
+    Args:
+        images: None where nothing is.
+        kinds: of digests that are compared, those that all runs have.
+    """
+    if images is None:
+        return "cannot be told: no whole checkpoint"
+    prints = {part: [each.get(kind) for kind in kinds] for part, each in sorted(images.prints.items())}
+    digest = hashlib.blake2b(repr((images.classes, images.counts, prints)).encode(errors=ERRORS), digest_size=4)
+    named = ", ".join(images.classes[:CLASSES]) + (", ..." if len(images.classes) > CLASSES else "")
+    count = f"{sum(images.counts):,} to learn from, " if images.counts else ""
+    return f"{count}classes {named} ({digest.hexdigest()})"
+
+
+def _counts(run: Run) -> bool:
+    """Whether a run has reached something that a mean could be taken over."""
+    return bool(run.summary.get("best"))
 
 
 def _told_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
@@ -141,10 +208,10 @@ def _experiment(run: Run) -> str:
 
 
 def _same_experiment(runs: Sequence[Run]) -> list[Group]:
-    """Return groups of at least two seeds, each seed once."""
+    """Return groups of at least two seeds on the same images, each seed once."""
     found: dict[str, dict[int, Run]] = {}
     for run in runs:
-        if run.summary.get("best"):
+        if _counts(run) and run.images is not None:
             found.setdefault(_experiment(run), {}).setdefault(run.settings["seed"], run)
     groups = [list(by_seed.values()) for by_seed in found.values() if len(by_seed) > 1]
     firsts = [group[0] for group in groups]
