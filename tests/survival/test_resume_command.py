@@ -24,6 +24,7 @@ from survival_kit import (
 
 from registry.errors import RecipeError
 from trainer.cli.main import main
+from trainer.engine import checkpoint
 from trainer.recipe.load import load_recipe
 from trainer.run.resuming import FREE_AT_RESUME, refuse_other_length
 
@@ -226,6 +227,71 @@ def test_a_change_of_what_the_run_was_made_with_is_refused_and_nothing_is_touche
         key = override.partition("=")[0]
         assert f"error: {key} cannot change at resume: the run so far was made with another value" in ended.err
         assert "What may change: train.epochs, " in ended.err
+    assert {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()} == before
+
+
+def test_a_value_that_the_run_has_already_is_no_change(capsys, completed):
+    assert command(capsys, "resume", str(completed), "seed=3").code == 0
+    ended = command(capsys, "resume", str(completed), "seed=3", "model.width=4", "train.epochs=3")
+    assert ended.code == 0, ended.said
+    assert summary_of(completed)["epochs"] == 3
+    ended = command(capsys, "resume", str(completed), "seed=3", "train.epochs=many")
+    assert "train.epochs" in ended.err
+    assert "another value" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"), [("bogus=1", "R010"), ("train.epoch=3", "R011"), ("model.foo=1", "R021")]
+)
+def test_a_key_that_does_not_exist_is_not_said_to_have_had_another_value(capsys, completed, override, rule):
+    ended = command(capsys, "resume", str(completed), override)
+    assert ended.code == 2
+    assert rule in ended.err
+    assert override.partition("=")[0].rpartition(".")[2] in ended.err
+    assert "another value" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (("type: SmallCNN", "type: resnet18"), "model.type"),
+        (("width: 4", "width: 6"), "model.width"),
+        (("momentum: 0.9", "momentum: 0.8"), "optimizer.momentum"),
+        (("seed: 3", "seed: 4"), "seed"),
+        (("batch_size: 8", "batch_size: 4"), "data.batch_size"),
+    ],
+)
+def test_a_resolved_recipe_edited_into_another_is_refused_before_anything_is_touched(capsys, completed, edit, named):
+    path = completed / "resolved.yaml"
+    text = path.read_text(encoding="utf-8")
+    if named == "model.type":
+        text = re.sub(r"(?m)^ +(width|dropout): .*\n", "", text)
+    assert edit[0] in text
+    path.write_text(text.replace(*edit), encoding="utf-8")
+    before = {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()}
+    ended = command(capsys, "resume", str(completed), "train.epochs=4")
+    assert ended.code == 6, ended.said
+    assert f"resolved.yaml: not what the run was made with: {named}" in ended.err
+    assert "bring resolved.yaml back as it was" in ended.err
+    assert {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()} == before
+
+
+def test_what_may_change_at_resume_may_be_edited_in_the_resolved_recipe_too(capsys, completed):
+    path = completed / "resolved.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("epochs: 2", "epochs: 3"), encoding="utf-8")
+    assert command(capsys, "resume", str(completed)).code == 0
+    assert summary_of(completed)["epochs"] == 3
+
+
+def test_weights_that_do_not_fit_the_network_are_refused_before_anything_is_touched(capsys, completed):
+    path = completed / "checkpoints/last.pt"  # as where the code of a plug-in was changed
+    state = checkpoint.read(path)
+    name, weight = next((name, each) for name, each in state["model"].items() if each.dim() == 4)
+    checkpoint.write(path, {**state, "model": {**state["model"], name: weight[:-1]}})
+    before = {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()}
+    ended = command(capsys, "resume", str(completed), "train.epochs=3")
+    assert ended.code == 6, ended.said
+    assert "last.pt: its weights do not fit model SmallCNN" in ended.err
     assert {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()} == before
 
 

@@ -264,6 +264,37 @@ def damage_all_checkpoints(run: Path) -> None:
         path.write_bytes(b"nothing")
 
 
+def best_to_be_kept(run: Path) -> None:
+    """Have the state say that an earlier epoch was the best, as it is in most trainings."""
+    for name in ("last.pt", "best.pt"):
+        path = run / "checkpoints" / name
+        state = checkpoint.read(path)
+        row = {**(state["row"] if name == "best.pt" else state["progress"]["best"]), "epoch": 1}
+        checkpoint.write(path, {**state, "row": row} if name == "best.pt" else _with_best(state, row))
+
+
+def _with_best(state: dict, row: dict) -> dict:
+    return {**state, "progress": {**state["progress"], "best": row}}
+
+
+def remove_the_best_weights(run: Path) -> None:
+    best_to_be_kept(run)
+    (run / "checkpoints/best.pt").unlink()
+
+
+def damage_the_best_weights(run: Path) -> None:
+    best_to_be_kept(run)
+    path = run / "checkpoints/best.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def take_the_best_weights_of_no_later_epoch(run: Path) -> None:
+    best_to_be_kept(run)
+    path = run / "checkpoints/best.pt"
+    state = checkpoint.read(path)
+    checkpoint.write(path, {**state, "row": {**state["row"], "epoch": 0}})
+
+
 def damage_the_last_checkpoint_and_remove_data(run: Path) -> None:
     (run / "checkpoints/last.pt").write_bytes(b"nothing")
     (run / "checkpoints/last.pt.tmp-1").write_bytes(b"half")
@@ -288,6 +319,9 @@ HELD: list = []  # locks
         (rename_a_class, 3),
         (damage_an_image, 3),
         (damage_all_checkpoints, 6),
+        (remove_the_best_weights, 6),
+        (damage_the_best_weights, 6),
+        (take_the_best_weights_of_no_later_epoch, 6),
         (damage_the_last_checkpoint_and_remove_data, 3),
         (another_process_works_on_it, 5),
     ],
@@ -306,6 +340,23 @@ def test_a_refused_resume_touches_nothing(capsys, pictures_folder, completed, ha
         HELD.pop().__exit__(None, None, None)
     assert ended.code == code, ended.said
     assert after == before
+
+
+def test_lost_best_weights_are_refused_with_the_way_out_that_works(capsys):
+    assert command(capsys, recipe()).code == 0
+    (run,) = Path("runs/tiny").iterdir()
+    held = (run / "checkpoints/best.pt").read_bytes()
+    (run / "checkpoints/best.pt").unlink()
+    for _ in range(2):
+        ended = command(capsys, "resume", str(run), "train.epochs=3")
+        assert ended.code == 6
+        assert f"{run}/checkpoints/best.pt: there is no such checkpoint; it held the best weights so far" in ended.err
+        assert "epoch 3/3" not in ended.out
+        assert summary_of(run)["status"] == "completed"
+    start = re.search(r"train\.start_from: (\S+)", ended.err)[1]
+    assert command(capsys, "tiny.yaml", "name=again", f"train.start_from={start}").code == 0
+    (run / "checkpoints/best.pt").write_bytes(held)
+    assert command(capsys, "resume", str(run), "train.epochs=3").code == 0
 
 
 def test_a_new_run_that_is_refused_leaves_no_folder(capsys):

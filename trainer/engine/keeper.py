@@ -236,6 +236,34 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
     return state
 
 
+def require_best(folder: Path, progress: Mapping[str, Any], epochs: int) -> None:
+    """Refuse to go on without the best weights so far: at the end they may be asked for, and be the best still.
+
+    A best.pt that is newer than the state is fine where its epoch comes again: it was written just before a kill.
+
+    Args:
+        folder: of the checkpoints.
+        progress: of the state that is continued from.
+        epochs: that there will be.
+
+    Raises:
+        CheckpointError: best.pt is missing, damaged or of an epoch that does not come again.
+    """
+    best, done = progress["best"], progress["epoch"]
+    if best is None or best["epoch"] == done >= epochs:  # none yet, or the state itself holds them and nothing follows
+        return
+    path = folder / "best.pt"
+    try:
+        held = checkpoint.read(path)["row"]["epoch"]
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error.message}; it held the best weights so far, of epoch {best['epoch']:.0f}",
+            f"bring it back from a copy, or start a new run with train.start_from: {folder / 'last.pt'}",
+        ) from error
+    if not done < held <= epochs:
+        best_weights(folder, best["epoch"])
+
+
 def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None = None) -> dict[str, Any] | None:
     """Return the newest whole state in `folder`, falling back to earlier ones; None where there never was one.
 

@@ -21,7 +21,7 @@ from registry.printing import duration
 from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import hold_against
 from trainer.engine.interrupts import Interrupted, Interrupts
-from trainer.engine.keeper import Latest, best_weights, find_latest
+from trainer.engine.keeper import Latest, best_weights
 from trainer.engine.progress import history_in
 from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
@@ -114,17 +114,18 @@ def start(order: Order, root: Path, display: Display) -> Result:
     return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
 
 
-def resume(order: Order, folder: RunFolder, display: Display) -> Result:
-    """Continue the run in `folder`; nothing in it is touched before the data and the model have been found to fit."""
-    with folder.locked():
-        latest = find_latest(folder.checkpoints, display.line)
-        where = (
-            "from the start: it has no checkpoint"
-            if latest.state is None
-            else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
-        )
-        display.line(f"resuming {folder.path} {where}")
-        return _guarded(_Run(order, folder, display, latest))
+def resume(order: Order, folder: RunFolder, latest: Latest, display: Display) -> Result:
+    """Continue the run in `folder`, which is locked, from its latest state.
+
+    Nothing in it is touched before the data and the model have been found to fit.
+    """
+    where = (
+        "from the start: it has no checkpoint"
+        if latest.state is None
+        else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
+    )
+    display.line(f"resuming {folder.path} {where}")
+    return _guarded(_Run(order, folder, display, latest))
 
 
 def _new_run(order: Order, root: Path, display: Display, suffix: str = "") -> Result:
@@ -225,6 +226,8 @@ class _Run:
             None if self._state is None else Trained.of(self.folder.checkpoints / "last.pt", self._recipe, self._state)
         )
         experiment = Experiment.from_recipe(self._recipe, names, log=self._log, trained=trained)
+        if trained is not None:  # the code of a plug-in may have changed since
+            trained.load_into(experiment.model)
         precision = experiment.describe_precision()
         self._environment = describe_environment(experiment.device, precision, self.order.command)
         if self._state is not None:

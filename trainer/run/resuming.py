@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from registry.catalogue.catalog import Catalogue
-from registry.errors import RecipeError
+from registry.errors import CheckpointError, RecipeError
 from registry.patterns import matches
+from trainer.engine.keeper import find_latest, require_best
 from trainer.experiment.components import filled
 from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.load import load_recipe
@@ -22,6 +25,7 @@ from trainer.run.folder import RunFolder
 
 # What the engine tells a scheduler of the run, where the recipe does not.
 LENGTHS = ("total_steps", "total_iters", "epochs", "T_max")
+SHOWN = 4  # keys named that differ
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,18 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
 
     Raises:
         RecipeError: an override changes what the run has done already.
-        CheckpointError: there is no run, or none of its checkpoints is whole.
+        CheckpointError: there is no run, none of its checkpoints is whole, its best weights are gone, or its
+            resolved.yaml has become another's.
     """
     folder = RunFolder.open(path)
-    refuse_changes(overrides)
     loaded = load_recipe(folder.resolved, overrides)
+    before = load_recipe(folder.resolved).recipe if overrides else loaded.recipe
+    if before is not None:
+        refuse_changes(overrides, before, folder.resolved)
     if loaded.recipe is None:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
     recipe, summary = loaded.recipe, folder.read_json("summary.json")
     assert loaded.catalogue is not None
-    before = load_recipe(folder.resolved).recipe if overrides else recipe
     changed = () if before is None else tuple(changes(before, recipe))
     if "train.epochs" in changed:
         refuse_other_length(recipe, loaded.catalogue)
@@ -91,23 +97,73 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
         not_judged_because(recipe),
         tuple(typed),
     )
-    return run.resume(order, folder, display).exit_code
+    with folder.locked():
+        latest = find_latest(folder.checkpoints, display.line)
+        if latest.state is not None:
+            _refuse_another_recipe(folder.resolved, latest.state)
+            require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
+        return run.resume(order, folder, latest, display).exit_code
 
 
-def refuse_changes(overrides: Sequence[str]) -> None:
-    """Refuse overrides of keys that the run has built on.
+def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:
+    """Refuse overrides that give another value to what the run has built on.
+
+    Keys that the recipe does not have are left to its checks, which name the nearest right one.
+
+    Args:
+        overrides: `key=value`.
+        before: the run's recipe.
+        resolved: its file.
 
     Raises:
         RecipeError: naming the keys that may change.
     """
     for override in overrides:
         key = override.partition("=")[0]
-        if _free(key) is None:
-            allowed = ", ".join(free.pattern for free in FREE_AT_RESUME)
+        if _free(key) is not None:
+            continue
+        was, after = _below(key, before), load_recipe(resolved, [override]).recipe
+        if (was and after is None) or (after is not None and _below(key, after) != was):
             raise RecipeError(
                 f"{key} cannot change at resume: the run so far was made with another value",
-                f"start a new run for it. What may change: {allowed}",
+                f"start a new run for it. What may change: {_allowed()}",
             )
+
+
+def _below(key: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the values at and below a key, by dotted path."""
+    return {path: value for path, value in flat(recipe).items() if path == key or path.startswith(f"{key}.")}
+
+
+def _allowed() -> str:
+    return ", ".join(free.pattern for free in FREE_AT_RESUME)
+
+
+def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
+    """Refuse a resolved.yaml that was changed by hand since the checkpoint where only a new run could follow it.
+
+    Raises:
+        CheckpointError: naming what has changed.
+    """
+    texts = (state["recipe"], resolved.read_text(encoding="utf-8"))
+    before, now = (dict(_leaves(yaml.safe_load(text))) for text in texts)
+    other = [key for key in {**before, **now} if before.get(key) != now.get(key) and _free(key) is None]
+    if other:
+        named = ", ".join(other[:SHOWN]) + (f", ... ({len(other) - SHOWN} more)" if len(other) > SHOWN else "")
+        raise CheckpointError(
+            f"{resolved}: not what the run was made with: {named}",
+            f"bring resolved.yaml back as it was, or start a new run with it. What may change: {_allowed()}",
+        )
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested maps and lists by dotted path; what is empty is a value."""
+    below = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(below, Mapping) or not below:
+        yield path, value
+        return
+    for key, item in below.items():
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))
 
 
 def changes(before: Recipe, after: Recipe) -> Iterator[str]:
