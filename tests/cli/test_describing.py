@@ -15,6 +15,7 @@ from trainer.cli.describing import WIDTH, describe_text, list_text, schema
 from trainer.recipe.problems import Collector
 from trainer.recipe.reading.nodes import plain
 from trainer.recipe.reading.text import compose
+from trainer.recipe.schema_text import schema_text, shared
 
 KNOWN = catalogue()
 ROOT = Path(__file__).parents[2]
@@ -120,13 +121,60 @@ def test_the_schema_has_one_branch_per_component_with_its_text() -> None:
     assert "params" not in definitions["optimizer.SGD"]["properties"]
 
 
-def test_the_schema_is_plain_json() -> None:
-    json.dumps(schema(KNOWN), allow_nan=False)
+def unfolded(made: dict, plain: dict) -> dict:
+    """The schema with its shared parts back in their places: those that `plain` has no definition of."""
+
+    def put_back(value: object) -> object:
+        if isinstance(value, list):
+            return [put_back(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        name = value.get("$ref", "").removeprefix("#/$defs/")
+        if name and name not in plain["$defs"]:
+            beside = {key: each for key, each in value.items() if key != "$ref"}
+            assert beside.keys() <= {"description", "default"} - made["$defs"][name].keys()
+            return put_back(made["$defs"][name] | beside)
+        return {key: put_back(each) for key, each in value.items()}
+
+    kept = {name: made["$defs"][name] for name in plain["$defs"]}
+    return put_back({**made, "$defs": kept})
+
+
+def test_the_schema_says_once_what_it_says_in_many_places_and_loses_nothing() -> None:
+    plain = schema(KNOWN)
+    text = schema_text(plain)
+    assert unfolded(json.loads(text), plain) == plain
+    assert len(text) < 0.7 * len(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+    assert text.count("\n") < 700, "a line for each definition"
+
+
+def test_a_part_is_shared_with_its_words_or_without_them() -> None:
+    number = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    momentum = {**number, "description": "momentum factor", "default": 0}
+    parts = {"momentum": momentum, "rho": {**number, "description": "decay"}, "short": {"type": "null"}}
+    component = {"type": "object", "properties": parts}
+    made = shared({"$defs": {"SGD": component, "Adam": component}})["$defs"]
+    assert made == {
+        "SGD": {
+            "type": "object",
+            "properties": {
+                "momentum": {"$ref": "#/$defs/momentum"},
+                "rho": {"$ref": "#/$defs/rho"},
+                "short": {"type": "null"},
+            },
+        },
+        "Adam": made["SGD"],
+        "momentum": {"$ref": "#/$defs/number-or-null", "description": "momentum factor", "default": 0},
+        "number-or-null": number,
+        "rho": {"$ref": "#/$defs/number-or-null", "description": "decay"},
+    }
 
 
 def test_the_schema_beside_the_recipes_knows_every_section_and_all_of_ours() -> None:
     """`python -m trainer schema > recipe.schema.json` makes it anew; the first line of each shipped recipe names it."""
-    kept, made = json.loads((ROOT / "recipe.schema.json").read_text(encoding="utf-8")), schema(KNOWN)
+    text, made = (ROOT / "recipe.schema.json").read_text(encoding="utf-8"), schema(KNOWN)
+    assert len(text) < 400_000
+    kept = json.loads(text)
     assert kept["properties"].keys() == made["properties"].keys()
     for slot in SLOTS:
         for name in KNOWN.names(slot):

@@ -348,9 +348,10 @@ def describe(words: Words) -> int:
 @takes("", least=0, most=0)
 def schema(words: Words) -> int:  # noqa: ARG001
     """JSON Schema of the recipe language, for editors."""
-    from trainer.cli.describing import schema as make
+    from trainer.recipe.schema import schema as make
+    from trainer.recipe.schema_text import schema_text
 
-    print(json.dumps(make(), indent=1, ensure_ascii=False))
+    print(schema_text(make()))
     return 0
 
 
