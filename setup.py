@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+RECIPES = "trainer.cli.templates.recipes"  # where a wheel has the shipped recipes, for `new`
+
 setup(
     name="recipe-trainer",
     version="0.1.0",
@@ -12,8 +14,13 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["trainer", "trainer.*", "registry", "registry.*"]),
-    package_data={"trainer": ["**/*.html", "**/*.css", "**/*.js", "**/*.md", "**/*.yaml"]},
+    packages=[*find_packages(include=["trainer", "trainer.*", "registry", "registry.*"]), RECIPES],
+    package_dir={RECIPES: "recipes"},
+    package_data={
+        "trainer": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.md", "**/*.yaml"],
+        "registry": ["py.typed"],
+        RECIPES: ["*.yaml"],
+    },
     install_requires=[
         "torch>=2.11",
         "torchvision",
@@ -23,7 +30,6 @@ setup(
         "tensorboard>=2.21",  # before, it needs pkg_resources, which setuptools no longer has
         "opencv-python-headless>=4.9",
         "safetensors>=0.4",
-        "pydantic>=2.7",
         "jinja2>=3.1",
         "markupsafe>=2.1",
         "pillow>=10",
@@ -41,6 +47,7 @@ setup(
             "captum>=0.7",
             "jsonschema>=4.20",
             "axe-core-python>=0.1",
+            "setuptools>=70.1",  # makes the wheel that is tested, without a second environment
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
         "torchmetrics": ["torchmetrics>=1.4"],

@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from trainer.cli.main import PROGRAM, main, program
+from registry.program import PROGRAM
+from trainer.cli.main import main, program
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -119,10 +123,16 @@ def test_a_closed_pipe_ends_a_listing_quietly(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("template", ["cifar", "own_images", "transfer"])
-def test_a_template_is_a_recipe_without_problems(template, tmp_path, monkeypatch, capsys):
+def test_a_run_is_told_the_command_line_as_it_was_typed(monkeypatch, tmp_path):
+    given = []
     monkeypatch.chdir(tmp_path)
-    assert main(["new", template]) == 0
-    assert main(["validate", "--quick", f"{template}.yaml"]) == 0
-    assert main(["new", template]) == 2, "a file is never overwritten"
-    assert "exists" in capsys.readouterr().err
+    monkeypatch.setattr("trainer.run.conduct.start", lambda order, *_: given.append(order.command) or Ended())
+    for called, name in (("/bin/recipe-trainer", ["recipe-trainer"]), ("/x/__main__.py", ["python", "-m", "trainer"])):
+        monkeypatch.setattr(sys, "argv", [called])
+        words = [str(ROOT / "recipes/quickstart.yaml"), "--debug", "train.epochs=3", "--fast"]
+        assert main(words) == 0
+        assert given.pop() == (*name, *words)
+
+
+class Ended:
+    exit_code = 0

@@ -22,12 +22,13 @@ from click.shell_completion import shell_complete
 from registry.catalogue.suggest import nearest
 from registry.errors import ExpectationError, RecipeError, UserError
 from registry.printing import never_fails
+from registry.program import PROGRAM, typed_as
+from trainer.cli.templates import TEMPLATES
 
 if TYPE_CHECKING:
     from trainer.recipe.load import Loaded
     from trainer.run.conduct import Order
 
-PROGRAM, MODULE = "recipe-trainer", "python -m trainer"
 RUNS = Path("runs")
 _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        return _run([word for word in words if word != "--debug"])
+        return _run([word for word in words if word != "--debug"], typed=(*typed_as().split(), *words))
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -66,19 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def typed_as() -> str:
-    """Return how the program was called: by its own name, or as a module."""
-    return PROGRAM if Path(sys.argv[0]).stem == PROGRAM else MODULE
-
-
-def _run(words: list[str]) -> int:
+def _run(words: list[str], typed: Sequence[str]) -> int:
     if instruction := os.environ.get(_COMPLETE):
         return shell_complete(program, {}, PROGRAM, _COMPLETE, instruction)
     if not words:
         print(program.get_help(click.Context(program, info_name=typed_as())))
         return RecipeError.exit_code
     try:
-        with program.make_context(typed_as(), words, obj=(*typed_as().split(), *words)) as context:
+        with program.make_context(typed_as(), words, obj=typed) as context:
             return int(program.invoke(context) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -189,9 +185,12 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"{PROGRAM} {version(PROGRAM)}")
+        try:
+            print(f"{PROGRAM} {version(PROGRAM)}")
+        except PackageNotFoundError:
+            print(f"{PROGRAM}, run from a folder where it is not installed")
         context.exit()
 
 
@@ -202,8 +201,8 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 def program() -> None:
     """Train an image classifier as a recipe says.
 
-    RECIPE alone means `train RECIPE`. First steps: the recipe recipes/quickstart.yaml needs no download; watch it with
-    tensorboard --logdir runs. `--debug` after any command shows where an error comes from.
+    RECIPE alone means `train RECIPE`. First steps: `new quickstart` writes a recipe that needs no download; train it,
+    and watch it with tensorboard --logdir runs. `--debug` after any command shows where an error comes from.
     """
 
 
@@ -355,11 +354,15 @@ def schema(words: Words) -> int:  # noqa: ARG001
     return 0
 
 
-@_command(examples=("new cifar", "new own_images flowers.yaml"), writes="One recipe; a file is never overwritten.")
+@_command(
+    examples=("new quickstart", "new own_images flowers.yaml"),
+    writes="A recipe, and recipe.schema.json beside it for editors; a file is never overwritten.",
+    help=f"Write a recipe to start from.\n\nTemplates: {', '.join(TEMPLATES)}. `new` alone says what each is.",
+)
 @takes("[TEMPLATE] [FILE]", least=0, most=2)
 def new(words: Words) -> int:
-    """Write a recipe to start from."""
-    from trainer.cli.templates import write_template
+    """Write a recipe to start from; the help of the command names the templates."""
+    from trainer.cli.starting import write_template
 
     return write_template(*words.plain)
 

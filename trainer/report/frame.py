@@ -12,6 +12,7 @@ from typing import Any
 
 from registry.contracts import Block, Code, Evidence, Paragraph, Section, Table
 from registry.printing import literal
+from registry.program import typed_as
 from trainer.report.model_summary import model_section
 
 __all__ = ["environment_section", "epochs_section", "expectations_section", "model_section", "recipe_section"]
@@ -68,8 +69,8 @@ def environment_section(evidence: Evidence) -> Section:
     run = shlex.quote(str(evidence.folder))
     fast = " --fast" if evidence.summary.get("fast") else ""
     commands = [
-        f"python -m trainer {run}/resolved.yaml{fast}",
-        f"python -m trainer evaluate {run}",
+        f"{typed_as()} {run}/resolved.yaml{fast}",
+        f"{typed_as()} evaluate {run}",
         f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}",
     ]
     blocks.append(Code("\n".join(commands), "sh"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +32,7 @@ def describe_environment(device: torch.device, precision: str, command: Sequence
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "git": _git_commit(),
+        "git": commit_of(Path(__file__).resolve()),
         "device": device_name(device),
         "precision": precision,
         "threads": torch.get_num_threads(),
@@ -73,16 +72,18 @@ def _memory_gb() -> float | None:
         return None
 
 
-def _git_commit() -> str:
+def commit_of(file: Path) -> str:
+    """Return the commit that a file of code comes from, "-dirty" where its repository has changed since.
+
+    An installed copy may lie in the repository of somebody else's work, which does not track it: that is "".
+    """
+    return _git(file, "describe", "--always", "--dirty", "--abbrev=12") if _git(file, "ls-files", file.name) else ""
+
+
+def _git(file: Path, *words: str) -> str:
+    command = ["git", *words]
     try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-            cwd=Path(sys.argv[0]).resolve().parent if sys.argv and Path(sys.argv[0]).exists() else None,
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, cwd=file.parent)
     except (OSError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip() if result.returncode == 0 else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from registry.errors import CheckpointError, DataError, RecipeError, UserError
+from registry.program import typed_as
 from trainer.engine.interrupts import Interrupted
 from trainer.run.folder import RunFolder
 
@@ -47,7 +48,7 @@ class RunStatus:
         if isinstance(error, Interrupted):
             if writes:
                 self._write("interrupted")
-            self._log(f"interrupted by {error}; to continue: python -m trainer resume {self._folder.path}")
+            self._log(f"interrupted by {error}; to continue: {typed_as()} resume {self._folder.path}")
         elif writes:
             text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             try:

@@ -1,0 +1,72 @@
+"""`new`: a template written where the user wants it, with the schema beside it from which editors complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from registry.catalogue.suggest import nearest
+from registry.errors import RecipeError, StorageError
+from registry.program import MODULE, typed_as
+from trainer.cli.templates import TEMPLATES, template_text
+from trainer.recipe.schema import schema
+from trainer.recipe.schema_text import schema_text
+
+SCHEMA = "recipe.schema.json"
+
+
+def write_template(template: str = "", file: str = "") -> int:
+    """Write a template to `file`, by default <template>.yaml, and the schema beside it; without a name list them.
+
+    Raises:
+        RecipeError: there is no such template, or the file exists.
+        StorageError: a file cannot be written.
+    """
+    if not template:
+        width = max(map(len, TEMPLATES))
+        print("\n".join(f"{name:<{width}}  {words}" for name, (_, words) in TEMPLATES.items()))
+        print(f"write one: {typed_as()} new quickstart my_recipe.yaml")
+        return 0
+    if template not in TEMPLATES:
+        near = nearest(template, TEMPLATES)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TEMPLATES)}"
+        raise RecipeError(f"there is no template {template!r}", hint)
+    path = Path(file or f"{template}.yaml")
+    if not _written(path, _adapted(template, path)):
+        raise RecipeError(f"{path} exists", f"name another file: {typed_as()} new {template} other.yaml")
+    beside = path.with_name(SCHEMA)
+    if _written(beside, f"{schema_text(schema())}\n"):
+        print(f"{beside} written, from which editors complete and check it")
+    else:
+        print(f"{beside} is there already and left as it is; anew: {typed_as()} schema > {_quoted(beside)}")
+    print(f"{path} written; next: {typed_as()} validate {_quoted(path)}")
+    return 0
+
+
+def _adapted(template: str, path: Path) -> str:
+    """Return a template as it stands in `path`: its comments name that file and the program as it was called."""
+    file, _ = TEMPLATES[template]
+    text = re.sub(r"\$schema=\S+", f"$schema={SCHEMA}", template_text(template), count=1)
+    return text.replace(MODULE, typed_as()).replace(file, _quoted(path))
+
+
+def _quoted(path: Path) -> str:
+    """Return the path as a shell takes it, on one line whatever its letters are."""
+    return shlex.quote("".join(letter if letter.isprintable() else "?" for letter in str(path)))
+
+
+def _written(path: Path, text: str) -> bool:
+    """Write a file and return True, or return False where there is one.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as target:
+            target.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+    return True
