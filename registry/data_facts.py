@@ -1,4 +1,4 @@
-"""What is known of a dataset without reading it: what its entry declares, and what follows from its arguments."""
+"""Facts of a dataset without reading it: what its entry declares, and what follows from its arguments."""
 
 from __future__ import annotations
 

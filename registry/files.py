@@ -1,8 +1,8 @@
-"""How files are opened: to read only where they are plain ones, to write whole and never through a link.
+"""Safe file access: only plain files are read, files are written whole, and never through a link.
 
     opened(path)                      to read; a pipe, a device, a socket or a folder is refused, not waited for
     write(path, data, below=folder)   beside its name, flushed, renamed: the old file or the new one, whole
-    append, create, remove, ...       the same road, in place
+    append, create, remove, ...       in place, and never through a link either
 
 A run may come from somebody else, and a link in it would lead whatever is written there out of it. So everything below
 a run is reached from a descriptor of its folder, one step at a time, and a link is refused at every step: between the
@@ -101,7 +101,7 @@ def write(path: Path, *parts: bytes | memoryview, below: Path, lasting: bool = T
     with _told_of(path), _reached(path, below, make=True) as (folder, name):
         temporary = f"{name}{TEMPORARY}{os.getpid()}"
         try:
-            _fill(temporary, folder, parts, lasting)
+            _write_new(temporary, folder, parts, lasting)
             os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -112,7 +112,8 @@ def write(path: Path, *parts: bytes | memoryview, below: Path, lasting: bool = T
                 os.fsync(folder)
 
 
-def _fill(name: str, folder: int | None, parts: tuple[bytes | memoryview, ...], lasting: bool) -> None:
+def _write_new(name: str, folder: int | None, parts: tuple[bytes | memoryview, ...], lasting: bool) -> None:
+    """Write a file that nobody else may have made; with `lasting` it is on the disk afterwards."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)  # of an earlier process with our number
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _AS_IS, 0o666, dir_fd=folder)
@@ -184,7 +185,7 @@ def make_folder(path: Path, *, below: Path) -> None:
         OSError: it cannot be made.
         StorageError: a link stands in the way.
     """
-    with _told_of(path), _reached(path / "_", below, make=True):
+    with _told_of(path), _reached(path / "_", below, make=True):  # the way to a file in it makes it
         pass
 
 
@@ -261,6 +262,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def _link(path: Path) -> StorageError:
+    """Return the error for a link at `path`, which says where it leads as far as that can be read."""
     with contextlib.suppress(OSError):
         return StorageError(
             f"{path}: is a link to {path.readlink()}; nothing below a run is written through one",
@@ -271,7 +273,15 @@ def _link(path: Path) -> StorageError:
 
 @contextlib.contextmanager
 def _reached(path: Path, below: Path, *, make: bool = False) -> Iterator[tuple[int | None, str]]:
-    """Give the descriptor of the folder of `path` and its name there; on Windows no descriptor and the whole path."""
+    """Give the descriptor of the folder of `path` and the name in it; on Windows no descriptor and the whole path.
+
+    The way leads from `below` through one folder after another, each opened relative to the one before.
+
+    Args:
+        path: of a file or folder, which need not exist.
+        below: where the way begins; it may be reached through links, nothing after it may.
+        make: make folders that are missing on the way.
+    """
     *folders, name = path.relative_to(below).parts
     if ".." in (*folders, name):
         raise ValueError(f"{path} is not below {below}")
@@ -279,7 +289,7 @@ def _reached(path: Path, below: Path, *, make: bool = False) -> Iterator[tuple[i
     try:
         for each in folders:
             here = here / each
-            folder = _step(folder, each, here, make)
+            folder = _entered(folder, each, here, make)
         if _is_link(name, folder, here / name):
             raise _link(here / name)
         yield folder, name if folder is not None else str(here / name)
@@ -288,8 +298,8 @@ def _reached(path: Path, below: Path, *, make: bool = False) -> Iterator[tuple[i
             os.close(folder)
 
 
-def _step(folder: int | None, name: str, path: Path, make: bool) -> int | None:
-    """Go into a folder, and close the one above; without a descriptor only look."""
+def _entered(folder: int | None, name: str, path: Path, make: bool) -> int | None:
+    """Return the descriptor of a folder within `folder`, which is closed; without descriptors only refuse a link."""
     if make:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name if folder is not None else path, dir_fd=folder)
@@ -308,6 +318,7 @@ def _step(folder: int | None, name: str, path: Path, make: bool) -> int | None:
 
 
 def _is_link(name: str, folder: int | None, path: Path) -> bool:
+    """Whether a link lies at `name` in `folder`, or without a descriptor at `path`."""
     try:
         found = os.lstat(path) if folder is None else os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:

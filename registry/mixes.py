@@ -1,4 +1,4 @@
-"""What mixes the images of a training batch and, with them, their targets: MixUp and CutMix.
+"""MixUp and CutMix: the images of a training batch are mixed and, with them, their targets.
 
 A mixer draws from the generator it is handed, which the engine keys by (seed, epoch, step); it keeps nothing between
 batches. The loss takes the mixed targets as class probabilities.

@@ -1,8 +1,8 @@
 """Registries: per slot, the rules by which upstream namespaces and our own folders come in.
 
 A rule names a namespace and a base; what it finds is decided when the catalogue is built, so declaring rules imports
-nothing. Exceptions stand beside the rule with their reason. What an adopted object's signature says is
-`registry.catalogue.signatures`' matter.
+nothing. Exceptions stand beside the rule with their reason. What an adopted object's signature says is read by
+`registry.catalogue.signatures`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the catalogue is kept between processes: one JSON file per set of sources, replaced by rename.
+"""Catalogue cache: what is kept between processes, one JSON file per set of sources, replaced by rename.
 
 Owns the key (what makes a stored catalogue stale) and the file. Knows nothing of what the records mean.
 """

@@ -1,4 +1,4 @@
-"""What docstrings say: the first sentence, and one text per argument, in the Google style that torch and we write.
+"""Reading docstrings: the first sentence, and one text per argument, in the Google style that torch and we write.
 
 Text in, text out; knows nothing of components.
 """

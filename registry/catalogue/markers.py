@@ -1,6 +1,6 @@
-"""The few words a signature can say about a parameter beyond its Python type.
+"""Annotations of our own: what a signature can say about a parameter beyond its Python type.
 
-They go into `typing.Annotated` and are read by `registry.catalogue.grammar`; nothing here knows how they are checked.
+They go into `typing.Annotated` and are read by annotations.py; nothing here knows how they are checked.
 """
 
 from __future__ import annotations

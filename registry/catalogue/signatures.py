@@ -1,4 +1,4 @@
-"""What a component's signature says: parameters, types, defaults and texts, ready for the catalogue.
+"""Reading signatures: a component's parameters, types, defaults and texts, ready for the catalogue.
 
 The signature is the schema. Needs the component imported, so it runs only while the catalogue is built; what the slot's
 rules and an adoption's exceptions add is applied here. Finds no components: `registry.catalogue.adoption` does.

@@ -1,4 +1,4 @@
-"""What a mistyped word may have meant. Knows nothing of recipes or registries."""
+"""Suggestions: what a mistyped word may have meant. Knows nothing of recipes or registries."""
 
 from __future__ import annotations
 

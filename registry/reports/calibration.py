@@ -1,4 +1,4 @@
-"""The part that asks whether the model's confidence can be trusted."""
+"""Calibration: the part that asks whether the model's confidence can be trusted."""
 
 from __future__ import annotations
 

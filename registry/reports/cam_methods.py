@@ -1,4 +1,4 @@
-"""How a map follows from a layer's activations and gradients; a table of methods beside their formulas.
+"""Class-activation methods: how a map follows from a layer's activations and gradients, a table beside its formulas.
 
 Each takes activations A and gradients dy/dA of the class logit y, both float32 (N, C, H, W), and returns a map
 (N, H, W) that is never negative. Nothing here runs a network.

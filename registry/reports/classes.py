@@ -1,4 +1,4 @@
-"""Parts that look at the classes: who is taken for whom, and how well each one is found."""
+"""Confusion matrix and per-class scores: the parts that look at the classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that show a training in lines: loss, accuracy, learning rate, and the sweep that found it."""
+"""Learning curves: parts that show a training in lines, loss, accuracy, learning rate, and the sweep that found it."""
 
 from __future__ import annotations
 

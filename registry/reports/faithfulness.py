@@ -1,4 +1,4 @@
-"""Whether maps say anything about the network: deletion and insertion curves, and what shuffled weights do to them.
+"""Faithfulness of maps: deletion and insertion curves, and what shuffled weights do to the maps.
 
 Owns the measures; which images they are taken on, and the words, are gradcam.py's.
 """

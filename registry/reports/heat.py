@@ -1,4 +1,4 @@
-"""How well heat agrees with what is known: share on the object, and the pointing game.
+"""Localisation: how well heat agrees with known objects, as its share on them and by the pointing game.
 
 Pure NumPy on maps and masks; knows nothing of networks.
 """

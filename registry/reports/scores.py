@@ -1,4 +1,4 @@
-"""Numbers that follow from predictions: probabilities, confusion, per-class scores, calibration, and who was wrong.
+"""Scores that follow from predictions: probabilities, confusion, per-class scores, calibration, and who was wrong.
 
 Pure NumPy on `Predictions`; draws nothing and knows nothing of networks.
 """

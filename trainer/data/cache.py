@@ -1,4 +1,4 @@
-"""Decoded images on disk: one file per dataset split, memory-mapped when it is opened again.
+"""Image cache: decoded images on the disk, one file per dataset split, memory-mapped when it is opened again.
 
     header    4096 bytes: version, key, shape and the unreadable images' indices as JSON, a CRC-32 of that, zeros
     pixels    uint8 (N, H, W, C)

@@ -1,4 +1,4 @@
-"""What an image is, in 64 bits: pictures are the same where their pixels are, whatever their files are called.
+"""Image digests of 64 bits: pictures are the same where their pixels are, whatever their files are called.
 
 By these digests a resume notices other images, and an evaluation those that the network has learnt from.
 """

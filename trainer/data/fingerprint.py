@@ -1,4 +1,4 @@
-"""What a run was trained on and with, in a few short values: a resume that would go on with something else must notice.
+"""Fingerprint of the training data, a few short values: a resume that would go on with other data must notice.
 
 Independent of where the images lie. Compared are which of them are used, their labels and their pixels; where a
 dataset's images were not all looked at, the bytes of their files instead.

@@ -1,4 +1,4 @@
-"""Images as a network's training images were: their channels and, where those had one size, that size."""
+"""Fitting images to a network: the channels of its training images and, where those had one size, that size."""
 
 from __future__ import annotations
 

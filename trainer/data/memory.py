@@ -1,4 +1,4 @@
-"""How much memory a process may have, and how much of it decoded images take.
+"""Memory limits: how much a process may have, and how much of it decoded images take.
 
 Owns the reading of limits: the machine's memory, the control groups of Slurm, systemd and containers at every level
 above the process, and the shell's limit on address space. Knows nothing of images.

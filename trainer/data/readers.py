@@ -1,4 +1,4 @@
-"""Worker processes that read images ahead of the training, for data that do not lie in memory.
+"""Data-loading workers: processes that read images ahead of the training, for data that do not lie in memory.
 
     parent                                    worker (one thread, signals ignored, ends with its parent)
     pickled source               -- pipe ->   keeps it, once

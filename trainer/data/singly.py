@@ -1,4 +1,4 @@
-"""One of Albumentations' transforms, image by image, each image's chance from a key.
+"""Albumentations' transforms, one image at a time, each image's chance from a key.
 
 Runs alike in the training process and in the processes that read ahead of it (readers.py), so what an image becomes
 does not depend on where. Does not import torch, for the latter's sake.

@@ -1,4 +1,4 @@
-"""Which images are trained on, which choose the best epoch, and which are held out.
+"""Train, validation and test parts: which images are trained on, which choose the best epoch, which are held out.
 
 Owns the rules of the recipe's `data.val` and `data.limit`, and what follows from the training part alone: mean and
 standard deviation. Knows nothing of batches; opens datasets only through the function it is given.

@@ -1,4 +1,4 @@
-"""What is known of a split's images once each was looked at: whether it can be read, its size, sums and digest.
+"""Survey of a split: of each image that was looked at, whether it can be read, its size, sums and digest.
 
 Owns the numbers and how they are kept (in a cache file of their own); opening.py looks. Mean and standard deviation
 follow from the sums, which are whole numbers and so exact, for any part of the split, without another look.

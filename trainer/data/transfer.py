@@ -1,4 +1,4 @@
-"""The way from ordinary memory to the device."""
+"""Host-to-device transfer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the model lies, and how the libraries below are told to use that hardware."""
+"""The device: where the model lies, and how the libraries below are told to use that hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as requests: training stops after its step and is saved, other work stops where it stands.
+"""Signals: at SIGINT, SIGTERM and SIGHUP training stops after its step and is saved, other work where it stands.
 
 During training the first signal waits for the step in hand, which then is saved. While data are read, the learning rate
 is searched or the report is written nothing would be lost, so there the signal acts at once. A second SIGINT ends the

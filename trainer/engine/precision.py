@@ -1,4 +1,4 @@
-"""Number formats of training: fp32, bf16 and fp16, one small class each behind the same four verbs.
+"""Mixed precision: fp32, bf16 and fp16, one small class each behind the same four verbs.
 
 Owns the choice by hardware and the gradient scaler. The loop never asks which precision it is.
 """

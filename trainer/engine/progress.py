@@ -1,4 +1,4 @@
-"""All the training loop remembers, in one dataclass."""
+"""Training progress: all that the loop remembers, in one dataclass."""
 
 from __future__ import annotations
 

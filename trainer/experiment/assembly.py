@@ -1,7 +1,7 @@
-"""What a recipe's names become: one way to build each of its parts, for a run and for its trial.
+"""Assembly: the one way to build each part of a recipe, for a run and for its trial.
 
 Owns what the engine supplies to which part, and what is frozen, penalised and grouped. What is known of the data (they
-were read, or stand-ins serve) is the heirs' matter: `Experiment` runs, `StandIns` (trial.py) only shows what would.
+were read, or stand-ins serve) is for the subclasses to say: `Experiment`, which runs, and the trial's `StandIns`.
 """
 
 from __future__ import annotations

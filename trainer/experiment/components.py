@@ -1,4 +1,4 @@
-"""From a checked `Spec` to the object it names: the only generic instantiation in the house.
+"""Instantiation: from a checked `Spec` to the object it names; the only place that does so for any component.
 
 Fills in what the engine supplies, builds nested components, turns plain values into the few foreign types that a
 constructor may want, and answers a constructor that raises with the place in the recipe. What is supplied is the

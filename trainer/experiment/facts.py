@@ -1,4 +1,4 @@
-"""Facts that a recipe may refer to: what the data and the run tell once they are known."""
+"""Run-time values: what the data and the run tell once they are known, for a recipe to refer to."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What `train.freeze` does to the rest of a recipe: penalties without effect, weights that stay random.
+"""Frozen parameters: what `train.freeze` does to the rest of a recipe, such as penalties without effect.
 
-Looks at a model that the second tier has built; which names a pattern means is patterns.py.
+Looks at a model that the second tier has built; which names a pattern means is trainer/recipe/patterns.py.
 """
 
 from __future__ import annotations

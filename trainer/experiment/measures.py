@@ -1,4 +1,4 @@
-"""What a recipe measures by, tried on made-up logits in the second tier: its loss and its metrics.
+"""Dry run of the loss and the metrics, on made-up logits; a part of the second tier of checks.
 
 What would otherwise show in the first batch, or after the first epoch, is told before training.
 """

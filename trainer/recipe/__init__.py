@@ -1,1 +1,1 @@
-"""Recipe text -> positions -> composition -> checks -> `Recipe`. Builds nothing; imports torch only for tier 2."""
+"""From recipe text to a checked `Recipe`: reading, composition, validation. Builds nothing and imports no torch."""

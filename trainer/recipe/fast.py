@@ -1,4 +1,4 @@
-"""What `--fast` makes of a recipe: everything once, small. Knows recipes only."""
+"""Fast mode: what `--fast` makes of a recipe, so that everything happens once and small. Knows recipes only."""
 
 from __future__ import annotations
 

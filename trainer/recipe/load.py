@@ -1,8 +1,8 @@
-"""The way in: a recipe file and overrides become a checked `Recipe`, or a list of everything that is wrong.
+"""Loading a recipe: a file and overrides become a checked `Recipe`, or a list of everything that is wrong.
 
 Owns the order of the first tier: text, composition, references, sections and components, what they say together.
-Imports no torch. The other tiers, what must be built and what only the data can tell,
-stand in trainer/experiment/checking.py.
+Imports no torch. The other tiers, what must be built and what only the data can tell, stand in
+trainer/experiment/checking.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Patterns against a model: which parameters or modules a recipe means.
+"""Parameter patterns: which parameters or modules of a model a recipe means.
 
 The grammar of names is `registry.patterns`; here a pattern also covers everything inside a module it matches, and the
 kinds @bias, @norm, @embedding and @head are told by the modules. Imports no torch: modules are looked at, not built.

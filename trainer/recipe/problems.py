@@ -1,7 +1,7 @@
 """Problems: what is wrong in a recipe, where, and how it is shown to people and to programs.
 
 Owns the message's form, the source lines and the collector that every check reports to. Knows nothing of what is
-checked; the rules themselves stand in `rules.py`.
+checked; the rules themselves stand in checks/rules.py.
 """
 
 from __future__ import annotations

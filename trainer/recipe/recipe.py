@@ -1,8 +1,8 @@
 """The recipe as the rest of the house sees it: typed, frozen, checked.
 
 The sections below ARE the schema of the language: their annotations, defaults and docstrings are what the checker, the
-JSON Schema and `describe` derive from (sections.py). Nothing here reads text (text.py), checks (check.py) or builds
-(trainer/experiment/components.py).
+JSON Schema and `describe` derive from (sections.py). Nothing here reads text (reading/), checks (checks/) or builds
+(trainer/experiment).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folder of one run: runs/<name>/<time>/, never reused, made whole by one rename.
+"""The run folder: runs/<name>/<time>/, never reused, made whole by one rename.
 
 Owns its layout and how its small files are written. Knows nothing of what they mean.
 """

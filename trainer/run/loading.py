@@ -1,4 +1,4 @@
-"""A finished run as a tool: the model with its classes and preprocessing, without its data. `trainer.load(RUN)`.
+"""Inference with a finished run: the model with its classes and preprocessing, without its data. `trainer.load(RUN)`.
 
 run = trainer.load("runs/quickstart/20260131-120000")
 run.predict(["cat.jpg"])          # [("cat", 0.98), ...] per picture

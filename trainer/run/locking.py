@@ -1,4 +1,4 @@
-"""A lock between processes that ends with the process that holds it. Knows files, not runs."""
+"""File lock between processes, which ends with the process that holds it. Knows files, not runs."""
 
 from __future__ import annotations
 

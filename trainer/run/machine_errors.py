@@ -1,4 +1,4 @@
-"""What the errors of memory, disk and torch's own checks mean to who runs a recipe.
+"""Errors of the machine: what those of memory, disk and torch's own checks mean to who runs a recipe.
 
 They surface anywhere in a run, as types and texts of other people's code; here each becomes one of ours, with what to
 do about it. Knows nothing of stages.

@@ -1,4 +1,4 @@
-"""`resume`: what may change between the parts of a run, and what ends the attempt before anything is touched."""
+"""Resuming a run: what may change between the parts of a run, and what ends the attempt before anything is touched."""
 
 from __future__ import annotations
 

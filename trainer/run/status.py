@@ -1,4 +1,4 @@
-"""What summary.json says while a run goes on, and how it ended.
+"""The status of a run: what summary.json says while it goes on, and how it ended.
 
 Before it is accepted (recipe, data and model fit together, and fit what a resumed run has done) a run may be refused: a
 new one then leaves no folder, a resumed one is left as it was.

@@ -1,4 +1,4 @@
-"""What an LR sweep's curve says: the smooth, the picks, and whether there is an answer at all.
+"""Learning-rate suggestions from a sweep's curve: the smooth, the picks, and whether there is an answer at all.
 
 Pure functions of numbers. The sweep is over when they run, so the smooth is zero-phase (symmetric): a causal average
 lags behind the loss and moves every pick to a higher rate.

@@ -1,4 +1,4 @@
-"""How many classes a recipe takes for granted, and who says so; the data are not read.
+"""Number of classes: how many a recipe takes for granted, and who says so; the data are not read.
 
 Owns the places that count classes. Whether they agree, with one another or with the data, is the checks' matter.
 """

@@ -1,4 +1,4 @@
-"""Components as a recipe names them: the name against the catalogue, the arguments against the signature.
+"""Checking of components: the name against the catalogue, the arguments against the signature.
 
 Owns the one form (`type`, `as`, arguments, knobs). What a component is, and which types its parameters have, only the
 catalogue knows; nothing is imported or built here.

@@ -1,7 +1,7 @@
-"""What a recipe's values say together: the errors that only show when more than one of them is looked at.
+"""Consistency: the errors that only show when more than one value of a recipe is looked at.
 
 Each rule says which paths it looks at and is silent where one of them was already reported. What is allowed but
-probably a mistake stands in `science.py`.
+probably a mistake stands in science.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A recipe under examination: what later checks ask of it, wherever it is still wrong.
+"""A recipe while it is checked: what later checks ask of it, wherever it is still wrong.
 
 Owns how a rule finds values, places and components, and how it is kept silent where something it looks at was already
 reported. Knows no rule.

@@ -2,7 +2,7 @@
 
     "best val/accuracy": ">= 0.9175"     "epoch 1 train/accuracy": "0.48 +- 0.03"     "lr drop 1 epoch": "18..35"
 
-Owns the little language of keys and bands. Which metrics exist is `consistency.py`'s to check.
+Owns the little language of keys and bands. Which metrics exist is consistency.py's to check.
 """
 
 from __future__ import annotations

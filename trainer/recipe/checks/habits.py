@@ -1,4 +1,4 @@
-"""What other libraries call things: hints for people who come from there.
+"""Hints for people who come from other libraries: what these call things.
 
 Tables only; a test holds every entry to what exists here. Renames inside a library we adopt stand in the catalogue.
 """

@@ -1,4 +1,4 @@
-"""How long a run is, as far as a recipe and what its dataset declares can tell."""
+"""Run length: epochs and steps, as far as a recipe and what its dataset declares can tell."""
 
 from __future__ import annotations
 

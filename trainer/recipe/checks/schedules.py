@@ -1,7 +1,7 @@
-"""What a recipe says of its learning-rate schedule, held against the length of the run, phase by phase.
+"""Checking of the learning-rate schedule against the length of the run, phase by phase.
 
 Owns the rules on schedulers, nested ones too. What only shows when a schedule is built and gone through (a rate that
-dies out, a constructor that refuses) is the trial's (trial.py).
+dies out, a constructor that refuses) shows in the trial (trainer/experiment/trial.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What lists of transforms say that cannot be meant: choices of nothing, statistics of other pixels, colours too late.
+"""Checking of transforms: choices of nothing, statistics of other pixels, colours changed too late.
 
-Looks at the text alone, as `consistency.py` does; what only shows when images pass stands in `passage.py`.
+Looks at the text alone, as consistency.py does; what only shows when images pass stands in trainer/experiment's
+passage.py.
 """
 
 from __future__ import annotations

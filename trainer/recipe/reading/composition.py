@@ -1,6 +1,7 @@
-"""From files and overrides to one tree: `extends`, the merge rules, and `key.path=value` of the command line.
+"""Composition: a recipe file, what it extends, and overrides from the command line become one tree.
 
-Owns the order (bases, the file, overrides) and every problem of it. What a key means is checked later (check.py).
+Owns the order (bases, the file, overrides) and every problem of it. How one is laid over another is merge.py; what a
+key means is checked later (checks/check.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recipe files to text: what can be wrong with a file before it is YAML.
+"""Reading recipe files: what can be wrong with one before it is YAML.
 
 Owns the size limit and the encoding. Knows nothing of what the text means.
 """

@@ -1,4 +1,4 @@
-"""Values that know where they were written: what recipe text becomes before it means anything.
+"""Nodes: values that know where they were written, which recipe text becomes before it means anything.
 
 Knows nothing of YAML (text.py) or of recipes.
 """

@@ -1,7 +1,7 @@
-"""`key.path=value`: one argument of the command line laid over a recipe.
+"""Overrides: `key.path=value`, an argument of the command line, laid over a recipe.
 
 The value goes through the recipe's own parser and merge rules; whether the key exists and the value fits is checked
-with everything else (check.py), at the argument's position.
+with everything else (checks/check.py), at the argument's position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a plain YAML scalar means: the YAML 1.2 core schema, a little stricter.
+"""YAML scalars: what a plain one means, by the core schema of YAML 1.2, a little stricter.
 
 `3e-6` and `1e3` are numbers; `no`, `yes`, `on`, dates, `010` and `1_000` are text. Knows nothing of files.
 """
