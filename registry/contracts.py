@@ -338,7 +338,8 @@ class Evidence:
         summary: what summary.json will hold.
         environment: versions, hardware, git, command line.
         finding: the LR finder's result; None where the recipe has no `lr_finder`.
-        model: best weights, or the final ones without a `best`, eval mode; parts leave modes, gradients and random state as they found them.
+        model: best weights, or the final ones without a `best`, eval mode; parts leave modes, gradients and random
+            state as they found them.
         predictions: of the model on `split`; None when no epoch was finished.
         images: the images behind `predictions`.
         train_samples: (n, H, W, 3) uint8 training images before augmentation.
