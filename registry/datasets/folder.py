@@ -29,9 +29,9 @@ class ImageFolder:
     """Images in folders: `root/train/<class>/...`, `root/val/<class>/...`, `root/test/<class>/...`.
 
     Where `root` has none of these three, its own folders are the classes and all images are the training split. Class
-    names are the training folders' names in alphabetical order; another split may lack a class, but not bring one of
-    its own. Folders below a class folder count too; names that begin with a dot do not. Transparent pixels become
-    white.
+    names are the training folders' names in alphabetical order; another split may lack a class. One that it brings of
+    its own is refused in training, and comes after them where a trained network is measured. Folders below a class
+    folder count too; names that begin with a dot do not. Transparent pixels become white.
 
     Args:
         root: the folder, relative to the working directory.
@@ -60,14 +60,7 @@ class ImageFolder:
         self._folder = folders.of(split)
         reference, classes = folders.reference, folders.classes
         present = classes if split == "train" else subfolders(self._folder, "")
-        strange = [name for name in present if name not in set(classes)]
-        if strange:
-            raise DataError(
-                f"{self._folder} has {len(present)} class folders, {reference} has {len(classes)}; not in train: "
-                f"{some(strange)}",
-                "the folders' names are the classes: give them the same names in every split",
-            )
-        self.class_names: Sequence[str] = tuple(classes)
+        self.class_names: Sequence[str] = (*classes, *(name for name in present if name not in set(classes)))
         self._files: list[tuple[str, int, int]] = []
         self._remarks = [*folders.remarks] if self._folder == reference else []
         passed_over = _PassedOver()
@@ -77,7 +70,7 @@ class ImageFolder:
             if not found:
                 raise _empty(os.path.join(self._folder, name), passed_over)  # noqa: PTH118
             self._files += found
-            targets += [classes.index(name)] * len(found)
+            targets += [self.class_names.index(name)] * len(found)
         passed_over.look_beside(self._folder)
         self._remarks += passed_over.remarks(self._folder)
         self.targets: NDArray[np.int64] = np.array(targets, dtype=np.int64)

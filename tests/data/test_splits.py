@@ -232,6 +232,18 @@ def test_classes_are_compared_by_name_between_splits():
         loaded(splits)
 
 
+def test_classes_that_val_or_test_lacks_are_named():
+    log = []
+    loaded({"train": source(TRAIN), "val": source([0, 0]), "test": source([2, 0])}, log)
+    assert log == ["val has no image of b, c", "test has no image of b"]
+
+
+def test_a_share_of_train_that_lacks_a_class_names_it():
+    log = []
+    loaded({"train": source([0] * 60 + [1] * 2)}, log, val=Fraction(0.1))
+    assert log[-1] == "val has no image of b, c"
+
+
 def test_one_class_can_be_opened_to_be_measured():
     data = loaded({"train": source([0] * 20, names=("only",))})
     assert (len(data.train), len(data.val), data.num_classes) == (18, 2, 1)

@@ -136,6 +136,15 @@ def test_unknown_classes_are_named_whatever_their_number(capsys, run, names):
     assert "has classes that the network was not trained on: zinc; it knows blue, green, red" in ended.err
 
 
+def test_classes_are_matched_with_the_networks_and_not_with_a_training_split_beside_them(capsys, run):
+    for part, names in (("train", ["red"]), ("val", ["blue", "red"])):
+        for name in names:
+            put(f"new/{part}", name, 3, 100)
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=new")
+    assert row(ended, "val")[2] == 6
+    assert "split 'val' has no image of green" in ended.out
+
+
 def test_explain_names_a_class_that_was_added(capsys, run):
     put("pets", "zinc", 3)
     ended = command(capsys, "explain", str(run))

@@ -7,7 +7,7 @@ standard deviation. Knows nothing of batches; opens datasets only through the fu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -173,6 +173,10 @@ def open_data(
         train, val = (limited(part, limit, seed) for part in (train, val))
     test_store = None if val_split == "test" else optional("test", store)
     test = None if test_store is None else Part("test", test_store, readable(test_store), "test")
+    if few is None:
+        for part in (val, test):
+            if part is not None and (lacks := lacking(part.targets, store.class_names)):
+                log(f"{part.name} has no image of {lacks}")
     if few is not None:
 
         def seen(part: Part) -> Part:
@@ -191,6 +195,23 @@ def open_data(
         image_size=store.image_size,
         selected_on=val_split,
     )
+
+
+def lacking(targets: Tensor, class_names: Sequence[str]) -> str:
+    """Return the classes that have no image, in one line; "" where each has one.
+
+    Args:
+        targets: class indices of the images, int64 (n,).
+        class_names: one per class index.
+    """
+    present = set(targets.tolist())
+    return some([name for number, name in enumerate(class_names) if number not in present])
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names in one line, the first `NAMED_CLASSES` of them."""
+    more = f", ... ({len(names) - NAMED_CLASSES} more)" if len(names) > NAMED_CLASSES else ""
+    return ", ".join(names[:NAMED_CLASSES]) + more
 
 
 def readable(store: AnyStore) -> Tensor:
@@ -309,7 +330,8 @@ def _check_store(store: AnyStore, split: str, facts: DataFacts, like: AnyStore |
     if like is not None and store.class_names != like.class_names:
         raise DataError(
             f"split {split!r} has {classes} classes, 'train' has {len(like.class_names)}, and their names differ: "
-            f"{_difference(like.class_names, store.class_names)}"
+            f"{_difference(like.class_names, store.class_names)}",
+            "give the classes the same names in every split; in folders these are the folders' names",
         )
 
 

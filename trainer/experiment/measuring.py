@@ -26,7 +26,7 @@ from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import open_store
-from trainer.data.splits import LoadedData, Part, divided, limited, readable
+from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable, some
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.trained import Trained
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction
@@ -109,19 +109,18 @@ class _Measuring:
     def _name_classes(self, store: AnyStore, split: str) -> None:
         """Give a store's labels the network's numbers, by the names of the classes."""
         own, names = store.class_names, self._trained.class_names
-        unknown = [name for name in own if name not in names]
+        present = set(store.targets.tolist())
+        unknown = [name for number, name in enumerate(own) if number in present and name not in names]
         if unknown:
             raise DataError(
-                f"split {split!r} has classes that the network was not trained on: {_listed(unknown)}; "
-                f"it knows {_listed(names)}",
+                f"split {split!r} has classes that the network was not trained on: {some(unknown)}; "
+                f"it knows {some(names)}",
                 "rename their folders to the network's names, or leave them out; fewer classes are fine",
             )
-        numbers = torch.tensor([names.index(name) for name in own], dtype=torch.int64)
+        numbers = torch.tensor([names.index(name) if name in names else -1 for name in own], dtype=torch.int64)
         store.targets, store.class_names = numbers[store.targets], names
-        present = set(store.targets.tolist())
-        missing = [name for number, name in enumerate(names) if number not in present]
-        if missing and present:
-            self._log(f"split {split!r} has no image of {_listed(missing)}")
+        if present and (lacks := lacking(store.targets, names)):
+            self._log(f"split {split!r} has no image of {lacks}")
 
     def _fitted(self, store: AnyStore, split: str) -> AnyStore:
         """Return a store whose images have the channels and the size of the training images."""
@@ -254,7 +253,3 @@ def _all_of(name: str, store: AnyStore, split: str) -> Part:
 def _described(channels: int, size: tuple[int, int] | None) -> str:
     colour = "grey" if channels == 1 else "RGB"
     return f"{colour}, of several sizes" if size is None else f"{colour}, {size[0]} x {size[1]}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f", ... ({len(names) - 8} more)" if len(names) > 8 else "")
