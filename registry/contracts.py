@@ -310,11 +310,15 @@ class Images(Protocol):
     def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
         """Return the stored images, uint8 (H, W, C), sizes may differ."""
 
-    def shown(self, positions: Sequence[int]) -> np.ndarray:
-        """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
+    def shown(self, positions: Sequence[int]) -> list[np.ndarray]:
+        """Return the images as the model sees them before normalising, uint8 (H, W, 3), sizes may differ."""
 
     def prepared(self, positions: Sequence[int]) -> Tensor:
-        """Return the model's input, float32 (n, C, H, W), on the model's device."""
+        """Return the model's input, float32 (n, C, H, W), on the model's device.
+
+        Raises:
+            DataError: the images make no batch, because the recipe gives them no common size; one alone always does.
+        """
 
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
         """Return the object masks, bool (n, H, W), where the dataset knows them; None otherwise."""
@@ -342,8 +346,8 @@ class Evidence:
             state as they found them.
         predictions: of the model on `split`; None when no epoch was finished.
         images: the images behind `predictions`.
-        train_samples: (n, H, W, 3) uint8 training images before augmentation.
-        augmented: k -> the same images after their k-th augmentation draw, uint8 (n, H', W', 3).
+        train_samples: training images as stored, uint8 (H, W, 3) each, sizes may differ; read when they are asked for.
+        augmented: k -> the same images after their k-th augmentation draw, before normalising, uint8 (H', W', 3) each.
         warnings: one sentence each: selection on test, idle epochs, gap, ...
         recorder: TensorBoard and other sinks.
         parameters: number of trained parameters.
@@ -367,8 +371,8 @@ class Evidence:
     model: nn.Module
     predictions: Predictions | None
     images: Images
-    train_samples: np.ndarray
-    augmented: Callable[[int], np.ndarray]
+    train_samples: Sequence[np.ndarray]
+    augmented: Callable[[int], Sequence[np.ndarray]]
     warnings: Sequence[str]
     recorder: Recorder
     parameters: int

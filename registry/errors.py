@@ -8,6 +8,7 @@
       CheckpointError  6      a checkpoint is missing, damaged or of another version
       MemoryLimitError 7      the device is out of memory
       ExpectationError 8      an `expect:` band was missed
+      ReportError      9      a page that was asked for lacks a part
 
 Components raise these; `trainer.cli.main` prints them. Anything else that escapes is a bug of ours (exit 1).
 """
@@ -74,3 +75,9 @@ class ExpectationError(UserError):
     """The run ended, but missed what its recipe expects."""
 
     exit_code = 8
+
+
+class ReportError(UserError):
+    """A page that was asked for lacks a part that could not be made."""
+
+    exit_code = 9

@@ -31,7 +31,7 @@ class AugmentationSheet(ReportPart):
         before = evidence.train_samples[: self.images]
         if not len(before):
             return Section(title, (Paragraph("There are no training images to show.", "note"),), key)
-        after = [evidence.augmented(k)[: self.images] for k in range(self.draws)]
+        after = [evidence.augmented(k) for k in range(self.draws)]
         rows = []
         for i, image in enumerate(before):
             tiles = [Tile(enlarged(image, _SIDE), ("before",) if i == 0 else ())]

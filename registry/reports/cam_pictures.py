@@ -151,7 +151,7 @@ class CamPictures:
         """Return the photo and the maps of one class."""
         tiles = [Tile(case.photo, ("image",))]
         for layer in self.panel.layers:
-            height, width = self.panel.sizes[layer]
+            height, width = case.maps[layer][target].shape
             picture, peak = self._overlay(case, layer, target)
             tiles.append(Tile(picture, (f"{layer}  {height}x{width}", _peak(peak)), pale=peak <= 0))
         return tiles

@@ -6,7 +6,7 @@ Owns the measures; which images they are taken on, and the words, are gradcam.py
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,27 +96,60 @@ class Faithfulness:
         return found if self.after_shuffling is None else {**found, "shuffled_correlation": self.after_shuffling}
 
 
-def faithfulness(model: nn.Module, images: Tensor, targets: Tensor, layer: str, method: str) -> Faithfulness:
-    """Measure the maps of `layer` for `targets` on `images`; the model is left as found."""
+def faithfulness(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], layer: str, method: str) -> Faithfulness:
+    """Measure the maps of `layer` on some images; the model is left as found.
+
+    Args:
+        model: in any mode.
+        batches: images (N, C, H, W) and their targets (N,), at least one; another batch may have another size.
+        layer: whose maps.
+        method: a name in `cam_methods.METHODS`.
+    """
     network = unwrapped(model)
-    maps = explain(network, images, [layer], targets, method).maps[layer][0]
-    heat = upsampled(maps, (images.shape[-2], images.shape[-1]))
-    chosen = targets.to(images.device)
-
-    def probability(inputs: Tensor) -> Tensor:
-        logits: Tensor = network(inputs)
-        return logits.float().softmax(1).gather(1, chosen[:, None])[:, 0]
-
-    generator = torch.Generator().manual_seed(_SEED)
-    with undisturbed(network, images.device):
-        by_heat = pixel_curves(probability, images, heat)
-        by_chance = pixel_curves(probability, images, torch.rand(heat.shape, generator=generator), STEPS // 2)
     try:
         shuffled = shuffled_copy(network)
     except (RuntimeError, TypeError):  # somebody's network that cannot be copied: all else can be measured
-        return Faithfulness(len(images), by_heat, by_chance, None)
-    others = explain(shuffled, images, [layer], targets, method).maps[layer][0]
-    return Faithfulness(len(images), by_heat, by_chance, rank_correlation(maps, others))
+        shuffled = None
+    generator = torch.Generator().manual_seed(_SEED)
+    counts: list[int] = []
+    by_heat: list[PixelCurves] = []
+    by_chance: list[PixelCurves] = []
+    correlations: list[Tensor] = []
+    for images, targets in batches:
+        maps = explain(network, images, [layer], targets, method).maps[layer][0]
+        heat = upsampled(maps, (images.shape[-2], images.shape[-1]))
+        probability = _probability(network, targets.to(images.device))
+        with undisturbed(network, images.device):
+            by_heat.append(pixel_curves(probability, images, heat))
+            chance = torch.rand(heat.shape, generator=generator)
+            by_chance.append(pixel_curves(probability, images, chance, STEPS // 2))
+        if shuffled is not None:
+            others = explain(shuffled, images, [layer], targets, method).maps[layer][0]
+            correlations.append(rank_correlations(maps, others))
+        counts.append(len(images))
+    found = torch.cat(correlations) if correlations else torch.zeros(0)
+    after_shuffling = float(found.mean()) if len(found) else None
+    return Faithfulness(sum(counts), _mean(by_heat, counts), _mean(by_chance, counts), after_shuffling)
+
+
+def _probability(network: nn.Module, targets: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what gives the probabilities of targets (N,) on images (N, C, H, W)."""
+
+    def probability(inputs: Tensor) -> Tensor:
+        logits: Tensor = network(inputs)
+        return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]
+
+    return probability
+
+
+def _mean(curves: Sequence[PixelCurves], counts: Sequence[int]) -> PixelCurves:
+    """Return the mean over all images of curves that are means over `counts` images each."""
+    shares = torch.tensor(counts) / sum(counts)
+    deletion, insertion = (
+        torch.stack(some).mul(shares[:, None]).sum(0)
+        for some in ([one.deletion for one in curves], [one.insertion for one in curves])
+    )
+    return PixelCurves(deletion, insertion)
 
 
 def shuffled_copy(model: nn.Module) -> nn.Module:
@@ -131,12 +164,13 @@ def shuffled_copy(model: nn.Module) -> nn.Module:
     return shuffled
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> float | None:
-    """Return the mean over maps (N, h, w) of Spearman's correlation; None where no pair has two maps that vary."""
+def rank_correlations(first: Tensor, second: Tensor) -> Tensor:
+    """Return Spearman's correlation of each pair of maps (N, h, w) of which both vary, float64 (n,)."""
     a, b = (_centred_ranks(maps.flatten(1).double()) for maps in (first, second))
     scale = a.norm(dim=1) * b.norm(dim=1)
     varied = scale > 0
-    return float(((a * b).sum(1)[varied] / scale[varied]).mean()) if bool(varied.any()) else None
+    found: Tensor = (a * b).sum(1)[varied] / scale[varied]
+    return found
 
 
 def _centred_ranks(rows: Tensor) -> Tensor:

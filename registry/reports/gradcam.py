@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -155,8 +155,7 @@ class GradCAM(ReportPart):
         assert evidence.predictions is not None
         layers = list(dict.fromkeys((*panel.layers, panel.default)))
         cases = []
-        for positions in _chunks(evidence, chosen):
-            inputs = evidence.images.prepared(positions)
+        for positions, inputs in _batches(evidence, chosen):
             shown = evidence.images.shown(positions)
             classes = self._classes(evidence, answers.truth[positions], answers.predicted[positions])
             found = explain(evidence.model, inputs, layers, _tensor(classes), self.method)
@@ -185,8 +184,7 @@ class GradCAM(ReportPart):
             return None
         sample = right[np.unique(np.linspace(0, len(right) - 1, _SCORED).astype(np.int64))]
         heats, masks = [], []
-        for positions in _chunks(evidence, sample):
-            inputs = evidence.images.prepared(positions)
+        for positions, inputs in _batches(evidence, sample):
             targets = _tensor(answers.predicted[positions])
             found = explain(evidence.model, inputs, [panel.default], targets, self.method)
             truth = evidence.images.masks(positions)
@@ -205,16 +203,26 @@ class GradCAM(ReportPart):
         height, width = evidence.images.prepared([int(right[0])]).shape[2:]
         count = int(np.clip(_TRUSTED_PIXELS // (height * width), *_TRUSTED))
         sample = right[np.unique(np.linspace(0, len(right) - 1, count).astype(np.int64))]
-        inputs = evidence.images.prepared([int(p) for p in sample])
-        targets = _tensor(answers.predicted[sample])
-        return faithfulness(evidence.model, inputs, targets, panel.default, self.method)
+        batches = ((inputs, _tensor(answers.predicted[positions])) for positions, inputs in _batches(evidence, sample))
+        return faithfulness(evidence.model, batches, panel.default, self.method)
 
 
-def _chunks(evidence: Evidence, positions: np.ndarray) -> list[list[int]]:
-    """Cut positions into batches that fit in memory."""
-    height, width = evidence.images.prepared([int(positions[0])]).shape[2:]
-    size = max(1, _PIXELS_AT_ONCE // (height * width))
-    return [[int(p) for p in positions[i : i + size]] for i in range(0, len(positions), size)]
+def _batches(evidence: Evidence, positions: np.ndarray) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield positions, in order, with the model's input (n, C, H, W) of as many as fit in memory and have one size."""
+    import torch
+
+    taken: list[int] = []
+    inputs: list[Tensor] = []
+    for position in map(int, positions):
+        one = evidence.images.prepared([position])
+        height, width = one.shape[2:]
+        if inputs and (one.shape != inputs[0].shape or (len(inputs) + 1) * height * width > _PIXELS_AT_ONCE):
+            yield taken, torch.cat(inputs)
+            taken, inputs = [], []
+        taken.append(position)
+        inputs.append(one)
+    if inputs:
+        yield taken, torch.cat(inputs)
 
 
 def _tensor(classes: np.ndarray) -> Tensor:

@@ -191,6 +191,32 @@ def test_our_own_transform_runs_in_any_backend_and_on_images_of_several_sizes() 
     assert pipeline.uint8(several, epoch=1, indices=torch.arange(6)).shape == (6, 16, 16, 3)
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "sizes"),
+    [
+        ([A.Resize(16, 20), A.Normalize()], [(16, 20), (16, 20)]),
+        ([A.LongestMaxSize(24), A.PadIfNeeded(24, 24), A.Normalize()], [(24, 24), (24, 24)]),
+        ([A.ToFloat(), A.Resize(16, 20)], [(30, 40), (50, 20)]),
+        ([A.Normalize()], [(30, 40), (50, 20)]),
+        ([], [(30, 40), (50, 20)]),
+    ],
+)
+def test_images_of_any_sizes_are_shown_as_they_last_are_in_grey_levels(preprocess, sizes) -> None:
+    several = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((30, 40), (50, 20))]
+    shown = Pipeline([A.InvertImg(p=1)], preprocess, seed=1).shown(several, epoch=1, indices=torch.arange(2))
+    assert [image.shape[:2] for image in shown] == sizes
+    assert all(image.dtype == np.uint8 for image in shown)
+    if sizes[0] == (30, 40):
+        assert all(np.array_equal(image, 255 - before) for image, before in zip(shown, several, strict=True))
+
+
+def test_images_are_shown_as_training_has_them_with_the_same_draws() -> None:
+    pipeline = Pipeline(s10(), [A.Normalize()], seed=3)
+    shown = pipeline.shown(IMAGES, epoch=2, indices=INDICES)
+    assert np.array_equal(np.stack(shown), pipeline.uint8(IMAGES, epoch=2, indices=INDICES).numpy())
+    assert pipeline.shown([], epoch=2, indices=INDICES[:0]) == []
+
+
 def test_nothing_is_said_of_scaling_where_a_transform_of_ones_own_makes_float() -> None:
     class Halved:
         def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from registry.reports.faithfulness import faithfulness, pixel_curves, rank_correlation, shuffled_copy
+from registry.reports.faithfulness import faithfulness, pixel_curves, rank_correlations, shuffled_copy
 
 IMAGE = torch.tensor([[[[0.4, 0.3], [0.2, 0.1]]]])
 
@@ -34,16 +34,16 @@ def test_equal_heat_goes_in_reading_order_and_each_image_has_its_own():
 
 @pytest.mark.parametrize(
     ("second", "expected"),
-    [([[1.0, 2.0], [3.0, 9.0]], 1.0), ([[9.0, 3.0], [2.0, 1.0]], -1.0), ([[0.0, 0.0], [0.0, 0.0]], None)],
+    [([[1.0, 2.0], [3.0, 9.0]], [1.0]), ([[9.0, 3.0], [2.0, 1.0]], [-1.0]), ([[0.0, 0.0], [0.0, 0.0]], [])],
 )
 def test_rank_correlation_knows_order_alone(second, expected):
     first = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    assert rank_correlation(first, torch.tensor([second])) == (None if expected is None else pytest.approx(expected))
+    assert rank_correlations(first, torch.tensor([second])).tolist() == pytest.approx(expected)
 
 
 def test_equal_values_share_their_rank():
-    found = rank_correlation(torch.tensor([[[1.0, 1.0, 2.0]]]), torch.tensor([[[1.0, 2.0, 3.0]]]))
-    assert found == pytest.approx(0.8660254)
+    found = rank_correlations(torch.tensor([[[1.0, 1.0, 2.0]]]), torch.tensor([[[1.0, 2.0, 3.0]]]))
+    assert found.tolist() == pytest.approx([0.8660254])
 
 
 class Seeker(nn.Module):
@@ -68,7 +68,7 @@ def test_a_network_that_looks_at_the_spot_needs_the_spot_and_is_left_alone():
     model = Seeker().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    found = faithfulness(model, images, torch.ones(6, dtype=torch.int64), "conv", "GradCAM")
+    found = faithfulness(model, [(images, torch.ones(6, dtype=torch.int64))], "conv", "GradCAM")
     assert found.by_heat.deletion_area < found.by_chance.deletion_area - 0.1
     assert found.by_heat.insertion_area > found.by_chance.insertion_area + 0.1
     assert set(found.facts()) >= {"deletion", "insertion", "deletion_chance", "insertion_chance"}

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from registry import files
-from registry.contracts import Evidence, Predictions
-from registry.errors import DataError, RecipeError
+from registry.contracts import Evidence, Predictions, ReportPart
+from registry.errors import DataError, RecipeError, ReportError
 from registry.printing import duration, printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
+from registry.reports.pictures import as_rgb
 from trainer.cli.console import Console
 from trainer.engine.interrupts import Interrupts
 from trainer.experiment.experiment import Experiment
@@ -30,7 +31,7 @@ from trainer.run.loading import LoadedRun, load
 from trainer.run.recorder import Recorder
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.lr_finder import find_lr
-from trainer.stages.report import as_rgb, gather
+from trainer.stages.report import gather
 
 OUTPUT = Path("runs")
 
@@ -103,9 +104,7 @@ def explain(run: Path, pictures: Sequence[Path]) -> int:
     require_pictures(pictures)
     loaded = load(run)
     evidence = _evidence_of_pictures(loaded, pictures, console)
-    result = write_report(evidence, [GradCAM(select="confident", count=len(pictures))], log=console.line)
-    console.line(f"report {result.html}")
-    return 0
+    return _explained(evidence, [GradCAM(select="confident", count=len(pictures))], console)
 
 
 def require_pictures(pictures: Sequence[Path]) -> None:
@@ -124,13 +123,25 @@ def require_pictures(pictures: Sequence[Path]) -> None:
 def _explain_run(run: Path, console: Console) -> int:
     folder = RunFolder.open(run)
     experiment, measured = Experiment.of_trained(Trained.read(folder.path), log=console.line)
-    outcome = evaluate_weights(experiment, measured[-1])
+    part = measured[-1]
+    outcome = evaluate_weights(experiment, part)
     target = folder.page("mistakes")
-    evidence = gather(
-        experiment, target.path, recorder=Recorder([], console.line), predictions=outcome.predictions, summary={}
-    )
+    recorder = Recorder([], console.line)
+    evidence = gather(experiment, target.path, recorder=recorder, part=part, predictions=outcome.predictions)
     parts = [part for part in experiment.report if isinstance(part, GradCAM)] or [GradCAM()]
-    console.line(f"report {write_report(evidence, parts, log=console.line).html}")
+    return _explained(evidence, parts, console)
+
+
+def _explained(evidence: Evidence, parts: Sequence[ReportPart], console: Console) -> int:
+    """Write a page of maps and say where it lies.
+
+    Raises:
+        ReportError: a part of what was asked for is not on it.
+    """
+    result = write_report(evidence, parts, log=lambda _: None)
+    console.line(f"report {result.html}")
+    if result.failed:
+        raise ReportError(f"{result.html} is not complete: {'; '.join(result.failed)}")
     return 0
 
 
@@ -149,8 +160,8 @@ class _Pictures:
     def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
         return self._run.images([self._pictures[i] for i in positions])
 
-    def shown(self, positions: Sequence[int]) -> np.ndarray:
-        return as_rgb(self._run.shown([self._pictures[i] for i in positions]))
+    def shown(self, positions: Sequence[int]) -> list[np.ndarray]:
+        return [as_rgb(image) for image in self._run.shown([self._pictures[i] for i in positions])]
 
     def prepared(self, positions: Sequence[int]) -> Tensor:
         return self._run.preprocess([self._pictures[i] for i in positions])
@@ -182,8 +193,8 @@ def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Con
         model=run.model,
         predictions=predictions,
         images=_Pictures(run, pictures),
-        train_samples=np.zeros((0, 1, 1, 3), np.uint8),
-        augmented=lambda _: np.zeros((0, 1, 1, 3), np.uint8),
+        train_samples=(),
+        augmented=lambda _: (),
         warnings=(),
         recorder=Recorder([], console.line),
         parameters=sum(p.numel() for p in run.model.parameters()),

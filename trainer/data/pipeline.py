@@ -8,7 +8,7 @@ and gathered (batches.py); transforms come as objects, made by trainer/experimen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -142,6 +142,30 @@ class Pipeline:
             )
         return done
 
+    def shown(self, images: Images, *, epoch: int, indices: Tensor) -> list[np.ndarray]:
+        """Return the images as they last are in grey levels, before they are normalised, otherwise as `apply`.
+
+        Args:
+            images: as `apply` takes them; they may differ in size.
+            epoch: part of the draws' key.
+            indices: of each image in its split, int64 (N,).
+
+        Returns:
+            uint8 (H, W, C) each, of several sizes where what gives them one stands after what makes float.
+
+        Raises:
+            DataError: an image does not suit a transform.
+        """
+        if not len(indices):
+            return []
+        last: Images = images
+        for done in self._steps(images, self._all, epoch, indices):
+            if isinstance(done, list):
+                last = done if all(image.dtype == np.uint8 for image in done) else last
+            elif done.dtype == torch.uint8:
+                last = done.clone()
+        return last if isinstance(last, list) else list(last.cpu().numpy())
+
     def log_lines(self) -> list[str]:
         """Say which transforms run in batches, which by Albumentations and why, and what `apply` did beside them."""
         lines = []
@@ -156,7 +180,17 @@ class Pipeline:
         return lines
 
     def _run(self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor, first: int = 0) -> Tensor:
-        """Return what `stages` make of images, from number `first` on, on the device.
+        """Return what `stages` make of images, from number `first` on, as one batch on the device."""
+        for done in self._steps(images, stages, epoch, indices, first):
+            last = done
+        return sent(_together(last), self._device)
+
+    def _steps(
+        self, images: Images, stages: Sequence[Stage], epoch: int, indices: Tensor, first: int = 0
+    ) -> Iterator[Images]:
+        """Yield images as they begin and after each of `stages` from number `first` on.
+
+        What was yielded holds until the next is asked for: a stage may work in place.
 
         The list has three stretches, each of which may be empty. Images that differ in size pass one by one until a
         stage gives all of them one size; then batches stay on the CPU until the last stage that Albumentations runs;
@@ -167,6 +201,7 @@ class Pipeline:
         if not isinstance(images, list):
             images = self._brought(images, on_cpu=on_cpu > 0)
         draws = Draws(self._seed, epoch, indices.cpu() if on_cpu else sent(indices, self._device))
+        yield images
         for number, stage in list(enumerate(stages))[first:]:
             if number == on_cpu > 0:
                 images = sent(_together(images), self._device)
@@ -175,7 +210,7 @@ class Pipeline:
                 images = stage.one_by_one(_apart(images), draws)
             else:
                 images = stage.batched(_together(images), draws.at(stage.position))
-        return sent(_together(images), self._device)
+            yield images
 
     def _brought(self, images: Tensor, *, on_cpu: bool) -> Tensor:
         """Return images where they are worked on first; on the CPU a copy, since transforms work in place there."""

@@ -397,20 +397,20 @@ class _Run:
                 "not_judged": self.order.not_judged,
                 "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
             }
-        evidence = gather(
-            experiment,
-            self.folder.path,
-            recorder=recorder,
-            resolved=self.folder.resolved.read_text(encoding="utf-8"),
-            history=fitted.progress.history,
-            best=fitted.progress.best,
-            predictions=outcomes.get("best", outcomes["final"]).predictions,
-            finding=finding,
-            summary=summary,
-            environment=self._environment,
-            warnings=self.order.warnings,
-        )
         try:
+            evidence = gather(
+                experiment,
+                self.folder.path,
+                recorder=recorder,
+                resolved=self.folder.resolved.read_text(encoding="utf-8"),
+                history=fitted.progress.history,
+                best=fitted.progress.best,
+                predictions=outcomes.get("best", outcomes["final"]).predictions,
+                finding=finding,
+                summary=summary,
+                environment=self._environment,
+                warnings=self.order.warnings,
+            )
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
         except Exception as error:  # a page that fails must not turn a good run into a failed one
             summary["report_error"] = f"{type(error).__name__}: {error}"

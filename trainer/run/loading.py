@@ -68,12 +68,12 @@ class LoadedRun:
         decoding, fitting = _decoding(self.recipe), Fitting(self.channels, self.size)
         return [fitting.apply(decoding.read(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
 
-    def shown(self, pictures: Sequence[Picture]) -> np.ndarray:
-        """Return pictures as the model sees them before normalising, uint8 (n, H, W, C)."""
+    def shown(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+        """Return pictures as the model sees them before normalising, uint8 (H, W, C), sizes may differ."""
         images = self.images(pictures)
         indices = torch.arange(len(images))
         with naming(_name_among(pictures), range(len(images))):
-            return self.pipeline.uint8(images, epoch=0, indices=indices).cpu().numpy()
+            return self.pipeline.shown(images, epoch=0, indices=indices)
 
     def preprocess(self, pictures: Sequence[Picture]) -> Tensor:
         """Return the model's input for pictures, float32 (n, C, H, W)."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from registry.contracts import Evidence, LRFinding, Predictions
 from registry.printing import printable
 from registry.recording import Recorder
+from registry.reports.pictures import as_rgb
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.data.splits import Part
@@ -36,11 +37,9 @@ class PartImages:
         """Return the stored images, uint8 (H, W, C)."""
         return [np.asarray(image) for image in self._stored(positions)]
 
-    def shown(self, positions: Sequence[int]) -> np.ndarray:
-        """Return the images as the model sees them before normalising, uint8 (n, H, W, 3)."""
-        indices = self._indices(positions)
-        with naming(self.part.store.describe, indices):
-            return as_rgb(self.pipeline.uint8(self._stored(positions), epoch=0, indices=indices).cpu().numpy())
+    def shown(self, positions: Sequence[int]) -> list[np.ndarray]:
+        """Return the images as the model sees them before normalising, uint8 (H, W, 3), sizes may differ."""
+        return _shown(self.part, self.pipeline, self._indices(positions), epoch=0)
 
     def prepared(self, positions: Sequence[int]) -> Tensor:
         """Return the model's input, float32 (n, C, H, W)."""
@@ -59,9 +58,32 @@ class PartImages:
         return self.part.store.gather(self._indices(positions))
 
 
-def as_rgb(images: np.ndarray) -> np.ndarray:
-    """Return uint8 (n, H, W, 3) of images with one, three or more channels."""
-    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
+@dataclass(frozen=True)
+class StoredImages(Sequence[np.ndarray]):
+    """Images of a part as they are stored, uint8 (H, W, 3) each, read when they are asked for."""
+
+    part: Part
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, place: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(place, slice):
+            return [as_rgb(np.asarray(image)) for image in self.part.store.gather(self.indices[place])]
+        return self[place : place + 1 or None][0]
+
+
+def _shown(part: Part, pipeline: Pipeline, indices: Tensor, epoch: int) -> list[np.ndarray]:
+    """Return images of a part as a model sees them before normalising, uint8 (H, W, 3) each."""
+    with naming(part.store.describe, indices):
+        return [as_rgb(image) for image in pipeline.shown(part.store.gather(indices), epoch=epoch, indices=indices)]
 
 
 def gather(
@@ -69,6 +91,7 @@ def gather(
     folder: Path,
     *,
     recorder: Recorder,
+    part: Part | None = None,
     resolved: str = "",
     history: Sequence[Mapping[str, float]] = (),
     best: Mapping[str, float] | None = None,
@@ -84,24 +107,19 @@ def gather(
         experiment: its model holds the best weights, or the final ones where there are no best.
         folder: where pictures and page go.
         recorder: pictures go to TensorBoard too.
+        part: that predictions and images are of; None for the test part, or validation's where there is no test.
         resolved: text of resolved.yaml.
         history: a row per epoch.
         best: the best epoch's row; None when no epoch was finished, or none could be the best.
-        predictions: of the model's weights on the reported split; None when no epoch was finished.
+        predictions: of the model's weights on `part`; None when no epoch was finished.
         finding: of the LR finder.
         summary: what summary.json will hold.
         environment: versions and hardware.
         warnings: a sentence each.
     """
     recipe, data = experiment.recipe, experiment.data
-    part = data.test or data.val
-    train = data.train
+    part, train = part or data.test or data.val, data.train
     first = train.indices[:: max(len(train) // SHEET_IMAGES, 1)][:SHEET_IMAGES]
-
-    def augmented(draw: int) -> np.ndarray:
-        images = train.store.gather(first)
-        with naming(train.store.describe, first):
-            return as_rgb(experiment.train_pipeline.uint8(images, epoch=draw, indices=first).cpu().numpy())
 
     return Evidence(
         folder=folder,
@@ -110,7 +128,7 @@ def gather(
         recipe=recipe.text,
         resolved=yaml.safe_load(resolved) or {},
         class_names=tuple(printable(name) for name in data.class_names),
-        split=data.selected_on if data.test is None else part.name,
+        split=data.selected_on if part is data.val else part.name,
         selected_on=data.selected_on,
         history=history,
         best=best,
@@ -120,19 +138,10 @@ def gather(
         model=experiment.model,
         predictions=predictions,
         images=PartImages(part, experiment.eval_pipeline, experiment.device),
-        train_samples=_before_augmentation(experiment, first),
-        augmented=augmented,
+        train_samples=StoredImages(train, first),
+        augmented=lambda draw: _shown(train, experiment.train_pipeline, first, epoch=draw),
         warnings=warnings,
         recorder=recorder,
         parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         counted_in=part.dataset_split,
     )
-
-
-def _before_augmentation(experiment: Experiment, indices: Tensor) -> np.ndarray:
-    """Return training images as stored, uint8 (n, H, W, 3); where their sizes differ, as evaluation would see them."""
-    images = experiment.data.train.store.gather(indices)
-    if isinstance(images, list):
-        with naming(experiment.data.train.store.describe, indices):
-            images = experiment.eval_pipeline.uint8(images, epoch=0, indices=indices)
-    return as_rgb(images.cpu().numpy())
