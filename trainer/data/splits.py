@@ -28,7 +28,7 @@ NAMED_CLASSES = 12  # that the log names
 
 @dataclass(frozen=True)
 class Part:
-    """Images that serve one purpose.
+    """A part of the data: images that serve one purpose, such as training or validation.
 
     Attributes:
         name: "train", "val" or "test".
@@ -132,60 +132,24 @@ def open_data(
         DataError: a split that does not exist or is empty, classes that differ between splits or from what the dataset
             declares, a share that leaves nothing.
     """
-    declared = tuple(facts.splits)
-    budget = Budget(physical_memory())
     if isinstance(section.val, str):
-        _check_split(section.val, declared)
-
-    def opened(name: str, like: AnyStore | None = None) -> AnyStore:
-        source = open_split(name)
-        for remark in getattr(source, "remarks", tuple)():
-            log(remark)
-        store = open_store(source, on_bad_image=section.on_bad_image, log=log, budget=budget, undecoded=few is not None)
-        _check_store(store, name, facts, like)
-        return store
-
-    def optional(name: str, like: AnyStore) -> AnyStore | None:
-        try:
-            return opened(name, like) if name in declared else None
-        except MissingSplit:
-            return None
-
-    store = opened("train")
-    val_store = None
-    val_split = "val"
-    if isinstance(section.val, str):
-        val_split = section.val
-        val_store = opened(val_split, store)
-    elif section.val is None:
-        val_store = optional("val", store)
-    if val_store is not None:
-        train = Part("train", store, readable(store), "train")
-        val = Part("val", val_store, readable(val_store), val_split)
-    else:
-        share = section.val if isinstance(section.val, Fraction) else DEFAULT_VAL
-        train, val = divided(store, share)
-        log(
-            f"validation: {len(val)} of {len(train) + len(val)} training images ({share.fraction:g}, seed {share.seed})"
-        )
+        _check_split(section.val, tuple(facts.splits))
+    selected_on = section.val if isinstance(section.val, str) else "val"
+    splits = _Splits(section, open_split, facts, log, Budget(physical_memory()), undecoded=few is not None)
+    store = splits.opened("train")
+    train, val = splits.train_and_val(store)
     limit = section.limit if few is None else few
     if limit is not None:
         train, val = (limited(part, limit, seed) for part in (train, val))
-    test_store = None if val_split == "test" else optional("test", store)
-    test = None if test_store is None else Part("test", test_store, readable(test_store), "test")
+    test_store = None if selected_on == "test" else splits.optional("test", store)
+    test = None if test_store is None else _whole("test", test_store, "test")
     if few is None:
         for part in (val, test):
             if part is not None and (lacks := lacking(part.targets, store.class_names)):
                 log(f"{part.name} has no image of {lacks}")
-    if few is not None:
-
-        def seen(part: Part) -> Part:
-            look_at(part.store, part.indices.numpy(), on_bad_image=section.on_bad_image, log=log, budget=budget)
-            kept = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
-            return replace(part, indices=part.indices[kept])
-
-        test = None if test is None else seen(replace(test, indices=test.indices[:few]))
-        train, val = seen(train), seen(val)
+    else:
+        test = None if test is None else splits.looked_at(replace(test, indices=test.indices[:few]))
+        train, val = splits.looked_at(train), splits.looked_at(val)
     return LoadedData(
         train=train,
         val=val,
@@ -193,7 +157,7 @@ def open_data(
         class_names=store.class_names,
         channels=store.channels,
         image_size=store.image_size,
-        selected_on=val_split,
+        selected_on=selected_on,
     )
 
 
@@ -290,6 +254,79 @@ def by_class(targets: Tensor) -> tuple[Tensor, ...]:
     """
     ordered: Tensor = targets.argsort(stable=True)
     return tuple(ordered.split(torch.bincount(targets).tolist()))
+
+
+@dataclass(frozen=True)
+class _Splits:
+    """A dataset whose splits are opened one after the other.
+
+    Attributes:
+        section: the recipe's `data`.
+        open_split: opens a split by name.
+        facts: what the dataset declares.
+        log: takes a line.
+        budget: of memory, which the splits share.
+        undecoded: images are looked at only once it is known which are used.
+    """
+
+    section: Data
+    open_split: Callable[[str], ImageSource]
+    facts: DataFacts
+    log: Callable[[str], None]
+    budget: Budget
+    undecoded: bool
+
+    def opened(self, name: str, like: AnyStore | None = None) -> AnyStore:
+        """Open a split that must exist; its classes must be those of `like`."""
+        source = self.open_split(name)
+        for remark in getattr(source, "remarks", tuple)():
+            self.log(remark)
+        store = open_store(
+            source,
+            on_bad_image=self.section.on_bad_image,
+            log=self.log,
+            budget=self.budget,
+            undecoded=self.undecoded,
+        )
+        _check_store(store, name, self.facts, like)
+        return store
+
+    def optional(self, name: str, like: AnyStore) -> AnyStore | None:
+        """Open a split that may be missing; None where it is."""
+        try:
+            return self.opened(name, like) if name in self.facts.splits else None
+        except MissingSplit:
+            return None
+
+    def train_and_val(self, store: AnyStore) -> tuple[Part, Part]:
+        """Return the training and the validation part: a split each, or shares of the training split.
+
+        Args:
+            store: the training split.
+        """
+        val = self.section.val
+        if isinstance(val, str):
+            return _whole("train", store, "train"), _whole("val", self.opened(val, store), val)
+        held_out = self.optional("val", store) if val is None else None
+        if held_out is not None:
+            return _whole("train", store, "train"), _whole("val", held_out, "val")
+        share = val if isinstance(val, Fraction) else DEFAULT_VAL
+        parts = divided(store, share)
+        count, total = len(parts[1]), len(parts[0]) + len(parts[1])
+        self.log(f"validation: {count} of {total} training images ({share.fraction:g}, seed {share.seed})")
+        return parts
+
+    def looked_at(self, part: Part) -> Part:
+        """Look at the images of a part of an undecoded split; return it without those that cannot be read."""
+        images = part.indices.numpy()
+        look_at(part.store, images, on_bad_image=self.section.on_bad_image, log=self.log, budget=self.budget)
+        kept = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
+        return replace(part, indices=part.indices[kept])
+
+
+def _whole(name: str, store: AnyStore, split: str) -> Part:
+    """Return a part of all images of a split that can be read."""
+    return Part(name, store, readable(store), split)
 
 
 def _apportion(counts: Tensor, wanted: int) -> Tensor:

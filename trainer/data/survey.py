@@ -52,7 +52,7 @@ def mean_and_deviation(pixels: int, sums: Sums) -> tuple[tuple[float, ...], tupl
 
 
 class Survey:
-    """A row of numbers per image; for many threads at once, each at images of its own.
+    """What was seen of each image: a row of numbers. Many threads may enter images at once, each those of its own.
 
     Args:
         count: images of the split.

@@ -17,7 +17,7 @@ from trainer.engine.modules import Slot
 
 
 class Averaging:
-    """Keeps `average = decay * average + (1 - decay) * weights`, updated every `every` optimizer steps.
+    """Weight averaging: `average = decay * average + (1 - decay) * weights`, every `every` optimizer steps.
 
     Args:
         model: whose weights are averaged.

@@ -21,7 +21,7 @@ TTA = Literal["none", "flip", "flip_translate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result over a whole part.
+    """The result of an evaluation over a whole part.
 
     Attributes:
         loss: plain loss of the whole part, whatever the batches; NaN where no image counts in it.

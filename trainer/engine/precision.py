@@ -19,7 +19,7 @@ NO_SCALE = 1.0  # of fp16's losses: a gradient that overflows even so is no matt
 
 
 class Precision:
-    """Plain float32; the base that does nothing special."""
+    """Full precision, float32; the base that does nothing special."""
 
     name: Name = "fp32"
 
@@ -54,7 +54,7 @@ class Precision:
 
 
 class BF16(Precision):
-    """bfloat16 forward and backward by autocast; weights, gradients and the optimizer stay float32."""
+    """Mixed precision with bfloat16, by autocast; weights, gradients and the optimizer stay float32."""
 
     name: Name = "bf16"
 
@@ -67,7 +67,7 @@ class BF16(Precision):
 
 
 class FP16(Precision):
-    """float16 by autocast with a gradient scaler, which skips steps whose gradients overflow."""
+    """Mixed precision with float16: autocast, and a scaler, which skips steps whose gradients overflow."""
 
     name: Name = "fp16"
 

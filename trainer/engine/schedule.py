@@ -110,7 +110,7 @@ def _with(values: tuple[Any, ...], place: int, value: Any) -> tuple[Any, ...]:
 
 
 class Schedule:
-    """Steps a scheduler at its interval.
+    """Learning-rate schedule: a scheduler of torch, stepped at its interval.
 
     Args:
         optimizer: whose learning rates move.

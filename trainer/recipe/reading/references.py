@@ -137,6 +137,8 @@ def _is_bounded(root: MapNode, problems: Collector) -> bool:
 
 @dataclass
 class _Resolution:
+    """Resolves the references of a recipe to itself."""
+
     root: MapNode
     problems: Collector
     done: dict[str, Node] = field(default_factory=dict)  # every referred place is resolved once
