@@ -67,6 +67,7 @@ def _parameters(found: Found, rules: SlotRules, slots: Slots) -> list[Record]:
         made += [one for one in open_ if one["name"] not in known]
     for parameter in made:
         _assign_role(parameter, rules, found.change)
+        parameter["required"] |= parameter["name"] in rules.written
     return made
 
 

@@ -22,6 +22,7 @@ class SlotRules:
         supplied: parameters the engine fills where the user did not, with what it fills in.
         engine: parameters that are always the engine's, with the reason shown to who sets one.
         knobs: sub-maps beside the arguments that only the engine reads: name -> the dataclass that types them, by name.
+        written: parameters that a recipe always writes, whatever upstream's default -> what to write.
     """
 
     name: str
@@ -31,6 +32,7 @@ class SlotRules:
     supplied: Mapping[str, str] = field(default_factory=dict)
     engine: Mapping[str, str] = field(default_factory=dict)
     knobs: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 _RULES = (
@@ -94,6 +96,7 @@ _RULES = (
         },
         engine={"params": "optimizer.groups says which parameters get what"},
         knobs={"groups": "Group"},
+        written={"lr": "a number, or $lr_finder.lr"},
     ),
     SlotRules(
         name="scheduler",

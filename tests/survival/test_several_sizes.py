@@ -1,4 +1,4 @@
-"""Images of several sizes: whatever gives them one, or nothing, a run ends and every command that shows images shows them."""
+"""Images of several sizes: whatever gives them one, or nothing, a run ends and every command that shows them works."""
 
 import shutil
 from pathlib import Path

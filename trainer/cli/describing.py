@@ -190,7 +190,7 @@ def _entry_text(entry: Entry, components: Catalogue) -> str:
     shown = [one for one in entry.parameters if one.role != "engine" and one.type["kind"] != "opaque"]
     lines = [*head, ""]
     for parameter in shown:
-        lines += _parameter_lines(entry, parameter)
+        lines += _parameter_lines(parameter)
     if not shown:
         lines.append("  It takes no arguments.")
     for knob, cls in SLOTS[entry.slot].knobs.items():
@@ -204,9 +204,8 @@ def _whence(entry: Entry) -> str:
     return f"ours ({entry.target})" if entry.own else f"{entry.origin} ({entry.facts.get('upstream', entry.target)})"
 
 
-def _parameter_lines(entry: Entry, parameter: Parameter) -> list[str]:
-    required = parameter.required or (entry.slot == "optimizer" and parameter.name == "lr")
-    default = "required" if required else f"default {_default_words(parameter)}"
+def _parameter_lines(parameter: Parameter) -> list[str]:
+    default = "required" if parameter.required else f"default {_default_words(parameter)}"
     if parameter.role == "supplied":
         default = f"supplied: {parameter.reason}"
     return [f"  {parameter.name}: {words(parameter.type)}; {default}", *_wrapped(parameter.doc, "      ")]

@@ -26,7 +26,7 @@ _PLACES = {
     "mix": "train:\n  mix: {}\n",
 }
 # Arguments worth showing although they have a default, and better values than the type alone suggests.
-_WORTH = {"optimizer": ("lr",), "transform": ("p",), "dataset": ("root",)}
+_WORTH = {"transform": ("p",), "dataset": ("root",)}
 _VALUES: Mapping[str, Any] = {
     "lr": 0.1,
     "base_lr": 0.001,
@@ -83,7 +83,7 @@ def example(entry: Entry, components: Catalogue) -> str | dict[str, Any]:
 
 
 def _argument(parameter: Parameter, entry: Entry, components: Catalogue) -> Any:
-    if parameter.name in _VALUES and (parameter.required or parameter.name == "lr"):
+    if parameter.name in _VALUES and parameter.required:
         return _VALUES[parameter.name]
     if not parameter.required and parameter.default_plain:
         return parameter.default

@@ -169,11 +169,8 @@ def _component(rules: SlotRules, entry: Entry) -> Schema:
 
 
 def required(entry: Entry) -> list[str]:
-    """Return the arguments a recipe must give; an optimizer's learning rate among them, whatever its default."""
-    names = [one.name for one in entry.parameters if one.required and one.role == "user"]
-    if entry.slot == "optimizer" and "lr" not in names and entry.parameter("lr") is not None:
-        names.append("lr")
-    return names
+    """Return the arguments a recipe must give."""
+    return [one.name for one in entry.parameters if one.required and one.role == "user"]
 
 
 def _parameter(parameter: Parameter) -> Schema:

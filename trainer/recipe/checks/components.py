@@ -173,13 +173,13 @@ class Components:
         """Report required arguments that are not there."""
         label = f"{entry.slot} {entry.name}"
         for parameter in entry.parameters:
-            required = parameter.required and parameter.role == "user"
-            if required and parameter.name not in given:
-                text = f"{label} needs '{parameter.name}'"
-                self._report("R022", origin, text, hint=parameter.doc.rstrip("."), path=f"{path}.{parameter.name}")
-            elif path == "optimizer" and parameter.name == "lr" and "lr" not in given:
-                text = f"{label} needs 'lr', whatever the library's default is"
-                self._report("R022", origin, text, hint="a number, or $lr_finder.lr", path="optimizer.lr")
+            name = parameter.name
+            if not parameter.required or parameter.role != "user" or name in given:
+                continue
+            text, hint = f"{label} needs '{name}'", parameter.doc.rstrip(".")
+            if name in SLOTS[entry.slot].written:
+                text, hint = f"{text}, whatever the library's default is", SLOTS[entry.slot].written[name]
+            self._report("R022", origin, text, hint=hint, path=f"{path}.{name}")
 
     # ------------------------------------------------------------------------------------------------------------ knobs
     def _knob(self, slot: str, entry: Entry, key: str, node: Node, path: str) -> Any:
