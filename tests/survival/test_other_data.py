@@ -203,6 +203,44 @@ def test_explain_of_a_flat_folder_shows_its_own_validation_part(capsys, run):
     assert list(run.glob("explain/mistakes/*/report.html"))
 
 
+# ----------------------------------------------------------------------------------------------------------- overrides
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["optimizer.lr=3"], "optimizer.lr would change nothing"),
+        (["seed=3"], "seed would change nothing"),
+        (["train.epochs=99", "train.tta=flip"], "train.epochs would change nothing"),
+        (["train.start_from=nowhere"], "train.start_from would change nothing"),
+        (["data.val={fraction: 0.5}", "data.limit=5"], "data.val, data.limit would change nothing"),
+        (["train={epochs: 9, tta: flip}"], "train.epochs would change nothing"),
+        (["report=[Curves]"], "report would change nothing"),
+    ],
+)
+def test_an_override_that_an_evaluation_does_not_read_is_refused_with_those_that_matter(capsys, run, overrides, named):
+    ended = command(capsys, "evaluate", str(run), *overrides)
+    assert ended.code == 2
+    assert named in ended.err
+    assert "What matters: data.dataset.**, " in ended.err
+
+
+def test_an_override_of_a_key_that_is_none_is_answered_with_the_nearest(capsys, run):
+    ended = command(capsys, "evaluate", str(run), "train.epohcs=3")
+    assert (ended.code, "did you mean 'epochs'" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "override", ["train.tta=flip", "train={tta: flip}", "data.eval_batch_size=3", "loss.label_smoothing=0.1"]
+)
+def test_an_override_that_an_evaluation_reads_is_taken(capsys, run, override):
+    assert command(capsys, "evaluate", str(run), override).code == 0
+
+
+def test_other_metrics_can_be_measured_without_the_one_that_chose_the_best_epoch(capsys, run):
+    ended = command(capsys, "evaluate", str(run), "train.metrics=[{type: TopKAccuracy, k: 2}]")
+    assert ended.code == 0, ended.said
+    assert re.search(r"^val +loss [\d.]+, .*top_k_accuracy [\d.]+ \(\d+ images\)$", ended.out, re.MULTILINE), ended.out
+
+
 # -------------------------------------------------------------------------------------------------- from best.pt alone
 def test_a_run_that_began_with_other_weights_needs_them_no_more(capsys, run):
     shutil.copy(run / "checkpoints/best.safetensors", "first.safetensors")

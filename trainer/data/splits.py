@@ -21,6 +21,7 @@ from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import look_at, open_store
 from trainer.data.store import AnyStore
 from trainer.data.survey import mean_and_deviation
+from trainer.recipe.problems import listed
 from trainer.recipe.recipe import DEFAULT_VAL, Data, Fraction
 
 NAMED_CLASSES = 12  # that the log names
@@ -169,13 +170,7 @@ def lacking(targets: Tensor, class_names: Sequence[str]) -> str:
         class_names: one per class index.
     """
     present = set(targets.tolist())
-    return some([name for number, name in enumerate(class_names) if number not in present])
-
-
-def some(names: Sequence[str]) -> str:
-    """Return names in one line, the first `NAMED_CLASSES` of them."""
-    more = f", ... ({len(names) - NAMED_CLASSES} more)" if len(names) > NAMED_CLASSES else ""
-    return ", ".join(names[:NAMED_CLASSES]) + more
+    return listed([name for number, name in enumerate(class_names) if number not in present])
 
 
 def readable(store: AnyStore) -> Tensor:

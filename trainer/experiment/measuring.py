@@ -26,9 +26,10 @@ from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import open_store
-from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable, some
+from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.trained import Trained
+from trainer.recipe.problems import listed
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction
 
 Log = Callable[[str], None]
@@ -113,8 +114,8 @@ class _Measuring:
         unknown = [name for number, name in enumerate(own) if number in present and name not in names]
         if unknown:
             raise DataError(
-                f"split {split!r} has classes that the network was not trained on: {some(unknown)}; "
-                f"it knows {some(names)}",
+                f"split {split!r} has classes that the network was not trained on: {listed(unknown)}; "
+                f"it knows {listed(names)}",
                 "rename their folders to the network's names, or leave them out; fewer classes are fine",
             )
         numbers = torch.tensor([names.index(name) if name in names else -1 for name in own], dtype=torch.int64)

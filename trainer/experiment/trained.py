@@ -22,6 +22,7 @@ from trainer.data.splits import LoadedData
 from trainer.engine import checkpoint
 from trainer.engine.modules import load_network
 from trainer.experiment.components import build
+from trainer.experiment.evaluation_keys import is_unread, refuse_idle
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
@@ -74,16 +75,17 @@ class Trained:
 
         Raises:
             CheckpointError: there is no whole checkpoint, or the recipe beside it says another network.
-            RecipeError: its recipe no longer fits this version.
+            RecipeError: its recipe no longer fits this version, or an override would change nothing.
         """
         files = [path for name in ("best.pt", "last.pt") if (path := folder / "checkpoints" / name).exists()]
         if not files:
             raise CheckpointError(f"{folder}: this run has no checkpoint yet", "train it, or resume it")
         state = checkpoint.read(files[0])
         resolved = folder / RESOLVED
-        loaded = load_recipe(resolved, overrides)
+        loaded = load_recipe(resolved, overrides, unread=is_unread)
         if loaded.recipe is None:
             raise RecipeError(f"{folder}: its recipe cannot be used\n{render(loaded.problems)}")
+        refuse_idle(overrides, resolved)
         _refuse_another_recipe(resolved, state)
         return cls.of(files[0], loaded.recipe, state)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,20 @@ class Loaded:
         return self.recipe
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Loaded:
+def load_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    fast: bool = False,
+    unread: Callable[[str], bool] = lambda _: False,
+) -> Loaded:
     """Read a recipe, compose it and check its text; never raises for what a user can get wrong.
 
     Args:
         path: the recipe file, shown in positions as given here.
         overrides: `key.path=value`, applied in order.
         fast: mark the recipe as one that is run end to end but small.
+        unread: says of a dotted path whether its value is not going to be used; then it need not fit the others.
     """
     problems = Collector()
     composed = compose_recipe(Path(path), overrides, problems)
@@ -92,7 +99,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, fast: bool =
         recipe = Recipe(
             **fields, text=composed.text, file=str(path), overrides=tuple(overrides), origins=origins, fast=fast
         )
+        single = dict(problems.found)
         check_together(recipe, known, problems)
+        together = {key: each for key, each in problems.found.items() if key not in single and not unread(each.path)}
+        problems.found = single | together
     errors = problems.sorted("error")
     whole = recipe if fields is not None and not errors else None
     return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known, str(path))
