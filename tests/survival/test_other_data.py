@@ -168,6 +168,47 @@ def test_the_runs_own_part_gives_the_numbers_of_its_best_epoch(capsys, run):
     assert count == 12
 
 
+@pytest.fixture
+def split_run(tmp_path, monkeypatch, capsys, request) -> Path:
+    """A run on a folder of three splits, whose `data.val` is the parameter; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for split, start, count in (("train", 0, 16), ("val", 100, 5), ("test", 200, 3)):
+        for name in ("blue", "green", "red"):
+            put(f"pets/{split}", name, count, start)
+    assert command(capsys, recipe(FLAT), f"data.val={request.param}", "data.limit=36").code == 0
+    return only_run()
+
+
+@pytest.mark.parametrize("split_run", ["{fraction: 0.25}"], indirect=True)
+def test_the_share_that_a_run_chose_on_is_its_val_and_the_split_of_that_name_another_row(capsys, split_run):
+    best = json.loads((split_run / "summary.json").read_text())["best"]
+    ended = command(capsys, "evaluate", str(split_run))
+    assert row(ended, "val") == (
+        pytest.approx(best["val/loss"], abs=1e-4),
+        pytest.approx(best["val/accuracy"], abs=1e-4),
+        12,
+    )
+    assert row(ended, "split val")[2] == 15
+    assert row(ended, "test")[2] == 9
+    assert not re.search("^train ", ended.out, re.MULTILINE)
+    put("pets/train", "red", 4, 300)
+    ended = command(capsys, "evaluate", str(split_run))
+    assert row(ended, "val")[2] == 48 + 4 - 36  # the share cannot be drawn again: all that was not learnt from
+    assert "16 of the 52 images of split 'train', which no longer has the share that the run chose on" in ended.out
+    assert row(ended, "split val")[2] == 15
+
+
+@pytest.mark.parametrize("split_run", ["test"], indirect=True)
+def test_a_split_that_the_run_never_used_is_a_row_of_its_own(capsys, split_run):
+    best = json.loads((split_run / "summary.json").read_text())["best"]
+    ended = command(capsys, "evaluate", str(split_run))
+    assert row(ended, "val")[1:] == (pytest.approx(best["val/accuracy"], abs=1e-4), 9)
+    assert row(ended, "split val")[2] == 15
+    assert command(capsys, "explain", str(split_run)).code == 0
+    (page,) = split_run.glob("explain/mistakes/*/report.md")
+    assert "split val" not in page.read_text()
+
+
 def test_pictures_that_were_learnt_from_do_not_slip_into_validation(capsys, run):
     put("pets", "red", 10, 100)
     put("pets", "blue", 5, 100)

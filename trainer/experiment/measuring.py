@@ -5,7 +5,9 @@
     parts           those of the training where the images still are the same; of other images, all that are given
     training data   images that the network has learnt from are told by their pixels and left out
 
-A folder without splits is measured whole: it has no part to hold out, since nothing is learnt. Measures nothing itself
+A folder without splits is measured whole: it has no part to hold out, since nothing is learnt. "val" is what the run
+chose its best epoch on, a share of the training split or a split; where that is not the dataset's own split "val", that
+one is measured beside it as "split val", and as "val" where it stands alone. Measures nothing itself
 (trainer/stages/evaluate.py).
 """
 
@@ -73,25 +75,27 @@ class _Measuring:
 
     def measured(self) -> Measured:
         """Open the splits that there are and choose the parts to measure on."""
-        val_split = self._section.val if isinstance(self._section.val, str) else "val"
-        train, val = self._store("train"), self._store(val_split)
-        test = None if val_split == "test" else self._store("test")
+        chosen = self._section.val
+        own = chosen if isinstance(chosen, str) else "val" if chosen is None else ""  # split that "val" is; "" for none
+        train = self._store("train")
+        stores = {split: self._store(split) for split in dict.fromkeys((own, "val", "test")) if split}
+        held_out = {split: store for split, store in stores.items() if store is not None}
         parts = []
-        if val is not None:
-            parts.append(self._held_out("val", val, val_split))
-            if train is not None and self._is_unseen(train):
-                parts.insert(0, _all_of("train", train, "train"))
-        elif train is not None:
-            parts.append(self._of_training_split(train))
-        if test is not None:
-            parts.append(self._held_out("test", test, "test"))
-        kept = tuple(part for part in parts if len(part))
+        if train is not None and {own, "val"} & held_out.keys() and self._is_unseen(train):
+            parts.append(_all_of("train", train, "train"))
+        elif train is not None and own not in held_out:
+            parts.append(self._of_training_split(train, beside="val" in held_out))
+        for split, store in held_out.items():
+            name = "val" if split == own else split
+            taken = {part.name for part in parts}
+            parts.append(self._held_out(f"split {name}" if name in taken else name, store, split))
+        kept = tuple(sorted((part for part in parts if len(part)), key=_place))
         if not kept:
             raise DataError(
                 "there is no image to measure on" + (": the network has learnt from all of them" if parts else ""),
                 "name images that it has not seen: data.dataset.root=...",
             )
-        return Measured(kept, self._as_data(kept, val_split))
+        return Measured(kept, self._as_data(kept, own or "val"))
 
     # ----------------------------------------------------------------------------------------------------------- stores
     def _store(self, split: str) -> AnyStore | None:
@@ -149,8 +153,13 @@ class _Measuring:
             return own
         return self._without_learnt(whole)
 
-    def _of_training_split(self, store: AnyStore) -> Part:
-        """Return the run's own validation share of a training split, or else all of it."""
+    def _of_training_split(self, store: AnyStore, *, beside: bool) -> Part:
+        """Return the run's own validation share of a training split, or else all of it.
+
+        Args:
+            store: the training split.
+            beside: whether the dataset has a split "val" beside it.
+        """
         val, whole = self._section.val, _all_of("val", store, "train")
         share = val if isinstance(val, Fraction) else DEFAULT_VAL
         if 0 < round(len(whole) * share.fraction) < len(whole):
@@ -159,7 +168,8 @@ class _Measuring:
                 self._tell_learnt(own)
                 return own
         part = self._without_learnt(whole)
-        self._log(f"val: {len(part):,} of the {len(whole):,} images of split 'train', which has no 'val' beside it")
+        why = "no longer has the share that the run chose on" if beside else "has no 'val' beside it"
+        self._log(f"val: {len(part):,} of the {len(whole):,} images of split 'train', which {why}")
         return part
 
     def _limited(self, part: Part) -> Part:
@@ -245,6 +255,12 @@ class _FittedSource:
     def listing(self) -> Sequence[tuple[str, int, int]] | None:
         """Return the files behind it."""
         return self._source.listing()
+
+
+def _place(part: Part) -> int:
+    """Return where a part stands among those measured: the one that the run reported stands last."""
+    order = ("train", "val", "test")
+    return order.index(part.name) if part.name in order else -1
 
 
 def _all_of(name: str, store: AnyStore, split: str) -> Part:
