@@ -1,8 +1,8 @@
-"""What keeps numbers that are not finite out of a network: every loss and every gradient is looked at.
+"""Guard against NaN and infinity: every loss and every gradient is looked at before it can reach the weights.
 
-Owns what a bad batch has touched: the update is not taken, and with `skip` buffers (running statistics) are put back as
-they were before the batch. Averages and the optimizer move only after a good one, and with `restore` the loop loads
-everything that was learnt from the last checkpoint, which is written only after a look. Knows nothing of epochs.
+Owns what a bad batch has touched: its update is not taken, and with `skip` buffers (running statistics) are put back as
+they were before it. Averages and the optimizer move only after a good one, and with `restore` the loop loads everything
+that was learnt from the last checkpoint, which is written only after a look. Knows nothing of epochs.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
         validate, schedule, select_best, record, epoch_finished, checkpoint
     run_finished    also after an error or an interrupt
 
-Everything it remembers is `Progress`, the meter and the states of the objects it calls: `state()` and `load()`.
+Everything it remembers is `Progress`, the meter and the states of the objects it calls: `state()` and `load()`. How one
+step is taken is step.py, what looks out for numbers that are not finite guard.py, when the state is saved keeper.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, Protocol
@@ -45,7 +46,7 @@ MOST_RESTORES = 3
 
 
 class Keeper(Protocol):
-    """Where the loop's state is kept."""
+    """Checkpointing as the loop sees it: it says when something has happened, the keeper what is saved."""
 
     def step_finished(self, loop: Loop) -> None:
         """Save in the middle of an epoch, if it is time."""
@@ -75,7 +76,7 @@ class EpochRecorder(Recorder, Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to train and how to behave on the way.
+    """The loop's settings: how long to train and how to behave on the way.
 
     Attributes:
         epochs: passes over the training part.
@@ -104,11 +105,11 @@ class Parts:
         model: the module that holds the weights.
         forward: what is called on a batch: `model`, or its compiled form.
         loss: plain loss.
-        step: one optimizer step.
-        guard: of `step`.
+        step: takes an optimizer step.
+        guard: looks at what `step` computes.
         schedule: moves the learning rate.
         precision: number format.
-        averaging: averaged weights; None without.
+        averaging: of weights; None without.
         penalties: of `step`, for their values.
         train: training batches.
         val: validation batches.
@@ -146,7 +147,7 @@ class Parts:
 
 
 class Loop:
-    """Trains.
+    """The training loop over live objects; its way is the picture at the top of this file.
 
     Args:
         parts: what to move.
@@ -184,6 +185,7 @@ class Loop:
         return self.progress
 
     def _train_epoch(self) -> None:
+        """Take the steps of one epoch, or in a resumed run those that are left of it."""
         parts, progress, accumulate = self.parts, self.progress, self.limits.accumulate
         self._clock = time.perf_counter()
         epoch = progress.epoch + 1
@@ -201,6 +203,7 @@ class Loop:
             self._step_finished(results)
 
     def _step_finished(self, results: Sequence[BatchResult]) -> None:
+        """Count a step that was taken, unless it was bad, and tell everybody who waits for one."""
         parts, progress = self.parts, self.progress
         due = progress.step % self.limits.log_every == 0
         fault = parts.guard.look() if due or parts.guard.immediate else None
@@ -220,6 +223,7 @@ class Loop:
         parts.interrupts.check()
 
     def _close_epoch(self) -> None:
+        """Validate, write the epoch's row, and tell everybody who waits for one."""
         parts, progress = self.parts, self.progress
         self._require_sound()
         training = self.meter.read()
@@ -243,20 +247,24 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------------ its steps
     def _validate(self) -> Evaluation:
+        """Evaluate on the validation part, with averaged weights where there are."""
         parts = self.parts
-
-        def run() -> Evaluation:
-            batches = parts.val.epoch(0)
+        with self._averaged():
             return evaluate(
-                parts.forward, batches, parts.loss, parts.val_metrics, parts.precision, between=parts.interrupts.check
+                parts.forward,
+                parts.val.epoch(0),
+                parts.loss,
+                parts.val_metrics,
+                parts.precision,
+                between=parts.interrupts.check,
             )
 
-        if parts.averaging is None:
-            return run()
-        with parts.averaging.applied():
-            return run()
+    def _averaged(self) -> AbstractContextManager[object]:
+        """Put averaged weights, where there are, into the network for the length of a block."""
+        return nullcontext() if self.parts.averaging is None else self.parts.averaging.applied()
 
     def _row(self, training: Mapping[str, float], validation: Evaluation) -> dict[str, float]:
+        """Return the epoch's row: everything that is recorded of it, by key."""
         progress = self.progress
         row: dict[str, float] = {"epoch": progress.epoch + 1, **self._rates(), "seconds": progress.epoch_seconds}
         row.update({f"train/{key}": value for key, value in training.items()})
@@ -298,9 +306,8 @@ class Loop:
         value = row.get(self.limits.best_metric, float("nan"))
         best = self.progress.best
         sign = 1.0 if self.limits.best_mode == "max" else -1.0
-        if not math.isfinite(row["val/loss"] + value) or (
-            best is not None and sign * value <= sign * best[self.limits.best_metric]
-        ):
+        is_best = best is None or sign * value > sign * best[self.limits.best_metric]
+        if not is_best or not math.isfinite(row["val/loss"] + value):
             return False
         self.progress.best = dict(row)
         return True
@@ -315,6 +322,7 @@ class Loop:
         return {"lr": self.progress.lr, **others}
 
     def _interval(self) -> dict[str, float]:
+        """Return the readings at the log interval, by key."""
         values = {**self._rates(), **{f"train/{key}": value for key, value in self.meter.fold().items()}}
         norm = self.parts.step.gradient_norm
         return values if norm is None else {**values, "grad_norm": float(norm)}
@@ -327,19 +335,16 @@ class Loop:
         if fault is not None:
             self._not_finite(fault)
 
-    def _note(self, text: str) -> None:
-        self.parts.recorder.text("log", text)
-
     def _not_finite(self, fault: Fault) -> None:
-        progress, limits = self.progress, self.limits
+        """Do what `on_nan` says, as often as it may be done; else end the training."""
+        progress = self.progress
         where = f"epoch {progress.epoch + 1}, step {progress.step - fault.ago}, learning rate {fault.lr:.4g}"
         progress.skipped_in_a_row += 1
-        undone = fault.what != "weight"  # a bad weight comes of an update, which only a checkpoint takes back
-        if limits.on_nan == "skip" and undone and progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW:
+        if self._may_skip(fault):
             progress.skipped += 1
             self._note(f"{fault.what} not finite at {where}: step skipped")
             return
-        kept = self.parts.keeper.last_state() if limits.on_nan == "restore" else None
+        kept = self.parts.keeper.last_state() if self.limits.on_nan == "restore" else None
         if kept is not None and progress.restores < MOST_RESTORES:
             progress.restores += 1
             self._restore(kept)
@@ -355,13 +360,22 @@ class Loop:
             "The last good checkpoint is kept.",
         )
 
+    def _may_skip(self, fault: Fault) -> bool:
+        """Whether a step may be left out: not a bad weight's, which comes of an update and only a checkpoint undoes."""
+        few = self.progress.skipped_in_a_row <= MOST_SKIPS_IN_A_ROW
+        return self.limits.on_nan == "skip" and fault.what != "weight" and few
+
     def _restore(self, state: Mapping[str, Any]) -> None:
-        """Take what was learnt from `state`; where training stands, and so its schedule and counters, goes on."""
-        optimizer = self.parts.step.optimizer
-        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        """Go back to what `state` had learnt, and on from where training stands.
+
+        Schedule, progress and counters are left as they are, and so are the groups' settings, the learning rates among
+        them: the schedule has set them, and the optimizer's state would bring back older ones.
+        """
+        groups = self.parts.step.optimizer.param_groups
+        settings = [{key: value for key, value in group.items() if key != "params"} for group in groups]
         with counters_go_on([self.parts.model, *self.parts.modules.values()]):
             self._load_learnt(state)
-        for group, own in zip(optimizer.param_groups, settings, strict=True):
+        for group, own in zip(self.parts.step.optimizer.param_groups, settings, strict=True):
             group.update(own)
 
     # ------------------------------------------------------------------------------------------------------- its state
@@ -410,6 +424,10 @@ class Loop:
         rng.restore(state["rng"])
 
     def _load_learnt(self, state: Mapping[str, Any]) -> None:
+        """Load what steps change: the network, other modules, the optimizer, the gradient scaler and the average.
+
+        Where training stands (progress, schedule, meter, callbacks, random states) is left as it is.
+        """
         parts = self.parts
         load_network(parts.model, state)
         for name, module in parts.modules.items():
@@ -425,13 +443,14 @@ class Loop:
 
         Tensors are copies.
         """
-        parts = self.parts
-        with nullcontext() if parts.averaging is None else parts.averaging.applied():
-            held = {"model": parts.model.state_dict(), "buffers": transient_buffers(parts.model)}
+        model = self.parts.model
+        with self._averaged():
+            held = {"model": model.state_dict(), "buffers": transient_buffers(model)}
             return {key: {name: tensor.clone() for name, tensor in part.items()} for key, part in held.items()}
 
     # ---------------------------------------------------------------------------------------------------------- events
     def _view(self, *, starts: bool = False) -> View:
+        """Return what callbacks see; `starts` where the epoch to come is the one that they are told of."""
         progress, parts = self.progress, self.parts
         return View(
             epoch=progress.epoch + (1 if starts or progress.batch else 0),
@@ -446,6 +465,7 @@ class Loop:
         )
 
     def _tell(self, event: str) -> None:
+        """Tell every callback of an event, and note the first that asks to stop; their draws change nothing."""
         if not self.parts.callbacks:
             return
         view = self._view(starts=event == "epoch_started")
@@ -455,7 +475,11 @@ class Loop:
                 if isinstance(answer, Stop):
                     self.progress.stopped = self.progress.stopped or answer.reason
 
+    def _note(self, text: str) -> None:
+        self.parts.recorder.text("log", text)
+
     def _read_clock(self) -> None:
+        """Add the time since the last reading to the training's and the epoch's, in seconds."""
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self.progress.epoch_seconds += now - self._clock

@@ -1,8 +1,8 @@
-"""What modules hold: their state for a checkpoint, and as they were, to be put back after a trial or a bad step.
+"""Module state: what modules hold, for a checkpoint, or copied to be put back after a trial or a bad step.
 
 `state_dict` leaves out the buffers that a module registered as not persistent, although a network that moves them in
-training is another network without them. Here every buffer counts, and one that a forward pass replaced by another
-tensor, or made, counts like one that it changed in place. Knows nothing of files, epochs or the roles modules play.
+training is another network without them. Here every buffer counts, and one that a forward pass made, or replaced by
+another tensor, counts like one that it changed in place. Knows nothing of files, epochs or the roles modules play.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Slot = tuple[dict[str, Any], str]  # a module's dict of parameters or buffers, and a name in it
-Wanted = Callable[[str, Tensor | None], bool]
+Slot = tuple[dict[str, Any], str]  # where a tensor stands: a module's dict of parameters or buffers, and a name in it
+Wanted = Callable[[str, Tensor | None], bool]  # of a tensor's name and the tensor
 
 
 # ---------------------------------------------------------------------------------------------------- for a checkpoint
 def transient_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Return the buffers that `state_dict` leaves out, by dotted name; the live ones."""
+    """Return the buffers that `state_dict` leaves out, by dotted name; live tensors, not copies."""
     found = {}
     for prefix, owner in module.named_modules():
         for name in sorted(owner._non_persistent_buffers_set):
@@ -66,9 +66,9 @@ def is_counter(name: str, tensor: Tensor | None) -> bool:
 
     Whole numbers are such counters, except BatchNorm's: its running mean may depend on how many batches it has seen.
     """
-    return (
-        tensor is not None and not (tensor.is_floating_point() or tensor.is_complex()) and name != "num_batches_tracked"
-    )
+    if tensor is None or name == "num_batches_tracked":
+        return False
+    return not (tensor.is_floating_point() or tensor.is_complex())
 
 
 def statistics(name: str, tensor: Tensor | None) -> bool:
@@ -86,11 +86,11 @@ def slots_of(modules: Iterable[nn.Module], *, parameters: bool) -> list[Slot]:
 
 
 class Kept:
-    """Copies of tensors, to be put back.
+    """Snapshot of tensors, to be put back.
 
     Args:
         slots: where they stand.
-        wanted: (name, tensor) -> whether to keep it.
+        wanted: which of them are kept.
     """
 
     def __init__(self, slots: Sequence[Slot], wanted: Wanted = lambda *_: True) -> None:
@@ -102,6 +102,7 @@ class Kept:
     def take(self) -> Kept:
         """Copy the tensors as they are now; return self."""
         live = [((kind, name), kind[name]) for kind, name in self._slots if self._wanted(name, kind[name])]
+        # Into the same memory as before, unless a forward pass has made or replaced a tensor since.
         if [id(tensor) for _, tensor in live] != [id(tensor) for _, tensor in self._live]:
             self._live, self._copies = live, [None if each is None else each.detach().clone() for _, each in live]
             return self
@@ -139,6 +140,7 @@ def counters_go_on(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _put(buffers: dict[str, Any], name: str, saved: Tensor, device: torch.device) -> None:
+    """Copy a saved buffer into the one that is there; where there is none alike, put a new one in its place."""
     own = buffers.get(name)
     if own is not None and own.shape == saved.shape and own.dtype == saved.dtype:
         with torch.no_grad():
