@@ -3,9 +3,8 @@
     from_annotation("float | None", ...)  ->  {"kind": "union", "of": [{"kind": "number"}, {"kind": "null"}]}
 
 The one place where signatures become checks, and where foreign types are mapped: an enum to its member names, a tensor
-to numbers, a base class to a component of its slot, a function to nothing that a recipe can set. The grammar itself is
-grammar.py, whose types are read from signatures by signatures.py. Imports no torch: what is foreign is recognised by
-name.
+to numbers, a base class to a component of its slot, a function to nothing that a recipe can set. What the types mean is
+grammar.py, how a whole signature is read signatures.py. Imports no torch: what is foreign is recognised by name.
 """
 
 from __future__ import annotations

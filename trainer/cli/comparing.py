@@ -42,7 +42,8 @@ class Images:
     Attributes:
         classes: names, one per class index.
         counts: training images per class; empty where it does not tell.
-        prints: digests by part (fingerprint.py); left out are those of parts that the seed chose (`data.limit`).
+        prints: digests by part (trainer/data/fingerprint.py); left out are those of parts that the seed chose
+            (`data.limit`).
     """
 
     classes: tuple[str, ...]

@@ -47,7 +47,7 @@ class Trained:
         channels: of the images before the recipe's transforms: 3 for RGB, 1 for grey.
         stored_size: (height, width) of the images before the recipe's transforms; None where they vary.
         facts: run-time values that the training asked for, by name: "data.mean" -> [0.49, ...].
-        prints: of the parts (fingerprint.py); empty where the checkpoint does not tell.
+        prints: of the parts (trainer/data/fingerprint.py); empty where the checkpoint does not tell.
         learnt: digests of the training images' pixels, int64 (n,) ascending; None where nobody has looked at them.
     """
 

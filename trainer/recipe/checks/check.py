@@ -1,8 +1,8 @@
 """Type checking of a recipe: every value is looked at once, and everything wrong with it is reported.
 
-Owns the walk over sections and plain values, and the words of its messages. Types come from sections.py and the
-catalogue, and whether a plain value is of one is the grammar's to say (registry/catalogue/grammar.py). Components are
-checked by components.py, what several values say together by consistency.py.
+Owns the walk over sections and plain values, and the words of its messages. Types come from trainer/recipe/sections.py
+and the catalogue; whether a plain value is of one, registry/catalogue/grammar.py says. Components are checked by
+components.py, what several values say together by consistency.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checking of transforms: choices of nothing, statistics of other pixels, colours changed too late.
 
-Looks at the text alone, as consistency.py does; what only shows when images pass stands in trainer/experiment's
-passage.py.
+Looks at the text alone, as consistency.py does; what only shows when images pass stands in
+trainer/experiment/passage.py.
 """
 
 from __future__ import annotations

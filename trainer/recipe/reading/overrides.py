@@ -34,43 +34,62 @@ def apply(root: Tree | None, argument: str, number: int, problems: Collector, no
         problems: takes what is wrong.
         notes: takes what fell away.
     """
-    lines = problems.sources.lines.setdefault(COMMAND_LINE, [])
-    lines += [""] * (number - len(lines))
-    lines[number - 1] = argument.replace("\n", " ")
-    key, equals, text = argument.partition("=")
-    segments = _segments(key, number)
-    start = Origin(COMMAND_LINE, number, 1)
-    if not equals or not all(name for name, _ in segments):
-        problems.report(
-            "R043", start, f"'{argument}' is no override", hint="write key.path=value, as in train.epochs=5"
-        )
-        return root
-    if len(segments) > MAX_DEPTH:
-        problems.report("R043", start, f"an override reaches {MAX_DEPTH} keys deep at most")
-        return root
-    if segments[0][0] in ("extends", "version"):
-        hint = "write a recipe that extends another" if segments[0][0] == "extends" else ""
-        problems.report("R043", start, f"'{segments[0][0]}' cannot be set on the command line", hint=hint)
-        return root
-    if text.strip() in _NOTHING:
-        problems.report(
-            "R107", start, f"'{argument}' gives no value", hint=_NOTHING[text.strip()].format(key), path=key
-        )
-        return root
-    begin = comment_in(text)
-    if begin is not None:
-        place = Origin(COMMAND_LINE, number, len(argument) - len(text) + begin + 1)
-        what = f"YAML reads '{text[begin:].splitlines()[0]}' as a comment and would drop it"
-        problems.report("R107", place, what, hint=_in_quotes(key, text), path=key)
-        return root
-    value = compose_value(text, argument, number, problems)
-    if isinstance(value, Scalar) and _is_cut(text, value):
-        what = f"YAML reads {repr(value.text) if value.text else 'nothing'} where '{text.strip()}' is written"
-        problems.report("R107", start, what, hint=_in_quotes(key, text), path=key)
-        return root
+    override = _Override(argument, number, problems)
+    value = override.value() if override.names_a_key() else None
     if root is None or value is None:
         return root
-    return _Setting(key, value, problems, notes).at(root, segments, recipe_type(), "")
+    return _Setting(override.key, value, problems, notes).at(root, override.segments, recipe_type(), "")
+
+
+class _Override:
+    """One argument of the command line as it is read: key and value, or a report of what is wrong with them."""
+
+    def __init__(self, argument: str, number: int, problems: Collector) -> None:
+        lines = problems.sources.lines.setdefault(COMMAND_LINE, [])
+        lines += [""] * (number - len(lines))
+        lines[number - 1] = argument.replace("\n", " ")
+        self.argument, self.number, self.problems = argument, number, problems
+        self.key, self.equals, self.text = argument.partition("=")
+        self.segments = _segments(self.key, number)
+
+    def names_a_key(self) -> bool:
+        """Say whether what stands before the first "=" is a path that may be set here; else report it."""
+        first = self.segments[0][0]
+        if not self.equals or not all(name for name, _ in self.segments):
+            self._refuse_key(f"'{self.argument}' is no override", "write key.path=value, as in train.epochs=5")
+        elif len(self.segments) > MAX_DEPTH:
+            self._refuse_key(f"an override reaches {MAX_DEPTH} keys deep at most")
+        elif first in ("extends", "version"):
+            hint = "write a recipe that extends another" if first == "extends" else ""
+            self._refuse_key(f"'{first}' cannot be set on the command line", hint)
+        else:
+            return True
+        return False
+
+    def value(self) -> Node | None:
+        """Return what stands behind the "="; None where YAML cannot read it or would lose some of it, once reported."""
+        written = self.text.strip()
+        if written in _NOTHING:
+            self._refuse_value(f"'{self.argument}' gives no value", _NOTHING[written].format(self.key))
+            return None
+        begin = comment_in(self.text)
+        if begin is not None:
+            what = f"YAML reads '{self.text[begin:].splitlines()[0]}' as a comment and would drop it"
+            before = len(self.argument) - len(self.text) + begin
+            self._refuse_value(what, _in_quotes(self.key, self.text), column=before + 1)
+            return None
+        value = compose_value(self.text, self.argument, self.number, self.problems)
+        if isinstance(value, Scalar) and _is_cut(self.text, value):
+            what = f"YAML reads {repr(value.text) if value.text else 'nothing'} where '{written}' is written"
+            self._refuse_value(what, _in_quotes(self.key, self.text))
+            return None
+        return value
+
+    def _refuse_key(self, text: str, hint: str = "") -> None:
+        self.problems.report("R043", Origin(COMMAND_LINE, self.number, 1), text, hint=hint)
+
+    def _refuse_value(self, text: str, hint: str, column: int = 1) -> None:
+        self.problems.report("R107", Origin(COMMAND_LINE, self.number, column), text, hint=hint, path=self.key)
 
 
 def _is_cut(text: str, value: Scalar) -> bool:
