@@ -18,6 +18,7 @@ import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -180,6 +181,7 @@ def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16
         width, height = struct.unpack(">II", content[16:24])
         if width * height > MAX_PIXELS:
             raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
+    _silence_opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -192,6 +194,15 @@ def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16
             "convert it to 8 or 16 bits",
         )
     return pixels  # type: ignore[return-value]
+
+
+@cache
+def _silence_opencv() -> None:
+    """Have OpenCV keep its log to itself: a file that it cannot decode is told by name, once, as an error.
+
+    Not put back: the level is the process's, and other threads decode.
+    """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 # --------------------------------------------------------------------------------------------------------- transparency

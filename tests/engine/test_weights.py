@@ -1,6 +1,7 @@
 """Weights to start from: whose head they bring, and that damage is noticed."""
 
 import os
+import pickle
 
 import pytest
 import safetensors.torch
@@ -94,6 +95,21 @@ def test_a_flipped_bit_of_a_safetensors_file_is_noticed(tmp_path):
             read_weights(path)
     path.write_bytes(content)
     assert read_weights(path).class_names == ("cross", "ring")
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.bin", "weights"])
+def test_a_safetensors_file_is_read_whatever_its_name(tmp_path, name):
+    path, model = tmp_path / name, network()
+    path.write_bytes(safetensors.torch.save(model.state_dict()))
+    assert torch.equal(read_weights(path).tensors["0.weight"], model.state_dict()["0.weight"])
+
+
+def test_a_pickle_of_another_program_is_refused_without_a_warning_of_torch(tmp_path, recwarn):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(pickle.dumps({"0.weight": [1.0]}, protocol=4))
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        read_weights(path)
+    assert not recwarn.list
 
 
 class Canary:

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -442,6 +444,16 @@ def test_a_file_cut_short_is_an_error_that_names_it(tmp_path, format_, share, ca
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match=r"half\.img is damaged, cut short, or not an image"):
         read_image(str(path))
+
+
+def test_opencv_adds_nothing_to_the_error_of_what_it_cannot_decode(tmp_path):
+    path = tmp_path / "counts.tiff"
+    Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(path)
+    script = """import sys; from registry.datasets.decoding import read_image
+try: read_image(sys.argv[1])
+except Exception as error: print(error)"""
+    ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert (ended.stderr, "counts.tiff is damaged, cut short, or not an image" in ended.stdout) == ("", True)
 
 
 @pytest.mark.parametrize(

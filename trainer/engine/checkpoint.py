@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
-        with files.opened(path) as file:
+        with files.opened(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about files of others: the error says what they are
             state = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:  # says nothing about the file
         raise

@@ -23,6 +23,8 @@ from trainer.engine import checkpoint
 _SAFE = (
     "weights of other programs are read from .safetensors files: safetensors.torch.save_file(model.state_dict(), ...)"
 )
+_HEAD = 9  # bytes that tell a safetensors file
+_MAX_HEADER = 100_000_000  # bytes of its header; the format's own limit
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_weights(path: Path) -> Weights:
     """Read weights.
 
     Args:
-        path: a run folder (its best weights), a checkpoint (.pt) or a .safetensors file.
+        path: a run folder (its best weights), a checkpoint or a safetensors file, whatever its ending.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds no weights.
@@ -63,7 +65,7 @@ def read_weights(path: Path) -> Weights:
         if not found:
             raise CheckpointError(f"{path}: this folder holds no checkpoint")
         path = found[0]
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _begins_as_safetensors(path):
         return _read_safetensors(path)
     try:
         state = checkpoint.read(path)
@@ -73,6 +75,16 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path}: holds no model weights")
     names = state.get("class_names")
     return Weights(path, state["model"], None if names is None else tuple(names))
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    """Say whether a file begins as safetensors do: the length of a header, 8 bytes, and the header's brace."""
+    try:
+        with files.opened(path) as file:
+            head = file.read(_HEAD)
+            return head[-1:] == b"{" and len(head) == _HEAD and int.from_bytes(head[:-1], "little") < _MAX_HEADER
+    except OSError:  # said where it is read
+        return False
 
 
 def _read_safetensors(path: Path) -> Weights:
