@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +29,7 @@ _LIKE = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _BESIDE_A_WORD = re.compile(r"[^a-z]+|(?<=[a-z])(sets?|data|dataset|images?|imgs?|split|folder)$")
 
 
@@ -42,6 +43,34 @@ def split_like(name: str) -> str:
     while (shorter := _BESIDE_A_WORD.sub("", word)) != word:
         word = shorter
     return _LIKE.get(word, "")
+
+
+def splits_among(names: Sequence[str]) -> dict[str, str]:
+    """Return those of some folders' names that look like splits, each with its split.
+
+    A name does where it says a split and nothing else (`split_like`), and where the same words stand beside another
+    split's name as well: seg_train and seg_test, but not steam_train and bullet_train.
+
+    Args:
+        names: of folders that lie side by side.
+    """
+    alike = {name: split for name in names if (split := split_like(name))}
+    about: dict[str, dict[str, str]] = {}
+    for name in names:
+        for split, rest in _said_beside(name):
+            about.setdefault(rest, {})[name] = split
+    for named in about.values():
+        if len(set(named.values())) > 1:
+            alike = {**named, **alike}
+    return {name: alike[name] for name in names if name in alike}
+
+
+def _said_beside(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the splits that a word of a name says, each with the other words, in small letters."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    for place, word in enumerate(words):
+        if len(words) > 1 and (split := split_like(word)):
+            yield split, " ".join(words[:place] + words[place + 1 :])
 
 
 @dataclass(frozen=True)
@@ -124,7 +153,7 @@ def _classes(folder: str, names: Sequence[str]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------------- two readings
 def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str]) -> None:
     """Refuse a root whose folders may be splits and may be classes, and splits that are not called as they should."""
-    alike = {name: split for name in top if (split := split_like(name))}
+    alike = splits_among(top)
     others = [name for name in top if name not in alike]
     if not alike or _are_classes(root, top):
         return
@@ -133,7 +162,8 @@ def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str]) -> None:
         raise DataError(
             f"{root} can be read in two ways: {_listed(list(alike))} as {_kind(len(alike), 'split')}, or all of "
             f"{some(top)} as classes",
-            "say which: data.dataset.layout: splits leaves out what is called otherwise, classes takes every folder",
+            f"say which: {_renaming(alike)}data.dataset.layout: splits leaves out what is called otherwise, "
+            "classes takes every folder",
         )
     for name, split in alike.items():
         if name != split:
@@ -152,9 +182,15 @@ def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str]) -> None:
         )
 
 
+def _renaming(alike: Mapping[str, str]) -> str:
+    """Say how folders become splits by their names; "" where they are called so."""
+    names = [f"{name} to {split}" for name, split in alike.items() if name != split]
+    return f"rename {' and '.join(names)}, and " if names else ""
+
+
 def _are_classes(root: str, top: Sequence[str]) -> bool:
     """Say whether a folder with a split's name is plainly a class: it has images of its own, and classes beside it."""
-    alike = [name for name in top if split_like(name)]
+    alike = list(splits_among(top))
     others = [name for name in top if name not in alike]
     if len(alike) != 1 or not others:
         return False
@@ -168,7 +204,7 @@ def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         DataError: so it is.
     """
-    if all(split_like(name) for name in classes):
+    if len(splits_among(classes)) == len(classes):
         raise DataError(
             f"the class folders of {folder} are called {_listed(classes)}, which are splits' names",
             f"set data.dataset.root: {folder}, or data.dataset.layout: splits where they are classes",
@@ -176,7 +212,7 @@ def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     for name in classes:
         here = _join(folder, name)
         inner = subfolders(here, "")
-        splits = [below for below in inner if split_like(below)]
+        splits = list(splits_among(inner))
         if splits and not any(_holds_images(_join(here, below)) for below in inner if below not in splits):
             deeper = any(subfolders(_join(here, split), "") for split in splits)
             way = f"set data.dataset.root: {here}" if deeper else f"splits come first: {splits[0]}/{name}"
@@ -184,7 +220,39 @@ def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
                 f"{here} would be a class, but holds {_listed(splits)}, which look like splits",
                 f"{way}; or data.dataset.layout: {_layout_for(folder)} takes all images below {name} for one class",
             )
+    if shared := _classes_of_all(folder, classes):
+        first = _below_lone(_join(folder, classes[0]))
+        raise DataError(
+            f"the class folders of {folder} ({_listed(classes)}) all hold the same folders, {_listed(shared)}: "
+            "these look like the classes, and those above like splits",
+            f"put them below train, val and test, as train/{shared[0]}, or set data.dataset.root: {first}; or "
+            f"data.dataset.layout: {_layout_for(folder)} takes {_listed(classes)} for the classes",
+        )
     return classes
+
+
+def _classes_of_all(folder: str, classes: Sequence[str]) -> list[str]:
+    """Return the folders that each of two class folders or more holds, with images, beside nothing else; [] if not."""
+    shared: list[str] = []
+    for name in classes:
+        here = _below_lone(_join(folder, name))
+        inner = subfolders(here, "")
+        if len(inner) < 2 or (shared and _folded(inner) != _folded(shared)) or _has_own_images(here):
+            return []
+        shared = inner
+    complete = all(_holds_images(_join(_below_lone(_join(folder, name)), one)) for name in classes for one in shared)
+    return shared if complete and len(classes) > 1 else []
+
+
+def _folded(names: Sequence[str]) -> set[str]:
+    return {name.casefold() for name in names}
+
+
+def _below_lone(folder: str) -> str:
+    """Return the first folder, from `folder` down, that holds images or more than one folder."""
+    while len(inner := subfolders(folder, "")) == 1 and not _has_own_images(folder):
+        folder = _join(folder, inner[0])
+    return folder
 
 
 def _layout_for(folder: str) -> str:

@@ -156,6 +156,70 @@ def test_a_name_that_looks_like_a_split_is_refused_with_the_ways_out(put, name):
     assert list(opened(root, layout="splits").remarks()) == [f"{root}: not used, being no split: {name}"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("seg_train", "seg_test"), ("x_train", "x_test"), ("asl_alphabet_train", "asl_alphabet_test"),
+        ("XTrain", "XVal"),
+        ("data-train-images", "data-valid-images"), ("2020 training", "2020 dev"),
+    ],
+)  # fmt: skip
+def test_words_before_a_splits_name_count_where_they_stand_before_another_as_well(put, first, second):
+    root = put(*(f"{split}/{split}/{name}/1.png" for split in (first, second) for name in ("cat", "dog")))
+    with pytest.raises(DataError, match="looks like a split, but splits are called train, val and test") as met:
+        opened(root)
+    assert "; or data.dataset.layout: classes takes every folder for a class" in met.value.hint
+    assert set(opened(root, layout="classes").class_names) == {first, second}
+
+
+def test_splits_to_be_renamed_beside_pictures_without_a_class_are_named(put):
+    root = put(
+        "seg_train/cat/1.png", "seg_train/dog/2.png", "seg_test/cat/3.png", "seg_test/dog/4.png", "seg_pred/5.png"
+    )
+    with pytest.raises(DataError, match="seg_test and seg_train as splits, or all of seg_pred, seg_test") as met:
+        opened(root)
+    assert "rename seg_test to test and seg_train to train, and data.dataset.layout: splits" in met.value.hint
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("bullet_train", "steam_train"), ("crash_test", "steam_train"), ("trainer", "tester"), ("test_a", "test_b")],
+)
+def test_a_splits_name_beside_words_of_its_own_is_a_class(put, names):
+    assert opened(put(*(f"{name}/1.png" for name in names))).class_names == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("tops", [("fold1", "fold2"), ("2020", "2021"), ("treino", "teste"), ("a", "b", "c")])
+@pytest.mark.parametrize("lone", ["", "inner/"])
+def test_folders_that_all_hold_the_same_folders_are_not_taken_for_classes(put, tops, lone):
+    root = put(*(f"{top}/{lone}{name}/deep/1.png" for top in tops for name in ("cat", "dog")))
+    with pytest.raises(DataError, match="all hold the same folders, cat and dog: these look like the classes") as met:
+        opened(root)
+    first = f"{root}/{sorted(tops)[0]}/{lone}".rstrip("/")
+    assert f"set data.dataset.root: {first}; or data.dataset.layout: classes takes" in met.value.hint
+    assert opened(first).class_names == ("cat", "dog")
+    assert opened(root, layout="classes").class_names == tuple(sorted(tops))
+
+
+def test_folders_of_the_same_names_below_the_classes_of_a_training_split_are_refused_as_well(put):
+    root = put(*(f"train/{top}/{name}/1.png" for top in ("fold1", "fold2") for name in ("cat", "dog")))
+    with pytest.raises(DataError, match="layout: splits takes fold1 and fold2 for the classes"):
+        opened(root)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["dog/front/3.png"],  # one side only
+        ["dog/front/3.png", "dog/top/4.png"],  # other names
+        ["dog/front/3.png", "dog/back/4.png", "dog/5.png"],  # images of its own
+        ["dog/front/3.png", "dog/back/4.png", "dog/top/5.png"],  # one more
+    ],
+)
+def test_classes_whose_folders_differ_are_classes(put, more):
+    assert opened(put("cat/front/1.png", "cat/back/2.png", *more)).class_names == ("cat", "dog")
+
+
 def test_capital_letters_do_not_make_classes_of_splits(put):
     with pytest.raises(DataError, match="Train looks like a split") as met:
         opened(put("Train/a/1.png", "Train/b/2.png", "Val/a/3.png", "Val/b/4.png"))
