@@ -103,12 +103,9 @@ def test_a_list_becomes_a_tuple_where_the_signature_wants_one() -> None:
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        (spec("optimizer", "SGD", lr=-1.0), "optimizer SGD refuses its arguments: Invalid learning rate: -1.0"),
-        (
-            spec("transform", "Blur", blur_limit=[7, 3]),
-            "transform Blur refuses its arguments: blur_limit: Invalid range",
-        ),
-        (spec("transform", "CoarseDropout", max_holes=1), "Argument(s) 'max_holes' are not valid"),
+        (spec("optimizer", "SGD", lr=-1.0), "optimizer SGD refuses its arguments: "),
+        (spec("transform", "Blur", blur_limit=[7, 3]), "transform Blur refuses its arguments: blur_limit: "),
+        (spec("transform", "CoarseDropout", max_holes=1), "transform CoarseDropout refuses its arguments: "),
         (spec("transform", "CropAndPad"), "transform CropAndPad refuses its arguments: "),
         (spec("optimizer", "LBFGS"), "optimizer LBFGS cannot be used: it evaluates the loss several times"),
         (spec("optimizer", "SGDD"), "there is no optimizer 'SGDD'"),
@@ -121,14 +118,17 @@ def test_what_a_constructor_refuses_is_a_problem_with_its_place(component: Spec,
     assert message in caught.value.message
 
 
-def test_a_refusal_shows_the_signature() -> None:
+def test_a_refusal_ends_with_what_upstream_says_and_shows_the_signature() -> None:
+    with pytest.raises(ValueError) as upstream:  # noqa: PT011  its words are looked at below
+        torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=-1.0)
     with pytest.raises(RecipeError) as caught:
         made(spec("optimizer", "SGD", lr=-1.0), params=nn.Linear(2, 2).parameters())
+    assert caught.value.message.endswith(f"optimizer SGD refuses its arguments: {upstream.value}")
     assert "SGD(params, lr=0.001, momentum=0" in caught.value.hint
 
 
 def test_advice_of_albumentations_is_no_error() -> None:
-    with pytest.warns(UserWarning, match="special case of Affine"):
+    with pytest.warns(UserWarning, match="Affine"):
         made(spec("transform", "ShiftScaleRotate"))
 
 

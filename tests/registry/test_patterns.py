@@ -90,5 +90,5 @@ def test_any_text_is_a_pattern_or_says_so_and_a_literal_fits_itself(pattern, nam
 
 
 def test_a_range_that_runs_backwards_is_refused():
-    with pytest.raises(ValueError, match=r"'layer\[3-1\]' is no pattern: bad character range"):
+    with pytest.raises(ValueError, match=r"'layer\[3-1\]' is no pattern: "):
         matches("layer[3-1]", "layer2")

@@ -126,7 +126,7 @@ def holes(heights, widths, fill=255, size=(8, 8)) -> torch.Tensor:
     ],
 )
 def test_holes_that_cannot_lie_inside_are_an_error_as_they_are_upstream(heights, widths, said) -> None:
-    with pytest.raises(ValueError, match=r"low >= high|high <= 0"):
+    with pytest.raises(ValueError):  # noqa: PT011  upstream's; its words are numpy's or the random module's
         A.CoarseDropout((1, 1), heights, widths, fill=255, p=1)(image=np.zeros((8, 8, 1), np.uint8))
     with pytest.raises(DataError, match=said):
         holes(heights, widths)

@@ -94,7 +94,16 @@ def _in_our_words(error: click.UsageError) -> RecipeError:
         return RecipeError(f"{command or 'the program'} takes no option {error.option_name}", hint)
     if isinstance(error, click.BadOptionUsage):
         return RecipeError(f"{error.option_name} needs a value")
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return RecipeError(f"{error.param.opts[0]} takes {_values(error.param.type)}")
     return RecipeError(error.format_message().rstrip("."))
+
+
+def _values(taken: click.ParamType) -> str:
+    """Say in words which values an option of this type takes."""
+    if isinstance(taken, click.Choice):
+        return " or ".join(map(str, taken.choices))
+    return f"a whole number of {taken.min} or more" if isinstance(taken, click.IntRange) else taken.name
 
 
 class _Program(click.Group):
