@@ -65,7 +65,7 @@ def outcome(text: str, folder: Path) -> tuple[dict, str]:
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     loaded = load_recipe(folder / "recipe.yaml", ())
     assert loaded.recipe is not None, loaded.problems
-    done = whole.start(whole.Order(loaded.recipe, (), False, "", ()), folder / "runs", Console())
+    done = whole.start(whole.Order(loaded.recipe, (), "", ()), folder / "runs", Console())
     return dict(done.summary), (done.folder.path / "report.md").read_text(encoding="utf-8")
 
 
