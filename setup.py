@@ -21,37 +21,39 @@ setup(
         "registry": ["py.typed"],
         RECIPES: ["*.yaml"],
     },
+    # A floor is the oldest release with which the tests pass: .ci/run installs them by tests/constraints-lowest.txt.
     install_requires=[
         "torch>=2.11",
-        "torchvision",
+        "torchvision>=0.26",
         "albumentations>=2.0.8,<3",
-        "pyyaml>=6",
-        "matplotlib>=3.8",
-        "tensorboard>=2.21",  # before, it needs pkg_resources, which setuptools no longer has
-        "opencv-python-headless>=4.9",
-        "safetensors>=0.4",
-        "jinja2>=3.1",
-        "markupsafe>=2.1",
-        "pillow>=10",
-        "typing-extensions>=4.5",
-        "rich>=13",
+        "pyyaml>=6.0",
+        "matplotlib>=3.8.4",
+        "tensorboard>=2.21.0",  # before, it needs pkg_resources, which setuptools no longer has
+        "opencv-python-headless>=5.0.0.93",  # before, affine maps round positions to 1/32 px
+        "safetensors>=0.4.0",
+        "jinja2>=3.1.0",
+        "markupsafe>=2.1.0",
+        "pillow>=11.3.0",
+        "typing-extensions>=4.10.0",
+        "rich>=13.0.0",
         "click>=8.1.7",
-        "numpy>=1.26",
+        "numpy>=2.0.0",
     ],
     extras_require={
         "test": [
-            "pytest>=8",
-            "ruff>=0.6",
-            "mypy>=1.11",
-            "hypothesis>=6",
-            "captum>=0.7",
-            "jsonschema>=4.20",
-            "axe-core-python>=0.1",
-            "setuptools>=70.1",  # makes the wheel that is tested, without a second environment
+            "recipe-trainer[torchmetrics,timm]",
+            "pytest>=8.0.0",
+            "ruff>=0.13.0",
+            "mypy>=2.4",
+            "hypothesis>=6.0.0",
+            "captum>=0.7.0",
+            "jsonschema>=4.20.0",
+            "axe-core-python>=0.1.0",
+            "setuptools>=70.1.0",  # makes the wheel that is tested, without a second environment
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
-        "torchmetrics": ["torchmetrics>=1.4"],
-        "timm": ["timm>=1.0"],
+        "torchmetrics": ["torchmetrics>=1.4.0"],
+        "timm": ["timm>=1.0.21"],  # before, its models cannot be built without memory, as a trial does
     },
     entry_points={"console_scripts": ["recipe-trainer = trainer.cli.main:main"]},
 )
