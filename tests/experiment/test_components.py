@@ -124,7 +124,7 @@ def test_a_refusal_ends_with_what_upstream_says_and_shows_the_signature() -> Non
     with pytest.raises(RecipeError) as caught:
         made(spec("optimizer", "SGD", lr=-1.0), params=nn.Linear(2, 2).parameters())
     assert caught.value.message.endswith(f"optimizer SGD refuses its arguments: {upstream.value}")
-    assert "SGD(params, lr=0.001, momentum=0" in caught.value.hint
+    assert "SGD(params, lr, momentum=0" in caught.value.hint
 
 
 def test_advice_of_albumentations_is_no_error() -> None:

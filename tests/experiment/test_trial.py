@@ -130,8 +130,8 @@ def test_what_cannot_be_built_is_a_problem_at_its_place(change: str, message: st
 @pytest.mark.parametrize(
     ("change", "component", "signature"),
     [
-        ("optimizer={type: SGD, nesterov: true}", "optimizer SGD", "SGD(params, lr="),
-        ("optimizer={type: Adam, lr: 0.1, eps: -1}", "optimizer Adam", "Adam(params, lr="),
+        ("optimizer={type: SGD, nesterov: true}", "optimizer SGD", "SGD(params, lr, "),
+        ("optimizer={type: Adam, lr: 0.1, eps: -1}", "optimizer Adam", "Adam(params, lr, "),
         ("scheduler={type: ReduceLROnPlateau, factor: 2}", "scheduler ReduceLROnPlateau", "ReduceLROnPlateau("),
         (
             "scheduler={type: SequentialLR, schedulers: [ConstantLR], milestones: [1, 2]}",
