@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from trainer.recipe.checks.classes import told
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Spec
+from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Reference, Spec
 
 LISTS = ("data.augment", "data.eval", "data.preprocess")
 WHITE = 255.0  # of stored images
 NARROW, WIDE = 0.1, 500.0  # spreads of what Normalize gives that nobody means; with true statistics it is 2 to 50
 _CHOICES = ("OneOf", "SomeOf", "RandomOrder", "OneOrOther")
 _LEVELS = ("ToFloat", "FromFloat")  # as Normalize, they change which number is white
+_GREATEST = {"uint8": 255.0, "uint16": 65535.0, "uint32": 4294967295.0}  # numbers that FromFloat makes white of 1
+SAME_WHITE = 0.01  # by which two levels of white may differ: 255 and 256 mean the same
 
 
 def in_lists(draft: Draft) -> Iterator[Spec]:
@@ -63,11 +65,19 @@ def _statistics(draft: Draft) -> None:
     white = dict.fromkeys(LISTS, WHITE)
     for spec in in_lists(draft):
         where = next(path for path in LISTS if spec.path.startswith(f"{path}."))
-        if spec.type == "ToFloat":
-            most = draft.argument(spec, "max_value")
-            white[where] = white[where] / most if isinstance(most, (int, float)) and most else 1.0
+        if spec.type in _LEVELS:
+            white[where] = _white_after(draft, spec, white[where])
         elif spec.type == "Normalize":
             _normalize(draft, spec, white[where])
+
+
+def _white_after(draft: Draft, spec: Spec, white: float) -> float:
+    """Return the number that stands for white after ToFloat or FromFloat, where `white` does before."""
+    most = draft.argument(spec, "max_value")
+    given = most if isinstance(most, (int, float)) and most else None
+    if spec.type == "ToFloat":
+        return 1.0 if given is None else white / given
+    return white * (given or _GREATEST.get(str(draft.argument(spec, "dtype")), WHITE))
 
 
 def _normalize(draft: Draft, spec: Spec, white: float) -> None:
@@ -80,6 +90,17 @@ def _normalize(draft: Draft, spec: Spec, white: float) -> None:
         return
     unit = draft.argument(spec, "max_pixel_value")
     if not isinstance(unit, (int, float)) or unit <= 0:
+        return
+    measured = [name for name in ("mean", "std") if isinstance(draft.argument(spec, name), Reference)]
+    if measured and abs(unit / white - 1) > SAME_WHITE:
+        which = " and ".join(f"{name}: ${draft.argument(spec, name).path}" for name in measured)
+        text = (
+            f"transform Normalize.max_pixel_value: white is {white:g} here, not {unit:g}; {which} count in shares of it"
+        )
+        hint = f"write max_pixel_value: {white:g}"
+        if white != WHITE and unit == WHITE:
+            hint += ", or leave out what changes white before it: Normalize makes float itself"
+        draft.report("R113", f"{spec.path}.max_pixel_value", text, hint)
         return
     found = _Statistics(_numbers(draft, spec, "mean"), _numbers(draft, spec, "std"), unit)
     dead = [str(channel) for channel, value in enumerate(found.std, start=1) if value <= 0]
