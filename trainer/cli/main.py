@@ -99,7 +99,7 @@ def _in_our_words(error: click.UsageError) -> RecipeError:
     return RecipeError(error.format_message().rstrip("."))
 
 
-def _values(taken: click.ParamType) -> str:
+def _values(taken: click.ParamType[Any]) -> str:
     """Say in words which values an option of this type takes."""
     if isinstance(taken, click.Choice):
         return " or ".join(map(str, taken.choices))
