@@ -57,7 +57,8 @@ class Guard:
         *,
         free: bool | None = None,
     ) -> None:
-        self.immediate = (device.type == "cpu" if free is None else free) or on_nan != "stop"
+        self._on_host = device.type == "cpu"
+        self.immediate = (self._on_host if free is None else free) or on_nan != "stop"
         self._buffers = Kept(slots_of(modules, parameters=False), statistics) if on_nan == "skip" else None
         self._watched = [slot for slot in slots_of(modules, parameters=True) if all_finite([slot])]
         self._steps: list[tuple[list[Tensor], float]] = []  # not looked at yet: losses and gradient's fault, and lr
@@ -79,6 +80,8 @@ class Guard:
         if not self.immediate:
             self._steps.append(([*losses, gradient], lr))
             return True
+        if self._on_host and gradient.item() == 0 and all(map(math.isfinite, map(Tensor.item, losses))):
+            return True  # nearly every step: nothing is built to say so
         self._fault = _fault_in(_numbers([*losses, gradient]), 0, lr)
         if self._fault is not None and self._buffers is not None:
             self._buffers.put_back()

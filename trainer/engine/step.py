@@ -82,25 +82,26 @@ class Step:
             measure: take the gradient's norm, which clipping needs anyway.
         """
         self._guard.step_started()
-        given = [(batch.images, batch.targets) if mix is None else mix(batch.images, batch.targets) for batch in group]
-        weights = [self._criterion.weight(targets) for _, targets in given]
-        whole = sum(weights[1:], start=weights[0])
+        given = group if mix is None else [Batch(*mix(images, targets), at) for images, targets, at in group]
+        weights = [self._criterion.weight(batch.targets) for batch in given]
+        whole = weights[0] if len(weights) == 1 else sum(weights[1:], start=weights[0])
         results = []
-        for batch, (inputs, mixed), weight in zip(group, given, weights, strict=True):
+        for (inputs, mixed, _), (_, targets, _), weight in zip(given, group, weights, strict=True):
             with self._precision.autocast():
                 logits = self._model(inputs)
             loss = self._criterion(logits.float(), mixed)
             self._precision.backward(part_of_step(loss, weight, whole))
-            results.append(BatchResult(loss.detach(), logits.detach(), batch.targets, weight))
+            results.append(BatchResult(loss.detach(), logits.detach(), targets, weight))
         self._update([result.loss for result in results], measure)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:  # what `zero_grad` does, without its 14 us of looking at how to
+            parameter.grad = None
         return results
 
     def _update(self, losses: Sequence[Tensor], measure: bool) -> None:
         self._precision.unscale(self.optimizer)
         for penalty in self._penalties:
             penalty.regularizer.add_gradients(penalty.parameters)
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
         clips = self._clip_norm is not None
         norm = nn.utils.get_total_norm(gradients) if clips or measure else None
         self.gradient_norm = norm
