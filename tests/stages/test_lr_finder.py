@@ -115,3 +115,15 @@ def test_a_weighted_sweep_measures_by_the_weights_and_skips_steps_in_which_nothi
     assert 0 < len(seen) < 20
     assert len(finding.losses) == len([step for step in seen if step > 1])
     assert all(0 < loss < 5 for loss in finding.losses)
+
+
+def test_a_sweep_that_measures_too_little_is_told_by_the_steps_in_which_nothing_counts(experiment_of):
+    weights = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    loss = f"loss={{type: CrossEntropyLoss, weight: {weights}}}"
+    experiment = experiment_of(EVERYTHING, [loss, "data.batch_size=1", "train.mix=null", "regularizers=[]"])
+    seen = []
+    section = LRFinder(start=1e-6, end=1e-4, steps=20)
+    finding = find_lr(experiment, section, progress=lambda step, steps, lr, loss: seen.append(step))
+    assert (finding.status, finding.stopped) == ("inconclusive", "end")
+    assert finding.reason.startswith(f"in {20 - len(seen)} of 20 steps no image counts, ")
+    assert "raise data.batch_size" in finding.reason

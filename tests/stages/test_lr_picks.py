@@ -65,6 +65,16 @@ def test_a_curve_without_an_answer_is_inconclusive_and_says_what_to_try(losses, 
     assert "lr_finder" in reason
 
 
+@pytest.mark.parametrize(("points", "uncounted", "stopped"), [(5, 14, "end"), (0, 20, "end"), (6, 8, "diverged")])
+def test_a_sweep_of_which_most_steps_count_nothing_says_so_and_not_that_the_loss_went_away(points, uncounted, stopped):
+    losses = [2.0] * points
+    reason = lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 0.8), 20, stopped, 0.8, uncounted)
+    assert reason == (
+        f"in {uncounted} of 20 steps no image counts, by its class's weight or as ignored, which leaves only {points} "
+        "points; raise data.batch_size or train.accumulate, or take more lr_finder.steps"
+    )
+
+
 def test_a_descent_and_a_blow_up_are_an_answer():
     losses = noisy(np.where(LOG < -1, 2.3 - 0.4 * np.maximum(LOG + 4, 0), 1.1 + 3 * (LOG + 1)))
     assert lr_picks.why_inconclusive(losses, lr_picks.smooth(losses, 4.8), 121, "end", 4.8) == ""

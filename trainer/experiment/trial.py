@@ -36,6 +36,7 @@ from trainer.experiment.passage import Passage
 from trainer.recipe.checks import lengths
 from trainer.recipe.checks.classes import told
 from trainer.recipe.checks.draft import Draft
+from trainer.recipe.checks.schedules import VANISHED
 from trainer.recipe.patterns import KINDS, select, unmatched
 from trainer.recipe.problems import did_you_mean, listed
 from trainer.recipe.reading.references import LR_FOUND
@@ -46,7 +47,6 @@ T = TypeVar("T")
 STEPS_PER_EPOCH = 1_000  # where a dataset declares nothing
 READABLE = 5  # px: below, a map cannot tell places apart
 LONGEST_REHEARSAL = 100_000  # steps of a schedule that a trial goes through; a third of a second
-VANISHED = 1e-7  # share of the highest rate that is as good as none
 DEAD_SHARE = 0.1  # of a run that may pass with no rate to speak of
 
 

@@ -56,10 +56,10 @@ def find_lr(
     """
     started = time.perf_counter()
     with untouched(experiment):
-        lrs, losses, stopped = _sweep(experiment, section, interrupts or Interrupts(), progress)
+        lrs, losses, stopped, uncounted = _sweep(experiment, section, interrupts or Interrupts(), progress)
     sigma = section.smooth * section.steps
     smoothed = lr_picks.smooth(losses, sigma)
-    reason = lr_picks.why_inconclusive(losses, smoothed, section.steps, stopped, sigma)
+    reason = lr_picks.why_inconclusive(losses, smoothed, section.steps, stopped, sigma, uncounted)
     abscissae = np.asarray(lrs)
     picks = {name: None if reason else rule(abscissae, smoothed) for name, rule in lr_picks.PICKS.items()}
     lr = picks[section.pick]
@@ -100,8 +100,8 @@ def _sweep(
     section: LRFinder,
     interrupts: Interrupts,
     progress: Callable[[int, int, float, float], None],
-) -> tuple[list[float], list[float], Ending]:
-    """Return the learning rate that belongs to each loss, the losses, and how the sweep ended."""
+) -> tuple[list[float], list[float], Ending, int]:
+    """Return the learning rate of each loss, the losses, how the sweep ended, and in how many steps nothing counted."""
     planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
     guard = Guard(experiment.device, free=True)  # every loss is read here anyway
     step = experiment.step(experiment.optimizer(section.start), guard=guard)
@@ -109,7 +109,7 @@ def _sweep(
     measure = _validation_loss(experiment) if section.loss == "val" else None
     lrs: list[float] = []
     losses: list[float] = []
-    mean, best, weight = 0.0, math.inf, 0.0
+    mean, best, weight, uncounted = 0.0, math.inf, 0.0, 0
     for index, lr in enumerate(planned):
         interrupts.check()
         for group, rate in zip(step.optimizer.param_groups, experiment.swept_rates(float(lr)), strict=True):
@@ -118,24 +118,25 @@ def _sweep(
         results = step(next(groups), mix)
         loss = mean_loss(results) if measure is None else measure()
         if loss is None:  # class weights of 0 throughout: nothing was measured
+            uncounted += 1
             continue
         # A training loss is taken before its own update: it tells of the rate one step before.
         belongs = planned[index - 1] if measure is None and index else lr
         refused = guard.look() is not None
         if not math.isfinite(loss) or (refused and measure is not None):
-            return lrs, losses, "non-finite"
+            return lrs, losses, "non-finite", uncounted
         if measure is not None or index:
             lrs.append(float(belongs))
             losses.append(loss)
         progress(index + 1, section.steps, float(lr), loss)
         if refused:  # a gradient, while its loss is finite
-            return lrs, losses, "non-finite"
+            return lrs, losses, "non-finite", uncounted
         mean = DIVERGENCE_MEMORY * mean + (1 - DIVERGENCE_MEMORY) * loss
         weight = DIVERGENCE_MEMORY * weight + (1 - DIVERGENCE_MEMORY)
         best = min(best, mean / weight)
         if index >= FEWEST_POINTS and mean / weight > section.diverge * best:
-            return lrs, losses, "diverged"
-    return lrs, losses, "end"
+            return lrs, losses, "diverged", uncounted
+    return lrs, losses, "end", uncounted
 
 
 def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:

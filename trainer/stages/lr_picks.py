@@ -117,7 +117,9 @@ def _at_start(count: int) -> int:
     return max(5, count // 10)
 
 
-def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopped: str, sigma: float) -> str:
+def why_inconclusive(
+    losses: Sequence[float], smoothed: Array, steps: int, stopped: str, sigma: float, uncounted: int = 0
+) -> str:
     """Return why this curve has no answer and what to try; "" when it has one.
 
     Args:
@@ -126,8 +128,14 @@ def why_inconclusive(losses: Sequence[float], smoothed: Array, steps: int, stopp
         steps: planned length of the sweep.
         stopped: how it ended: "end", "diverged" or "non-finite".
         sigma: width of the smooth in points.
+        uncounted: steps that measured nothing, because every image in them has a class weight of 0 or an ignored class.
     """
     needed = min(20, steps / 2)
+    if len(losses) < needed and (stopped == "end" or len(losses) + uncounted >= needed):
+        return (
+            f"in {uncounted} of {steps} steps no image counts, by its class's weight or as ignored, which leaves only "
+            f"{len(losses)} points; raise data.batch_size or train.accumulate, or take more lr_finder.steps"
+        )
     if len(losses) < needed:
         return (
             f"only {len(losses)} of {steps} points before the loss went away ({stopped}); "

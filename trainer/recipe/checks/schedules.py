@@ -18,6 +18,7 @@ PLATEAU = "ReduceLROnPlateau"
 OWN_RATES = ("OneCycleLR", "CyclicLR")  # say every rate themselves: the optimizer's is overwritten
 _SPANS = ("T_max", "T_0", "total_iters", "step_size", "step_size_up", "total_steps", "patience")  # in its own unit
 _LISTS = ("milestones",)
+VANISHED = 1e-7  # share of the highest learning rate from which on nothing is learnt
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
 
@@ -77,6 +78,16 @@ def _unwatched_plateau(draft: Draft) -> None:
     if step is None or step.monitor is None:
         text = f"{PLATEAU} without 'monitor' watches val/loss"
         draft.report("W003", "scheduler", text, "say so: step: {monitor: val/loss}")
+
+
+def _dead_at_a_plateau(draft: Draft) -> None:
+    """Warn of a rate that is gone the first time that it is lowered; the trial cannot see it, no metric is measured."""
+    for spec in _schedulers(draft):
+        factor, floor = draft.argument(spec, "factor"), draft.argument(spec, "min_lr")
+        if spec.type == PLATEAU and _is_number(factor) and factor < VANISHED and floor == 0:
+            text = f"scheduler {PLATEAU}.factor: {factor:g} makes the learning rate practically 0 at the first plateau"
+            hint = "nothing is learnt from there on: 0.1 takes a tenth, and min_lr says where it ends"
+            draft.report("W062", f"{spec.path}.factor", text, hint)
 
 
 def _beyond_its_time(draft: Draft) -> None:
@@ -193,6 +204,7 @@ RULES: tuple[Rule, ...] = (
 )
 WARNINGS: tuple[Rule, ...] = (
     (_unwatched_plateau, ("scheduler",)),
+    (_dead_at_a_plateau, ("scheduler",)),
     (_beyond_its_time, ("scheduler", *LENGTH)),
     (_rising_again, ("scheduler", *LENGTH)),
     (_epochs_for_steps, ("scheduler", *LENGTH)),
