@@ -380,6 +380,18 @@ def test_images_of_several_sizes_are_read_during_training(root):
     assert [path.stat().st_size < 20_000 for path in cache_files()] == [True], "what was seen, and no pixels"
 
 
+def test_pixels_that_were_kept_go_when_their_images_no_longer_have_one_size_and_come_again(root):
+    opened(root)
+    (pack,) = cache_files()
+    Image.new("RGB", (9, 9)).save(root / "train/dog/big.png")
+    opened(root)
+    (seen,) = cache_files()
+    assert seen != pack
+    (root / "train/dog/big.png").unlink()
+    assert isinstance(opened(root)[0], Store)
+    assert cache_files() == [pack]
+
+
 def test_a_single_other_size_is_found_wherever_it_is(root, monkeypatch):
     monkeypatch.setattr(opening, "SAMPLE", 2)
     Image.new("RGB", (9, 9)).save(root / "train/cat/17b.png")

@@ -78,9 +78,9 @@ def row(ended: Ended, part: str) -> tuple[float, float, int]:
     return float(found[1]), float(found[2]), int(found[3])
 
 
-def predicted(run: Path, folder: str) -> float:
+def predicted(run: Path, folder: str, pattern: str = "*.bmp") -> float:
     """Return the share of the pictures below a folder that `predict` names by their class folder."""
-    paths = sorted(Path(folder).rglob("*.bmp"))
+    paths = sorted(Path(folder).rglob(pattern))
     answers = trainer.load(run).predict(paths, top=1)
     return float(np.mean([answer[0][0] == path.parent.name for answer, path in zip(answers, paths, strict=True)]))
 
@@ -280,6 +280,25 @@ def test_other_metrics_can_be_measured_without_the_one_that_chose_the_best_epoch
     ended = command(capsys, "evaluate", str(run), "train.metrics=[{type: TopKAccuracy, k: 2}]")
     assert ended.code == 0, ended.said
     assert re.search(r"^val +loss [\d.]+, .*top_k_accuracy [\d.]+ \(\d+ images\)$", ended.out, re.MULTILINE), ended.out
+
+
+# ------------------------------------------------------------------------------------------------------ deep pictures
+def test_predict_reads_deep_pictures_by_the_white_level_that_the_run_was_trained_with(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("dark", 400), ("light", 3600)):
+        Path("deep", name).mkdir(parents=True)
+        for index in range(12):
+            noise = np.random.default_rng([index, level]).integers(-300, 300, (SIDE, SIDE))
+            cv2.imwrite(f"deep/{name}/{index:02}.png", (level + noise).astype(np.uint16))
+    written = FLAT.replace("root: pets}", "root: deep, white_level: 4095}")
+    assert command(capsys, recipe(written)).code == 0
+    run = trainer.load(only_run())
+    image = run.images(["deep/light/00.png"])[0]
+    twelve = cv2.imread("deep/light/00.png", cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(image[..., 0], np.rint(np.clip(twelve / 4095, 0, 1) * 255).astype(np.uint8))
+    ended = command(capsys, "evaluate", str(only_run()))
+    assert row(ended, "val")[1] == 1
+    assert predicted(only_run(), "deep", "*.png") == 1
 
 
 # -------------------------------------------------------------------------------------------------- from best.pt alone

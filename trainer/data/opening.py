@@ -307,7 +307,8 @@ class _Opening:
         where = str(Path(self._source.describe(0)).absolute())
         decoding = getattr(self._source, "decoding", "")  # other pixels of the same files are kept apart
         try:
-            return cache_file(cache.folder() / "images", where + kind, [(decoding, 0, 0), *self._listing])
+            # of one place, whatever its kind: the one that is written takes the place of the other
+            return cache_file(cache.folder() / "images", where, [(f"{decoding}{kind}", 0, 0), *self._listing])
         except RuntimeError:  # no home folder
             return None
 
