@@ -1,6 +1,6 @@
 """What comes in by a rule alone: our own folders, torchvision's models and datasets, Albumentations' transforms.
 
-Owns these rules. Slots with code or exceptions of their own beside the rule have a module each (losses, metrics, ...).
+Owns these rules. Slots whose rule stands beside their code have it there: losses, mixes, schedulers, optimizers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ TRANSFORMS.rules.append(AlbumentationsTransforms())
 
 REGULARIZERS = Registry("regularizer")
 REGULARIZERS.adopt_own("registry.regularizers", base="registry.contracts:Regularizer")
+
+METRICS = Registry("metric")
+METRICS.adopt_own("registry.metrics", base="registry.contracts:Metric")
 
 CALLBACKS = Registry("callback")
 CALLBACKS.adopt_own("registry.callbacks", base="registry.contracts:Callback")

@@ -118,7 +118,7 @@ _RULES = (
     SlotRules(
         name="metric",
         about="numbers over all samples of an epoch",
-        registry="registry.metrics.counting:METRICS",
+        registry="registry.catalogue.adopted:METRICS",
         bases=("registry.contracts:Metric",),
         supplied={"num_classes": "the dataset's number of classes", "task": "multiclass"},
     ),

@@ -1,4 +1,4 @@
-"""Metrics a recipe may name, ours; `torchmetrics:NAME` comes from the extra.
+"""Metrics of ours: sums over the images of a part; `torchmetrics:NAME` comes from the extra (torchmetrics.py).
 
 Each gathers sums on the device it is fed on and never waits for it. What is measured when is the engine's matter.
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from registry.catalogue.adoption import Registry
 from registry.catalogue.markers import Bounds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from registry.contracts import Plain
-
-METRICS = Registry("metric")
-METRICS.adopt_own("registry.metrics.counting", base="registry.contracts:Metric")
 
 
 class TopKAccuracy:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from registry.contracts import Plain
 
 
+__all__: list[str] = []  # what is named is made on demand: nothing here is a component by itself
+
+
 def __getattr__(name: str) -> Callable[..., TorchMetric]:
     if name.startswith("_") or not hasattr(importlib.import_module("torchmetrics.classification"), name):
         raise AttributeError(name)

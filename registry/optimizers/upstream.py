@@ -56,4 +56,4 @@ OPTIMIZERS.adopt(
         },
     ),
 )
-OPTIMIZERS.adopt_own("registry.optimizers.muon", base="torch.optim:Optimizer")
+OPTIMIZERS.adopt_own("registry.optimizers", base="torch.optim:Optimizer")

@@ -2,7 +2,7 @@
 
     run_started
     for epoch:      epoch_started
-        for batch:  forward, loss, backward, unscale, penalties, check, clip, step, schedule, average, step_finished
+        for batch:  forward, loss, backward, unscale, penalties, check, clip, step, average, schedule, step_finished
         validate, schedule, select_best, record, epoch_finished, checkpoint
     run_finished    also after an error or an interrupt
 

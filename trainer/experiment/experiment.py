@@ -1,7 +1,7 @@
 """The experiment: a recipe's live objects on its real data, for the stages of a run.
 
 Everything that must be fresh for a stage (optimizer, schedule, precision, metrics) is a method; what the whole run
-shares (data, model, loss, callbacks) is an attribute. Nothing else in a run holds both a recipe and what it names.
+shares (data, model, loss, penalties, report) is an attribute.
 """
 
 from __future__ import annotations
