@@ -38,10 +38,11 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = (ord(letter) for letter in error.object[error.start : error.end])
-    return "".join(_number(letter) for letter in letters), error.end
+    return "".join(numbered(letter) for letter in letters), error.end
 
 
-def _number(letter: int) -> str:
+def numbered(letter: int) -> str:
+    r"""Return a letter as its number: `\xe9` for a byte that is none, else `\u65e5`."""
     if _BYTE + 0x80 <= letter <= _BYTE + 0xFF:
         return f"\\x{letter - _BYTE:02x}"
     return f"\\u{letter:04x}" if letter < 0x10000 else f"\\U{letter:08x}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from registry import files
 from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, rows_of_marks, scales
+from registry.reports.lettering import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def line_chart_png(chart: LineChart, path: Path, *, below: Path) -> None:
         ys = [y if shown else float("nan") for y, shown in zip(line.ys, drawable, strict=True)]
         axes.plot(
             line.xs, ys, "--" if line.dashed else "-", color=COLORS[line.role], lw=width, alpha=alpha,
-            marker="o" if sum(drawable) == 1 else None, ms=4, label="_" if line.faint else _literal(line.label),
+            marker="o" if sum(drawable) == 1 else None, ms=4, label="_" if line.faint else lettered(line.label),
         )  # fmt: skip
     marks = rows_of_marks(chart.marks, across, _LETTER)
     for mark, row, left in marks:
@@ -68,7 +69,7 @@ def line_chart_png(chart: LineChart, path: Path, *, below: Path) -> None:
         if mark.y is not None:
             axes.plot([mark.x], [mark.y], "o", color=COLORS[mark.role], ms=5.5, zorder=5)
         axes.annotate(
-            _literal(mark.label), (mark.x, 1.0), xycoords=axes.get_xaxis_transform(), fontsize=8, va="bottom",
+            lettered(mark.label), (mark.x, 1.0), xycoords=axes.get_xaxis_transform(), fontsize=8, va="bottom",
             xytext=(-1 if left else 1, 2 + 11 * row), textcoords="offset points", color=COLORS[mark.role],
             ha="right" if left else "left",
         )  # fmt: skip
@@ -79,9 +80,9 @@ def line_chart_png(chart: LineChart, path: Path, *, below: Path) -> None:
     save(figure, path, below=below)
 
 
-def _literal(words: str) -> str:
-    """Return `words` so that matplotlib sets no mathematics."""
-    return words.replace("$", r"\$")
+def lettered(words: str) -> str:
+    """Return `words` so that matplotlib draws each letter and sets no mathematics."""
+    return drawable(words).replace("$", r"\$")
 
 
 def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale, above: float) -> None:
@@ -91,9 +92,9 @@ def _dress(axes: Axes, chart: LineChart, across: Scale, up: Scale, above: float)
     axes.minorticks_off()
     axes.set_xlim(across.low, across.high)
     axes.set_ylim(up.low, up.high)
-    axes.set_xticks([value for value, _ in across.ticks], [_literal(words) for _, words in across.ticks])
-    axes.set_yticks([value for value, _ in up.ticks], [_literal(words) for _, words in up.ticks])
+    axes.set_xticks([value for value, _ in across.ticks], [lettered(words) for _, words in across.ticks])
+    axes.set_yticks([value for value, _ in up.ticks], [lettered(words) for _, words in up.ticks])
     axes.grid(axis="y", color=GRID, lw=0.8)
-    axes.set_xlabel(_literal(chart.x.label), color=SOFT_INK, fontsize=9)
-    axes.set_ylabel(_literal(chart.y.label), color=SOFT_INK, fontsize=9)
-    axes.set_title(_literal(chart.title), color=INK, fontsize=10.5, loc="left", pad=10 + above)
+    axes.set_xlabel(lettered(chart.x.label), color=SOFT_INK, fontsize=9)
+    axes.set_ylabel(lettered(chart.y.label), color=SOFT_INK, fontsize=9)
+    axes.set_title(lettered(chart.title), color=INK, fontsize=10.5, loc="left", pad=10 + above)

@@ -11,7 +11,7 @@ from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section,
 from registry.printing import literal
 from registry.reports import scores
 from registry.reports.chart import INK, SOFT_INK
-from registry.reports.chart_png import new_figure, save
+from registry.reports.chart_png import lettered, new_figure, save
 from registry.reports.diagram_svg import matrix_svg, share_text
 from registry.reports.pictures import read_png
 
@@ -129,7 +129,7 @@ def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> Non
     axes.set_xlabel("predicted", color=SOFT_INK, fontsize=9)
     axes.set_ylabel("truth", color=SOFT_INK, fontsize=9)
     if labelled:
-        words = [name.replace("$", r"\$")[:18] for name in names]
+        words = [lettered(name[:18]) for name in names]
         axes.set_xticks(range(len(names)), words, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), words)
         for (row, column), share in np.ndenumerate(shares):

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from registry import files
+from registry.reports.lettering import drawable, font_file
 
 TILE = 168  # px: longer side of one picture in a sheet
 _GAP = 10
@@ -108,9 +109,9 @@ def sheet(
     canvas = Image.new("RGB", (width, head + sum(heights) + _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
-        draw.text((_GAP, _GAP), title, _INK, font=_font(17, True))
+        draw.text((_GAP, _GAP), drawable(title), _INK, font=_font(17, True))
     if subtitle:
-        draw.text((_GAP, _GAP + 25), subtitle, _SOFT, font=_font(12))
+        draw.text((_GAP, _GAP + 25), drawable(subtitle), _SOFT, font=_font(12))
     y = head
     for (words, tiles), height in zip(rows, heights, strict=True):
         _draw_row(canvas, draw, (y, side), words, tiles)
@@ -135,7 +136,7 @@ def _draw_row(
 ) -> None:
     y, side = place
     if words:
-        draw.text((_GAP, y + 5), words, _INK, font=_font(13, True))
+        draw.text((_GAP, y + 5), drawable(words), _INK, font=_font(13, True))
         y += 24
     tallest = max((tile.image.shape[0] for tile in tiles), default=0)
     for column, tile in enumerate(tiles):
@@ -147,20 +148,16 @@ def _draw_row(
         for row, line in enumerate(tile.lines):
             size = _fitting(line, 12 if row == 0 else 11, side)
             fill = _ALARM if tile.pale and row else _INK if row == 0 else _SOFT
-            draw.text((x, y + tallest + 3 + 15 * row), line, fill, font=_font(size))
+            draw.text((x, y + tallest + 3 + 15 * row), drawable(line), fill, font=_font(size))
 
 
 @lru_cache(maxsize=32)
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which matplotlib carries, so that a server without fonts draws the same."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+    return ImageFont.truetype(font_file(bold), size)
 
 
 def _width(words: str, size: int, bold: bool = False) -> int:
-    return round(_font(size, bold).getlength(words)) if words else 0
+    return round(_font(size, bold).getlength(drawable(words))) if words else 0
 
 
 def _fitting(words: str, size: int, room: int) -> int:
