@@ -15,6 +15,8 @@ Components raise these; `trainer.cli.main` prints them. Anything else that escap
 
 from __future__ import annotations
 
+from registry.printing import one_line
+
 
 class UserError(Exception):
     """Base of all errors that a user can mend.
@@ -42,9 +44,15 @@ class RecipeError(UserError):
 
 
 class DataError(UserError):
-    """Images are missing, unreadable, or contradict the recipe."""
+    """Images are missing, unreadable, or contradict the recipe.
+
+    Its message names files and classes, which may hold line breaks and escape sequences: it is made one line.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(one_line(message), one_line(hint))
 
 
 class DivergedError(UserError):

@@ -2,7 +2,8 @@ r"""How things are said: text that every stream and file can take, durations, me
 
 A name that is no UTF-8 (an old zip's, say) reaches Python with a stand-in for each byte it cannot read; a terminal may
 know ASCII alone. Neither may stop a run or lose a line: such a byte is written `\xe9`, such a letter `\u00e9`.
-Names stay as they are wherever they open files; they are made printable where they are shown.
+Names stay as they are wherever they open files; they are made printable where they are shown. A name may also hold
+what a terminal obeys (an escape sequence, a line break) or reorders: where a name is shown, `one_line` spells that too.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 import codecs
 import math
 import re
+import unicodedata
+from collections.abc import Sequence
 
 ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
 _MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, breaks, directions
+_SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 SMALL = 0.001  # below, four digits behind the point say too little
 _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 
@@ -20,6 +25,30 @@ _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 def printable(text: str) -> str:
     r"""Return `text` with escapes for what is no character: `caf\udce9` becomes `caf\xe9`."""
     return text if text.isascii() else text.encode("utf-8", ERRORS).decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""Return `text` printable and on one line: line breaks and what else a terminal obeys as `\n`, `\x1b`."""
+    return _OBEYED.sub(lambda found: _SPELLED.get(found[0]) or numbered(ord(found[0])), printable(text))
+
+
+def harmless(text: str) -> str:
+    """Return a text of several lines printable, without anything in them that a terminal obeys."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def composed_otherwise(names: Sequence[str], known: Sequence[str]) -> str:
+    """Say of which known name one that looks the same is another spelling; "" where there is none.
+
+    Unicode writes a letter with an accent as one character or as two; systems differ in which their file names have.
+    """
+    forms = {unicodedata.normalize("NFC", name): name for name in known}
+    for name in names:
+        twin = forms.get(unicodedata.normalize("NFC", name))
+        if twin is not None and twin != name:
+            written = " and ".join(ascii(each) for each in (twin, name))
+            return f"{written} look the same, but are composed of other Unicode characters: give both the same name"
+    return ""
 
 
 def literal(text: str) -> str:
@@ -45,6 +74,8 @@ def numbered(letter: int) -> str:
     r"""Return a letter as its number: `\xe9` for a byte that is none, else `\u65e5`."""
     if _BYTE + 0x80 <= letter <= _BYTE + 0xFF:
         return f"\\x{letter - _BYTE:02x}"
+    if letter < 0xA0:
+        return f"\\x{letter:02x}"
     return f"\\u{letter:04x}" if letter < 0x10000 else f"\\U{letter:08x}"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import registry
 import trainer
-from registry.errors import RecipeError
+from registry.errors import DataError, RecipeError
 
 RECIPE = """\
 version: 1
@@ -49,6 +51,23 @@ def test_a_recipe_is_trained_and_the_run_loaded(recipe: Path) -> None:
     assert (result.exit_code, result.summary["status"], result.summary["epochs"]) == (0, "completed", 1)
     assert result.folder.path.parent == Path("somewhere/door")
     assert len(trainer.load(result.folder.path).class_names) == 10
+
+
+def test_a_loaded_run_takes_one_picture_several_or_none(recipe: Path) -> None:
+    run = trainer.load(trainer.train(recipe, "train.epochs=1").folder.path)
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    cv2.imwrite("flat0.png", pixels[..., ::-1])
+    (expected,) = run.predict(["flat0.png"])
+    for one in ("flat0.png", Path("flat0.png"), pixels, (Path("flat0.png"),)):
+        assert run.predict(one) == [expected]
+    assert len(run.predict(np.stack([pixels, pixels]))) == 2
+    assert run.predict([]) == []
+    channels, height, width = run.input_shape
+    assert run.logits([]).shape == (0, 10)
+    assert run.preprocess([]).shape == (0, channels, height, width)
+    assert run.shown([]) == []
+    with pytest.raises(DataError, match=r"^nowhere\.png cannot be read"):
+        run.predict("nowhere.png")
 
 
 def test_a_recipe_with_problems_is_refused_with_all_of_them(recipe: Path) -> None:

@@ -186,6 +186,9 @@ def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise DataError(f"{name} cannot be decoded: {error.err}") from error
+    if pixels is None:  # grey of 32 bits is given as it is stored only
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = None if pixels is None or pixels.dtype in (np.uint8, np.uint16) else pixels
     if pixels is None:
         raise DataError(f"{name} is damaged, cut short, or not an image ({len(content)} bytes)")
     if pixels.dtype not in (np.uint8, np.uint16):

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from registry.datasets.decoding import is_image
@@ -282,9 +283,18 @@ def subfolders(folder: str, missing: str) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
     except FileNotFoundError:
-        raise DataError(missing, "data.dataset.root is relative to the working directory") from None
+        raise DataError(missing, _where_it_ends(folder)) from None
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def _where_it_ends(folder: str) -> str:
+    """Say where a path that leads nowhere was looked for: how far it does lead, where it is absolute."""
+    path = Path(folder)
+    if not path.is_absolute():
+        return "data.dataset.root is relative to the working directory"
+    there = next(above for above in path.parents if above.is_dir())
+    return f"data.dataset.root is an absolute path, which leads as far as {there}"
 
 
 def _has_own_images(folder: str) -> bool:

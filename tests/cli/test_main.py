@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
         (["missing.yaml"], "missing.yaml"),
         (["describe", "SGDD"], "SGD"),
         (["new", "cfar"], "did you mean cifar?"),
+        (["predict", "run", ""], "predict takes RUN IMAGE..., got an empty word\n  a variable of the shell may not be"),
+        (["resume", "", "train.epochs=3"], "resume takes RUN [key=value ...], got an empty word"),
     ],
 )
 def test_a_mistake_is_answered_on_stderr_without_a_traceback(words, message, capsys, tmp_path, monkeypatch):

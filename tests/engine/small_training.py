@@ -52,6 +52,9 @@ class Memory:
     def last_state(self) -> Mapping | None:
         return self.saved[-1] if self.saved else None
 
+    def holds_any(self) -> bool:
+        return bool(self.saved)
+
     def _save(self, loop: Loop) -> None:
         self.saved.append(checkpoint.snapshot(loop.state()))
 

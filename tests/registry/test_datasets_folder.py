@@ -132,6 +132,15 @@ def test_a_class_that_only_another_split_has_is_refused_by_name(put):
         open_data(Data(dataset=None), lambda split: opened(root, split), ImageFolder.facts, seed=0, log=print)
 
 
+def test_a_root_that_leads_nowhere_is_said_to_be_relative_only_where_it_is(tmp_path):
+    with pytest.raises(DataError) as caught:
+        opened("nowhere/at/all")
+    assert caught.value.hint == "data.dataset.root is relative to the working directory"
+    with pytest.raises(DataError) as caught:
+        opened(str(tmp_path / "no/such/place"))
+    assert caught.value.hint == f"data.dataset.root is an absolute path, which leads as far as {tmp_path}"
+
+
 @pytest.mark.parametrize(("found", "meant"), [("valid", "val"), ("validation", "val"), ("testing", "test")])
 def test_a_split_under_another_name_is_not_passed_over(put, found, meant):
     root = put("train/cat/a.png", f"{found}/cat/b.png")
@@ -483,6 +492,15 @@ def test_pixels_of_which_nobody_knows_the_white_are_refused():
         decode(content, "x.tif")
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3)])
+def test_grey_and_colour_of_such_pixels_are_refused_for_the_same_reason(kind, shape, capfd):
+    content = cv2.imencode(".tif", np.ones(shape, kind))[1].tobytes()
+    with pytest.raises(DataError, match=rf"x\.tif holds pixels of type {kind.__name__}") as caught:
+        decode(content, "x.tif")
+    assert caught.value.hint == "convert it to 8 or 16 bits"
+
+
 def test_cmyk_becomes_rgb():
     content = encoded(RGB.convert("CMYK"), "JPEG", quality=95)
     assert np.abs(decode(content, "it").astype(int) - picture()).mean() < 6
@@ -517,7 +535,7 @@ def test_opencv_adds_nothing_to_the_error_of_what_it_cannot_decode(tmp_path):
 try: read_image(sys.argv[1])
 except Exception as error: print(error)"""
     ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    assert (ended.stderr, "counts.tiff is damaged, cut short, or not an image" in ended.stdout) == ("", True)
+    assert (ended.stderr, "counts.tiff holds pixels of type int32" in ended.stdout) == ("", True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from survival_kit import TINY, command, only_run, recipe, summary_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from registry.printing import printable
+from registry.printing import harmless, one_line, printable
 from trainer.engine import checkpoint
 
 CAFE = os.fsdecode(b"caf\xe9")  # Latin-1
@@ -118,6 +119,63 @@ def test_problems_for_programs_are_json_on_every_terminal(capsys, monkeypatch):
 )
 def test_only_what_is_no_character_is_escaped(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\x1b[31mred\x7f", "\\x1b[31mred\\x7f"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\u2028b\u202ec", "a\\u2028b\\u202ec"),
+        (CAFE, SHOWN),
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{FACE WITH TEARS OF JOY}",) * 2,
+    ],
+)
+def test_a_name_is_shown_on_one_line_without_what_a_terminal_obeys(text, shown):
+    assert one_line(text) == shown
+    assert harmless(f"{text}\nnext") == harmless(text) + "\nnext"
+
+
+def test_names_that_a_terminal_would_obey_are_shown_escaped_everywhere(capsys, monkeypatch):
+    evil, seen = "te\na\x1b[2J", "te\\na\\x1b[2J"
+    Path("pets/tea").rename(f"pets/{evil}")
+    ended = command(capsys, of_pets("[PerClass, ConfusionMatrix]"), "data.val={fraction: 0.5}")
+    assert ended.code == 0, ended.said
+    run = only_run()
+    log = (run / "log.txt").read_text(encoding="utf-8")
+    for text in (ended.out, log):
+        assert f"2 classes: {SHOWN}, {seen} from pets" in text
+    picture = f"pets/{evil}/0.png"
+    predicted = command(capsys, "predict", str(run), picture)
+    assert predicted.out.startswith(f"pets/{seen}/0.png: ")
+    assert predicted.out.count("\n") == 1, "a line per picture"
+    assert f"{seen} " in predicted.out.partition(": ")[2]
+    compared = command(capsys, "compare", str(run), str(run))
+    for name in ("report.html", "report.md"):
+        assert "\x1b" not in (run / name).read_text(encoding="utf-8")
+    Path(f"pets/{evil}/b\nad.png").write_bytes(b"junk")
+    broken = command(capsys, of_pets())
+    assert broken.code == 3
+    assert f"error: pets/{seen}/b\\nad.png is damaged" in broken.err
+    skipped = command(capsys, of_pets(), "data.on_bad_image=skip", "data.val={fraction: 0.5}")
+    assert f"left out: pets/{seen}/b\\nad.png is damaged" in skipped.out
+    missing = command(capsys, "predict", str(run), "no\x1b[31m\nsuch.png")
+    assert missing.err.startswith("error: no\\x1b[31m\\nsuch.png cannot be read")
+    for text in (ended.said, log, predicted.said, compared.said, broken.said, skipped.said, missing.said):
+        assert "\x1b" not in text
+
+
+def test_a_class_that_is_composed_of_other_characters_in_another_split_is_explained(capsys):
+    shutil.rmtree("pets")
+    filled(Path("pets/train"), "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tea")
+    filled(Path("pets/val"), "cafe\N{COMBINING ACUTE ACCENT}", "tea")
+    ended = command(capsys, of_pets())
+    assert ended.code == 3
+    assert (
+        r"'caf\xe9' and 'cafe\u0301' look the same, but are composed of other Unicode characters: "
+        "give both the same name" in ended.err
+    )
 
 
 def test_a_folder_of_such_a_name_may_be_named_on_the_command_line_and_is_there_at_a_resume(capsys):

@@ -125,6 +125,14 @@ def completed(capsys) -> Path:
     return only_run()
 
 
+def test_tensorboard_is_named_only_where_it_has_something_to_show(capsys, completed):
+    assert "TensorBoard" not in command(capsys, "resume", str(completed), "description=again").out
+    assert "tensorboard --logdir" not in (completed / "report.md").read_text(encoding="utf-8")
+    ended = command(capsys, "resume", str(completed), "callbacks=[TensorBoard]", "train.epochs=3")
+    assert "TensorBoard          tensorboard --logdir runs" in ended.out
+    assert "tensorboard --logdir" in (completed / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_completed_run_is_left_alone(capsys, completed):
     before = {path: path.read_bytes() for path in completed.rglob("*") if path.is_file()}
     ended = command(capsys, "resume", str(completed))

@@ -175,6 +175,17 @@ def test_restore_without_a_checkpoint_stops(capsys):
     ended = command(capsys, tiny(loss="{type: BadAt, calls: [5]}", train=train(on_nan="restore")))
     assert ended.code == 4
     assert "epoch 1, step 2" in ended.err
+    assert "there is no checkpoint yet to go on from" in ended.err
+    assert "is kept" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"), [([5], "there is no checkpoint yet to go on from"), ([9], "the last good checkpoint is kept")]
+)
+def test_a_checkpoint_is_said_to_be_kept_only_where_there_is_one(capsys, calls, said):
+    ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: {calls}}}", train=train(epochs=3)))
+    assert ended.code == 4
+    assert said in ended.err
 
 
 def test_restore_gives_up_after_three_times(capsys):

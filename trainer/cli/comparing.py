@@ -11,7 +11,7 @@ from typing import Any
 
 from registry.contracts import Figure, Paragraph, Section, Table
 from registry.errors import CheckpointError, RecipeError
-from registry.printing import ERRORS, duration, literal, printable
+from registry.printing import ERRORS, duration, literal, one_line
 from registry.reports.chart import Axis, Line, LineChart, Role
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
@@ -114,7 +114,7 @@ def _read(path: Path) -> Run:
     summary = folder.read_json("summary.json")
     drawn = settings["data.limit"] is not None or bool(summary.get("fast"))
     images = _images(folder, ("train", "val") if drawn else ())
-    return Run(printable(name), settings, folder.read_history(), summary, images)
+    return Run(one_line(name), settings, folder.read_history(), summary, images)
 
 
 def _images(folder: RunFolder, drawn: Sequence[str]) -> Images | None:
@@ -161,7 +161,7 @@ def _told_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
     """Return the runs, those that share a name under their whole paths."""
     names = [run.name for run in runs]
     return [
-        replace(run, name=printable(str(folder))) if names.count(run.name) > 1 else run
+        replace(run, name=one_line(str(folder))) if names.count(run.name) > 1 else run
         for run, folder in zip(runs, folders, strict=True)
     ]
 
@@ -181,7 +181,7 @@ def _repeats(runs: Sequence[Run]) -> dict[str, str]:
 
 def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    shown = {key: [printable(str(run.settings.get(key, "(not set)"))) for run in runs] for key in keys}
+    shown = {key: [one_line(str(run.settings.get(key, "(not set)"))) for run in runs] for key in keys}
     return {key: values for key, values in shown.items() if len(set(values)) > 1}
 
 

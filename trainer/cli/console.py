@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from registry import files
-from registry.printing import ERRORS, metric_text, printable
+from registry.printing import ERRORS, harmless, metric_text, one_line, printable
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 from trainer.recipe.recipe import CROSS_ENTROPY
@@ -91,7 +91,7 @@ class Console(Display):
 
     def line(self, text: str) -> None:
         """Show and log one line."""
-        text = printable(text)
+        text = harmless(text)
         style = "yellow" if text.startswith("warning") else None
         self._out.print(text, style=style, markup=False, emoji=False)
         self._write_down(text)
@@ -178,9 +178,10 @@ class Console(Display):
     # -------------------------------------------------------------------------------------------------------------- end
     def table(self, rows: Mapping[str, str]) -> None:
         """Show a short two-column table."""
+        rows = {one_line(key): one_line(value) for key, value in rows.items()}
         width = max((len(key) for key in rows), default=0)
         for key, value in rows.items():  # never broken by us: a path over two lines could not be copied
-            self._out.print(printable(f"{key:<{width}}  {value}"), markup=False, emoji=False)
+            self._out.print(f"{key:<{width}}  {value}", markup=False, emoji=False)
         self._write_down(*(f"{key}: {value}" for key, value in rows.items()))
 
     def _write_down(self, *lines: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from registry import files
 from registry.contracts import Evidence, Predictions, ReportPart
 from registry.errors import DataError, RecipeError, ReportError
-from registry.printing import duration, printable
+from registry.printing import duration, one_line
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
@@ -91,7 +91,8 @@ def predict(run: Path, pictures: Sequence[Path], *, top: int) -> int:
     loaded = load(run)
     for picture in pictures:
         (answers,) = loaded.predict([picture], top=top)
-        print(f"{picture}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers))
+        likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers)
+        print(one_line(f"{picture}: {likeliest}"))
     return 0
 
 
@@ -175,14 +176,14 @@ def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Con
     unknown = np.full(len(pictures), -1, np.int64)
     predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
     folder = run.folder.page("pictures")
-    names = "\n".join(f"{index}: {printable(str(picture))}" for index, picture in enumerate(pictures))
+    names = "\n".join(f"{index}: {one_line(str(picture))}" for index, picture in enumerate(pictures))
     return Evidence(
         folder=folder.path,
         name=f"{run.recipe.name}: own pictures",
         description=f"What the network answers to pictures whose truth is not known, and where it looked. {names}",
         recipe=run.recipe.text,
         resolved={},
-        class_names=tuple(printable(name) for name in run.class_names),
+        class_names=tuple(one_line(name) for name in run.class_names),
         split="pictures",
         selected_on="",
         history=(),

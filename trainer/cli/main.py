@@ -21,7 +21,7 @@ from click.shell_completion import shell_complete
 
 from registry.catalogue.suggest import nearest
 from registry.errors import ExpectationError, RecipeError, UserError
-from registry.printing import never_fails
+from registry.printing import harmless, never_fails, one_line
 from registry.program import PROGRAM, typed_as
 from trainer.cli.templates import TEMPLATES
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(harmless(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush is quiet too
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(
-            f"error: {type(error).__name__}: {error}\n  this is a bug of the program; --debug shows where",
+            harmless(f"error: {type(error).__name__}: {error}")
+            + "\n  this is a bug of the program; --debug shows where",
             file=sys.stderr,
         )
         return 1
@@ -182,6 +183,10 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
         named = "key=value" in usage
         overrides = tuple(word for word in values if named and "=" in word and not os.path.exists(word))  # noqa: PTH110
         plain = tuple(word for word in values if word not in overrides)
+        if "" in plain:
+            raise RecipeError(
+                f"{context.info_name} takes {usage}, got an empty word", "a variable of the shell may not be set"
+            )
         if len(plain) < least or (most is not None and len(plain) > most):
             raise RecipeError(
                 f"{context.info_name} takes {usage or 'no arguments'}, got {len(plain)} words: {' '.join(plain)}",
@@ -272,7 +277,7 @@ def verify(typed: Sequence[str], words: Words) -> int:
             raise RecipeError(f"{path}: has no `expect:` section to verify")
         result = conduct.start(order, RUNS, Console())
         missed |= result.exit_code != 0
-        lines += [f"{path}: {key}: {text}" for key, text in rows(result.verdicts, order.not_judged).items()]
+        lines += [f"{one_line(path)}: {key}: {text}" for key, text in rows(result.verdicts, order.not_judged).items()]
     print("\n".join(lines))
     return ExpectationError.exit_code if missed else 0
 
@@ -496,10 +501,10 @@ def _print_checked(path: str, loaded: Loaded, *, quick: bool) -> None:
     if loaded.warnings:
         print(render(loaded.warnings), file=sys.stderr)
     if not loaded.problems:
-        print(f"{path}: no problems{' (text only)' if quick else ''}")
+        print(f"{one_line(path)}: no problems{' (text only)' if quick else ''}")
         return
     print(render(loaded.problems), file=sys.stderr)
-    print(f"{path}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)
+    print(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)
     if loaded.recipe is None and not quick:
         print("not checked yet: what must be built (layer names, constructors); mend these first", file=sys.stderr)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from registry.contracts import DataFacts, ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
+from registry.printing import composed_otherwise, one_line
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import look_at, open_store
 from trainer.data.store import AnyStore
@@ -86,11 +87,11 @@ class LoadedData:
             where: what the images lie in.
         """
         count = self.num_classes
-        names = ", ".join(self.class_names[:NAMED_CLASSES]) + (", ..." if count > NAMED_CLASSES else "")
+        names = ", ".join(map(one_line, self.class_names[:NAMED_CLASSES])) + (", ..." if count > NAMED_CLASSES else "")
         sizes = [f"{len(self.train):,} training", f"{len(self.val):,} validation"]
         sizes += [] if self.test is None else [f"{len(self.test):,} test"]
         classes = "1 class" if count == 1 else f"{count:,} classes"
-        return f"{classes}: {names} from {where} ({', '.join(sizes)} images)"
+        return f"{classes}: {names} from {one_line(where)} ({', '.join(sizes)} images)"
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -170,7 +171,7 @@ def lacking(targets: Tensor, class_names: Sequence[str]) -> str:
         class_names: one per class index.
     """
     present = set(targets.tolist())
-    return listed([name for number, name in enumerate(class_names) if number not in present])
+    return listed([one_line(name) for number, name in enumerate(class_names) if number not in present])
 
 
 def readable(store: AnyStore) -> Tensor:
@@ -275,7 +276,7 @@ class _Splits:
         """Open a split that must exist; its classes must be those of `like`."""
         source = self.open_split(name)
         for remark in getattr(source, "remarks", tuple)():
-            self.log(remark)
+            self.log(one_line(remark))
         store = open_store(
             source,
             on_bad_image=self.section.on_bad_image,
@@ -363,7 +364,8 @@ def _check_store(store: AnyStore, split: str, facts: DataFacts, like: AnyStore |
         raise DataError(
             f"split {split!r} has {classes} classes, 'train' has {len(like.class_names)}, and their names differ: "
             f"{_difference(like.class_names, store.class_names)}",
-            "give the classes the same names in every split; in folders these are the folders' names",
+            composed_otherwise(store.class_names, like.class_names)
+            or "give the classes the same names in every split; in folders these are the folders' names",
         )
 
 

@@ -109,6 +109,11 @@ class CheckpointKeeper:
         self.wait()
         return read_latest(self._folder, self._log, below=self._below)
 
+    def holds_any(self) -> bool:
+        """Whether a whole state has been written."""
+        self.wait()
+        return (self._folder / "last.pt").exists() or bool(epoch_files(self._folder))
+
     def wait(self) -> None:
         """Wait for the writer.
 

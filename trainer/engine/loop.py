@@ -60,6 +60,9 @@ class Keeper(Protocol):
     def last_state(self) -> Mapping[str, Any] | None:
         """Return the last state saved; None before the first."""
 
+    def holds_any(self) -> bool:
+        """Whether a state has been saved."""
+
 
 class EpochRecorder(Recorder, Protocol):
     """The recorder as the loop sees it."""
@@ -286,7 +289,7 @@ class Loop:
         if self.limits.on_nan == "stop":
             raise DivergedError(
                 f"{said} (step {progress.step}, learning rate {progress.lr:.4g})",
-                "lower optimizer.lr, or set train.clip_norm; the last good checkpoint is kept",
+                f"lower optimizer.lr, or set train.clip_norm; {self._what_is_kept()}",
             )
         self._note(f"{said}: it cannot be the best")
 
@@ -356,9 +359,13 @@ class Loop:
             return
         raise DivergedError(
             f"the {fault.what} is not finite ({where})",
-            "lower optimizer.lr, or set train.clip_norm; train.on_nan: skip leaves such steps out. "
-            "The last good checkpoint is kept.",
+            "lower optimizer.lr, or set train.clip_norm; train.on_nan: skip leaves such steps out; "
+            f"{self._what_is_kept()}",
         )
+
+    def _what_is_kept(self) -> str:
+        kept = self.parts.keeper.holds_any()
+        return "the last good checkpoint is kept" if kept else "there is no checkpoint yet to go on from"
 
     def _may_skip(self, fault: Fault) -> bool:
         """Whether a step may be left out: not a bad weight's, which comes of an update and only a checkpoint undoes."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from registry.contracts import ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
+from registry.printing import composed_otherwise, one_line
 from trainer.data.cache import Packed
 from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
@@ -105,7 +106,7 @@ class _Measuring:
         except MissingSplit:
             return None
         for remark in getattr(source, "remarks", tuple)():
-            self._log(remark)
+            self._log(one_line(remark))
         on_bad_image = self._section.on_bad_image
         store = open_store(source, on_bad_image=on_bad_image, log=self._log, budget=self._budget)
         self._name_classes(store, split)
@@ -120,7 +121,8 @@ class _Measuring:
             raise DataError(
                 f"split {split!r} has classes that the network was not trained on: {listed(unknown)}; "
                 f"it knows {listed(names)}",
-                "rename their folders to the network's names, or leave them out; fewer classes are fine",
+                composed_otherwise(unknown, names)
+                or "rename their folders to the network's names, or leave them out; fewer classes are fine",
             )
         numbers = torch.tensor([names.index(name) if name in names else -1 for name in own], dtype=torch.int64)
         store.targets, store.class_names = numbers[store.targets], names

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from registry.contracts import Block, Code, Evidence, Paragraph, Section, Table
@@ -64,17 +65,23 @@ def environment_section(evidence: Evidence) -> Section:
     """Return versions and hardware, and the commands that repeat the run from resolved.yaml, overrides included."""
     rows = tuple((key, literal(value)) for key, value in _flat(evidence.environment) if value)
     blocks: list[Block] = [Table("Environment", ("", ""), rows)] if rows else []
-    repeat = "To repeat this run with the overrides it was given, measure its model again, or look at its curves:"
+    repeat = "To repeat this run with the overrides it was given, or measure its model again:"
     blocks.append(Paragraph(repeat))
     run = shlex.quote(str(evidence.folder))
     fast = " --fast" if evidence.summary.get("fast") else ""
     commands = [
         f"{typed_as()} {run}/resolved.yaml{fast}",
         f"{typed_as()} evaluate {run}",
-        f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}",
     ]
+    if has_curves(evidence.folder):
+        commands.append(f"tensorboard --logdir {shlex.quote(str(evidence.folder.parent))}")
     blocks.append(Code("\n".join(commands), "sh"))
     return Section("Environment and how to repeat this", tuple(blocks), "environment")
+
+
+def has_curves(run: Path) -> bool:
+    """Whether TensorBoard has something to show of a run: its callback may be left out."""
+    return any(path.is_file() for path in (run / "tensorboard").rglob("*"))
 
 
 def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from trainer.recipe.recipe import Recipe
 from trainer.run.folder import RunFolder
 
 Picture = str | Path | np.ndarray
+Pictures = Picture | Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -55,41 +56,51 @@ class LoadedRun:
     input_shape: tuple[int, int, int]
     device: torch.device
 
-    def images(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+    def images(self, pictures: Pictures) -> list[np.ndarray]:
         """Return pictures as uint8 (H, W, C) of the channels and, where it has one size only, the size of the data.
 
         Args:
             pictures: paths, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB; transparent pixels
-                become white, as in the training images.
+                become white, as in the training images. One alone is a list of one.
 
         Raises:
             DataError: a file is no readable picture.
         """
         decoding, fitting = _decoding(self.recipe), Fitting(self.channels, self.size)
-        return [fitting.apply(decoding.read(str(each)) if isinstance(each, (str, Path)) else each) for each in pictures]
+        return [
+            fitting.apply(decoding.read(str(each)) if isinstance(each, (str, Path)) else each)
+            for each in _several(pictures)
+        ]
 
-    def shown(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+    def shown(self, pictures: Pictures) -> list[np.ndarray]:
         """Return pictures as the model sees them before normalising, uint8 (H, W, C), sizes may differ."""
         images = self.images(pictures)
+        if not images:
+            return []
         indices = torch.arange(len(images))
         with naming(_name_among(pictures), range(len(images))):
             return self.pipeline.shown(images, epoch=0, indices=indices)
 
-    def preprocess(self, pictures: Sequence[Picture]) -> Tensor:
+    def preprocess(self, pictures: Pictures) -> Tensor:
         """Return the model's input for pictures, float32 (n, C, H, W)."""
         images = self.images(pictures)
+        if not images:
+            return torch.zeros((0, *self.input_shape), device=self.device)
         indices = torch.arange(len(images))
         with naming(_name_among(pictures), range(len(images))):
             return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
 
-    def logits(self, pictures: Sequence[Picture]) -> Tensor:
+    def logits(self, pictures: Pictures) -> Tensor:
         """Return the model's answers, float32 (n, C)."""
+        inputs = self.preprocess(pictures)
+        if not len(inputs):  # some networks take no empty batch
+            return torch.zeros((0, len(self.class_names)))
         with evaluation_mode(self.model), torch.inference_mode():
-            answer: Tensor = self.model(self.preprocess(pictures)).float().cpu()
+            answer: Tensor = self.model(inputs).float().cpu()
         return answer.clone()
 
-    def predict(self, pictures: Sequence[Picture], top: int = 3) -> list[list[tuple[str, float]]]:
-        """Return for each picture the `top` classes and their probabilities, best first."""
+    def predict(self, pictures: Pictures, top: int = 3) -> list[list[tuple[str, float]]]:
+        """Return for each picture, one alone too, the `top` classes and their probabilities, best first."""
         probabilities = self.logits(pictures).softmax(1)
         values, indices = probabilities.topk(min(top, len(self.class_names)), dim=1)
         return [
@@ -132,11 +143,18 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     )
 
 
-def _name_among(pictures: Sequence[Picture]) -> Callable[[int], str]:
+def _several(pictures: Pictures) -> Sequence[Picture]:
+    """Return pictures one by one; an array of four dimensions holds several."""
+    alone = isinstance(pictures, (str, Path)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
+    return [pictures] if alone else pictures  # type: ignore[list-item,return-value]
+
+
+def _name_among(pictures: Pictures) -> Callable[[int], str]:
     """Return what names a picture by its place: its path where it has one."""
+    several = _several(pictures)
 
     def name(index: int) -> str:
-        return f"picture {index}" if isinstance(pictures[index], np.ndarray) else str(pictures[index])
+        return f"picture {index}" if isinstance(several[index], np.ndarray) else str(several[index])
 
     return name
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from registry import files
-from registry.printing import printable
+from registry.printing import one_line, printable
 from registry.recording import Curve, RunInfo, Sink
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
@@ -73,7 +73,7 @@ class Recorder:
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
         """Record the best weights' answers."""
-        names = [printable(name) for name in class_names]
+        names = [one_line(name) for name in class_names]
         self._each(lambda sink: sink.predictions(probabilities, targets, names))
 
     def result(self, values: Mapping[str, float]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from registry.errors import ExpectationError
 from registry.printing import duration
 from trainer.recipe.checks.expect import Verdict, verdict_on
+from trainer.report.frame import has_curves
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -39,7 +40,8 @@ def ending(summary: Mapping[str, Any], metric: str, folder: Path) -> dict[str, s
         rows[f"test, {name} weights"] = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
     rows["time"] = duration(summary["seconds"])
     rows["report"] = str(folder / "report.html")
-    rows["TensorBoard"] = f"tensorboard --logdir {folder.parent.parent}"
+    if has_curves(folder):
+        rows["TensorBoard"] = f"tensorboard --logdir {folder.parent.parent}"
     return rows
 
 

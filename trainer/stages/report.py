@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from registry.contracts import Evidence, LRFinding, Predictions
-from registry.printing import printable
+from registry.printing import one_line
 from registry.recording import Recorder
 from registry.reports.pictures import as_rgb
 from trainer.data.pipeline import Pipeline
@@ -127,7 +127,7 @@ def gather(
         description=recipe.description,
         recipe=recipe.text,
         resolved=yaml.safe_load(resolved) or {},
-        class_names=tuple(printable(name) for name in data.class_names),
+        class_names=tuple(one_line(name) for name in data.class_names),
         split=data.selected_on if part is data.val else part.name,
         selected_on=data.selected_on,
         history=history,
