@@ -39,6 +39,7 @@ SAME = {  # what has the same value at both moments
     "buffers": "the network has none that its state dict leaves out",
     "modules.loss": "cross entropy remembers nothing",
     "progress.stopped": "nothing has ended the training",
+    "progress.out_of_time": "nothing has ended the training",
     "progress.skipped": "no loss was bad",
     "progress.skipped_in_a_row": "no loss was bad",
     "progress.restores": "no loss was bad",
