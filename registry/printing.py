@@ -17,7 +17,7 @@ from collections.abc import Sequence
 ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
 _MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, breaks, directions
-_SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # the others below 0xa0 by two digits, as a string literal has them
 SMALL = 0.001  # below, four digits behind the point say too little
 _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 
@@ -29,7 +29,12 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     r"""Return `text` printable and on one line: line breaks and what else a terminal obeys as `\n`, `\x1b`."""
-    return _OBEYED.sub(lambda found: _SPELLED.get(found[0]) or numbered(ord(found[0])), printable(text))
+
+    def spelled(found: re.Match[str]) -> str:
+        letter = ord(found[0])
+        return _SPELLED.get(found[0]) or (f"\\x{letter:02x}" if letter < 0xA0 else numbered(letter))
+
+    return _OBEYED.sub(spelled, printable(text))
 
 
 def harmless(text: str) -> str:
@@ -74,8 +79,6 @@ def numbered(letter: int) -> str:
     r"""Return a letter as its number: `\xe9` for a byte that is none, else `\u65e5`."""
     if _BYTE + 0x80 <= letter <= _BYTE + 0xFF:
         return f"\\x{letter - _BYTE:02x}"
-    if letter < 0xA0:
-        return f"\\x{letter:02x}"
     return f"\\u{letter:04x}" if letter < 0x10000 else f"\\U{letter:08x}"
 
 
