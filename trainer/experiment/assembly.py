@@ -1,7 +1,7 @@
 """Assembly: the one way to build each part of a recipe, for a run and for its trial.
 
-Owns what the engine supplies to which part, and what is frozen, penalised and grouped. What is known of the data (they
-were read, or stand-ins serve) is for the subclasses to say: `Experiment`, which runs, and the trial's `StandIns`.
+Owns what the engine supplies to which part, and what is frozen, penalised and grouped. What is known of the data is for
+the subclasses to say: `Experiment`, which has read them, the trial's `StandIns`, and `Trained`, whose checkpoint tells.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from trainer.data.fingerprint import fingerprint, learnt
 from trainer.data.splits import LoadedData
 from trainer.engine import checkpoint
 from trainer.engine.modules import load_network
-from trainer.experiment.components import build
+from trainer.experiment.assembly import Assembly
 from trainer.experiment.evaluation_keys import is_unread, refuse_idle
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
@@ -32,7 +32,7 @@ _LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what w
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Assembly):
     """A run's network and what it was trained with.
 
     Attributes:
@@ -129,6 +129,10 @@ class Trained:
             )
         return self.facts[name]
 
+    def count_classes(self) -> int:
+        """Return how many classes the network tells apart."""
+        return len(self.class_names)
+
     def bind(self, reference: Reference) -> object:
         """Return what a run-time reference stood for in training."""
         return self.fact(reference.path)
@@ -139,14 +143,8 @@ class Trained:
         Raises:
             CheckpointError: the weights do not fit the recipe's model.
         """
-        channels, height, width = self.input_shape
-        supplied = {
-            "num_classes": len(self.class_names),
-            "in_channels": channels,
-            "image_size": height if height == width else (height, width),
-        }
         with architecture_only():
-            model: nn.Module = build(self.recipe.model, supplied=supplied, bind=self.bind, catalogue=self.catalogue)
+            model: nn.Module = self.new_model(self.input_shape)
         self.load_into(model)
         return model
 

@@ -21,7 +21,6 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
-from trainer.experiment.components import build
 from trainer.experiment.trained import Trained
 from trainer.recipe.recipe import Recipe
 from trainer.run.folder import RunFolder
@@ -125,17 +124,12 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     recipe, where = trained.recipe, choose_device(device)
     model = trained.model()
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    stages, preprocess = (
-        [build(spec, supplied={}, bind=trained.bind, catalogue=trained.catalogue) for spec in specs]
-        for specs in (recipe.data.eval, recipe.data.preprocess)
-    )
-    pipeline = Pipeline(stages, preprocess, seed=recipe.seed, backend=recipe.data.augment_backend, device=where)
     return LoadedRun(
         model=model,
         class_names=trained.class_names,
         recipe=recipe,
         folder=folder,
-        pipeline=pipeline,
+        pipeline=trained.new_pipeline(recipe.data.eval, where),
         channels=trained.channels,
         size=trained.stored_size,
         input_shape=trained.input_shape,
