@@ -586,6 +586,25 @@ def test_the_k_greatest_of_no_more_classes_are_warned_of_when_the_classes_are_kn
     assert said(FOLDER, "train.metrics=[Accuracy, {type: TopKAccuracy, k: 2}]", "report=[]", num_classes=3) == []
 
 
+def test_a_rare_class_is_told_where_the_best_epoch_is_chosen_by_a_number_in_which_it_hardly_counts() -> None:
+    scans: dict[str, object] = {"num_classes": 2, "image_size": (32, 32), "train_images": 1000}
+    rest = (FOLDER, "report=[]", "model.num_classes=2")
+    (line,) = said(*rest, class_counts=(901, 99), **scans)
+    assert (
+        "train.best: 'class 1' has 99 of 1,000 training images, so it hardly counts in val/accuracy: always answering "
+        "'class 0' is right for 90 % (BalancedAccuracy and F1 let every class count the same: "
+        "metrics: [Accuracy, BalancedAccuracy], best: {metric: val/balanced_accuracy}) [W085]"
+    ) in line
+    assert said(*rest, class_counts=(900, 100), **scans) == []
+    for metric in ("BalancedAccuracy", "F1", "AUROC"):
+        key = {"BalancedAccuracy": "balanced_accuracy"}.get(metric, metric.lower())
+        chosen = (f"train.metrics=[{metric}]", f"train.best.metric=val/{key}")
+        assert said(*rest, *chosen, class_counts=(990, 10), **scans) == []
+    weighted = ("train.metrics=[{type: F1, average: weighted}]", "train.best.metric=val/f1")
+    assert len(said(*rest, *weighted, class_counts=(990, 10), **scans)) == 1
+    assert said(*rest, "train.best={metric: val/loss, mode: min}", class_counts=(990, 10), **scans) == []
+
+
 @pytest.mark.parametrize(
     ("metric", "text"),
     [

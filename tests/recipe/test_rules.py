@@ -40,7 +40,10 @@ OTHER_FILES = {
     "empty.py": "",
     "losses.py": SUMMED,
 }
-PHOTOS = DataKnown(3, 3, (32, 32), train_images=12, class_counts=(6, 6, 0))  # what a folder turned out to hold
+FOLDERS = {  # what a folder turned out to hold
+    "photos": DataKnown(3, 3, (32, 32), train_images=12, class_counts=(6, 6, 0)),
+    "scans": DataKnown(2, 3, (32, 32), train_images=1000, class_counts=(960, 40)),
+}
 COMMAND = "python -m trainer recipe.yaml "
 
 
@@ -69,10 +72,12 @@ def found(example: str) -> Sequence[Problem]:
     if loaded.recipe is None or loaded.warnings:
         return (*loaded.problems, *loaded.warnings)
     assert loaded.catalogue is not None
-    built = [] if "photos" in example else check_built(loaded.recipe, loaded.catalogue)
+    folder = next((name for name in FOLDERS if name in example), "")
+    built = [] if folder else check_built(loaded.recipe, loaded.catalogue)
     if built:
         return built
-    return check_data(loaded.recipe, loaded.catalogue, PHOTOS, ("cat", "dog", "fox"))
+    known = FOLDERS[folder or "photos"]
+    return check_data(loaded.recipe, loaded.catalogue, known, ("cat", "dog", "fox")[: known.num_classes])
 
 
 def test_the_recipe_that_examples_are_completed_with_is_right() -> None:

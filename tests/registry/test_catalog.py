@@ -95,7 +95,7 @@ def test_every_settable_parameter_has_a_known_type_or_a_listed_reason() -> None:
         ("regularizer", 3, ("L1", "L2", "L2Norm")),
         ("optimizer", 13, ("SGD", "AdamW", "Muon")),
         ("scheduler", 13, ("ReduceLROnPlateau", "SequentialLR", "ChainedScheduler")),
-        ("metric", 3, ("Accuracy", "CrossEntropy", "TopKAccuracy")),
+        ("metric", 8, ("Accuracy", "CrossEntropy", "TopKAccuracy", "BalancedAccuracy", "F1", "AUROC")),
         ("mix", 2, ("MixUp", "CutMix")),
         ("dataset", 4, ("CIFAR10", "CIFAR100", "ImageFolder", "Shapes")),
         ("callback", 5, ("TensorBoard", "ParameterNorms", "EarlyStopping")),

@@ -20,6 +20,8 @@ from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources, listed
 from trainer.recipe.recipe import Recipe
 
+RARE = 5  # a class is rare with less than this part (a fifth) of what it had if all were equally frequent
+
 
 def examined(path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Loaded:
     """Read a recipe and check it, the first tier and, where that finds nothing, the second.
@@ -68,6 +70,7 @@ def check_data(
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
     _empty_classes(draft, known, class_names)
+    _rare_class(draft, known, class_names)
     explained_classes(draft, class_names)
     Trial(draft, known).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
@@ -89,6 +92,31 @@ def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -
     if empty:
         text = f"no training image is of {listed(map(repr, empty), 5)}"
         draft.report("W013", "data.dataset", text, "the network cannot learn it")
+
+
+def _rare_class(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:
+    """Warn where the best epoch is chosen by a number in which some class hardly counts."""
+    counts = {name: count for name, count in zip(class_names, known.class_counts or (), strict=False) if count}
+    metric = draft.recipe.train.best.metric
+    if len(counts) < 2 or not _counts_images(draft, metric):
+        return
+    rare, common = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    images = sum(counts.values())
+    if counts[rare] * len(counts) * RARE < images:
+        text = (
+            f"train.best: {rare!r} has {counts[rare]:,} of {images:,} training images, so it hardly counts in "
+            f"{metric}: always answering {common!r} is right for {100 * counts[common] / images:.0f} %"
+        )
+        hint = "BalancedAccuracy and F1 let every class count the same: metrics: [Accuracy, BalancedAccuracy], "
+        draft.report("W085", "train.best", text, f"{hint}best: {{metric: val/balanced_accuracy}}")
+
+
+def _counts_images(draft: Draft, metric: str) -> bool:
+    """Whether in a metric of validation each image counts the same, so that the frequent classes decide."""
+    spec = next((spec for spec in draft.those("train.metrics") if metric == f"val/{spec.key}"), None)
+    return spec is not None and (
+        spec.type in ("Accuracy", "TopKAccuracy") or draft.argument(spec, "average") in ("micro", "weighted")
+    )
 
 
 def _sources_of(recipe: Recipe) -> Sources:

@@ -169,6 +169,7 @@ class _Run:
         self._display, self._latest = display, latest
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
+        self._warnings = list(order.warnings)
         self.status = RunStatus(folder, self._log, fast=order.recipe.fast, resumed=latest is not None)
 
     def conduct(self, interrupts: Interrupts) -> Result:
@@ -250,6 +251,7 @@ class _Run:
         for each in found:
             if each.severity == "warning":
                 self._log(f"warning: {each.text}")
+                self._warnings += [each.text] if each.text not in self._warnings else []
         if errors:
             raise RecipeError(f"{self._recipe.file} does not fit its data\n{render(errors)}")
 
@@ -409,7 +411,7 @@ class _Run:
                 finding=finding,
                 summary=summary,
                 environment=self._environment,
-                warnings=self.order.warnings,
+                warnings=self._warnings,
             )
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
         except Exception as error:  # a page that fails must not turn a good run into a failed one

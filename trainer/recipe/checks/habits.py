@@ -31,7 +31,18 @@ COMPONENTS: Mapping[str, Mapping[str, str]] = {
         "warmup": "LinearLR",
     },
     "optimizer": {"momentum": "SGD", "adam_w": "AdamW"},
-    "metric": {"acc": "Accuracy", "top5": "TopKAccuracy", "Top5": "TopKAccuracy"},
+    "metric": {
+        "acc": "Accuracy",
+        "top5": "TopKAccuracy",
+        "Top5": "TopKAccuracy",
+        "balanced_accuracy_score": "BalancedAccuracy",
+        "UAR": "BalancedAccuracy",
+        "F1Score": "F1",
+        "f1_score": "F1",
+        "AUC": "AUROC",
+        "ROCAUC": "AUROC",
+        "roc_auc_score": "AUROC",
+    },
     "dataset": {"folder": "ImageFolder", "imagefolder": "ImageFolder", "cifar": "CIFAR10"},
 }
 
