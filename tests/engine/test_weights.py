@@ -1,9 +1,12 @@
 """Weights to start from: whose head they bring, and that damage is noticed."""
 
+import json
 import os
 import pickle
+from collections import OrderedDict
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -39,7 +42,7 @@ def saved(tmp_path, request):
 def test_the_head_of_the_same_classes_is_kept(saved):
     path, before = saved
     model = network()
-    assert load_weights(model, path, ["cross", "ring"], HEAD) == f"weights from {path}"
+    assert load_weights(model, path, ["cross", "ring"], HEAD) == f"weights from {path}: all 4 tensors"
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), before.parameters(), strict=True))
 
 
@@ -55,7 +58,7 @@ def test_the_head_of_other_classes_starts_anew_whatever_their_number(saved, name
     path, before = saved
     model, fresh = network(len(names)), network(len(names))
     line = load_weights(model, path, names, HEAD)
-    assert line == f"weights from {path}; the head (2.bias, 2.weight) starts anew: {said}"
+    assert line == f"weights from {path}: 2 of 4 tensors; the head (2.bias, 2.weight) starts anew: {said}"
     assert torch.equal(model[0].weight, before[0].weight)
     assert torch.equal(model[2].weight, fresh[2].weight)
     assert torch.equal(model[2].bias, fresh[2].bias)
@@ -74,7 +77,10 @@ def test_the_head_of_the_same_classes_in_another_order_is_put_in_order(saved):
 def test_weights_that_tell_no_classes_are_taken_by_size(tmp_path):
     path = tmp_path / "theirs.safetensors"
     safetensors.torch.save_file(network().state_dict(), path)
-    assert load_weights(network(), path, ["a", "b"], HEAD) == f"weights from {path}"
+    assert load_weights(network(), path, ["a", "b"], HEAD) == (
+        f"weights from {path}: all 4 tensors; the head is kept, because the file does not tell its classes and their "
+        "number fits"
+    )
     assert "starts anew: the classes differ" in load_weights(network(3), path, ["a", "b", "c"], HEAD)
 
 
@@ -129,6 +135,133 @@ def test_a_refused_file_is_explained_without_the_advice_to_read_it_unsafely(tmp_
     assert not any(
         word in said for word in ("weights_only", "trusted source", "arbitrary code execution", "torch.load")
     )
+
+
+# ------------------------------------------------------------------------------------------- files of other programs
+KINDS = {  # how people save a state dict
+    "pth": torch.save,
+    "pt": torch.save,
+    "safetensors": safetensors.torch.save_file,
+}
+ALL = "all 4 tensors; the head is kept, because the file does not tell its classes and their number fits"
+
+
+def plain(model, before=""):
+    return {f"{before}{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "_orig_mod.module.", "model.", "backbone.net."])
+def test_a_plain_state_dict_is_taken_whatever_a_wrapper_put_before_its_names(tmp_path, kind, before):
+    theirs, ours = network(), nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    path = tmp_path / f"weights.{kind}"
+    KINDS[kind](plain(theirs, before), path)
+    said = f", without '{before}' before their names" if before else ""
+    line = load_weights(ours, path, ["cross", "ring"], HEAD)
+    assert line == f"weights from {path}: {ALL.replace('tensors;', f'tensors{said};')}"
+    assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("under", ["state_dict", "model_state_dict", "model", "net", "anything"])
+def test_a_state_dict_within_what_a_training_saved_is_found(tmp_path, under):
+    path, theirs, ours = tmp_path / "last.ckpt", network(), network(3)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1).state_dict()
+    torch.save({"epoch": 7, under: plain(theirs, "module."), "optimizer": optimizer, "best": 0.93}, path)
+    line = load_weights(ours, path, ["a", "b", "c"], HEAD)
+    assert "2 of 4 tensors, without 'module.' before their names; the head" in line
+    assert torch.equal(ours[0].weight, theirs[0].weight)
+
+
+def test_a_part_that_was_compiled_on_its_own_is_found_within_the_names(tmp_path):
+    path, theirs, ours = tmp_path / "w.pth", network(), network()
+    torch.save({name.replace("0.", "0._orig_mod."): tensor for name, tensor in plain(theirs).items()}, path)
+    assert load_weights(ours, path, ["a", "b"], HEAD) == f"weights from {path}: {ALL}"
+
+
+class Named(nn.Module):
+    def __init__(self, head="fc", classes=2, extra=""):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.add_module(head, nn.Linear(4, classes))
+        if extra:
+            self.add_module(extra, nn.Linear(4, 4))
+
+
+def test_a_backbone_without_our_head_is_taken_and_what_has_no_place_is_named(tmp_path):
+    path, theirs, ours = tmp_path / "w.pth", Named("projector", 16), Named()
+    old = {name: tensor for name, tensor in plain(theirs).items() if "num_batches" not in name}
+    torch.save(old, path)
+    assert load_weights(ours, path, ["a", "b"], ["fc.weight", "fc.bias"]) == (
+        f"weights from {path}: 6 of 9 tensors; 1 counters of batches start at 0; no place here have projector.bias, "
+        "projector.weight; the head (fc.bias, fc.weight) starts anew: the file has none"
+    )
+    assert torch.equal(ours.stem[0].weight, theirs.stem[0].weight)
+
+
+def test_a_deeper_network_of_which_a_part_would_fit_is_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(plain(nn.Sequential(*network(), nn.Linear(2, 2))), path)
+    with pytest.raises(CheckpointError, match=r"0 missing, 2 unknown, 0 of another size: 3\.bias, 3\.weight"):
+        load_weights(network(), path, ["a", "b"], HEAD)
+
+
+def test_a_network_with_other_names_is_refused_with_some_of_them(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(plain(Named(), "encoder."), path)
+    ours = nn.Sequential(OrderedDict(first=nn.Linear(4, 3), last=nn.Linear(3, 2)))
+    with pytest.raises(CheckpointError, match=r"2 missing, 0 unknown, .*: first\.bias, first\.weight\)") as caught:
+        load_weights(ours, path, ["a", "b"], ["last.weight", "last.bias"])
+    assert "it has encoder.fc.bias, encoder.fc.weight" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"epoch": 3}, "holds no state dict: tensors by name"),
+        ([torch.zeros(2)], "holds no state dict: tensors by name"),
+        (
+            {"student": {"w": torch.zeros(1)}, "teacher": {"w": torch.zeros(1)}},
+            "holds several state dicts (student, teacher): tensors by name",
+        ),
+    ],
+)
+def test_a_file_without_one_state_dict_is_refused_with_how_to_save_one(tmp_path, content, said):
+    path = tmp_path / "w.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(path)
+    assert caught.value.message == f"{path}: {said}"
+    assert "torch.save(model.state_dict(), ...)" in caught.value.hint
+
+
+def test_a_damaged_checkpoint_of_ours_is_not_taken_for_a_file_of_others(tmp_path):
+    path = tmp_path / "best.pt"
+    checkpoint.write(path, {"model": network().state_dict(), "class_names": ["a", "b"]})
+    state = torch.load(path, weights_only=True)
+    state["model"]["0.bias"][0] += 1
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match="does not match its digest"):
+        read_weights(path)
+
+
+def test_a_safetensors_file_says_what_its_network_was_learnt_for_under_the_digest(tmp_path):
+    path = tmp_path / "best.safetensors"
+    content = to_safetensors(network().state_dict(), ["cross", "ring"], {"input": '{"channels": 3}'})
+    path.write_bytes(content)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], metadata["input"]) == ("pt", '{"channels": 3}')
+    assert json.loads(metadata["class_names"]) == ["cross", "ring"]
+    path.write_bytes(content.replace(b"channels", b"chamnels"))
+    with pytest.raises(CheckpointError, match="does not match its digest"):
+        read_weights(path)
+
+
+def test_a_safetensors_file_of_before_which_told_its_classes_alone_is_still_read(tmp_path):
+    path, tensors, names = tmp_path / "best.safetensors", network().state_dict(), ["cross", "ring"]
+    digest = checkpoint.digest({"model": tensors, "class_names": names})
+    safetensors.torch.save_file(tensors, path, {"class_names": json.dumps(names), "digest": digest})
+    assert read_weights(path).class_names == ("cross", "ring")
 
 
 # ------------------------------------------------------------------------------------------------- nothing is fetched

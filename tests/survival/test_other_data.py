@@ -1,5 +1,6 @@
 """`evaluate`, `explain` and `predict` with other pictures than the run began with: what was trained decides."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -8,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import safetensors
 import torch
+import torchvision
 from survival_kit import Ended, command, only_run, recipe, working_in
 
 import trainer
 from registry.datasets.decoding import read_image
 from registry.errors import CheckpointError, DataError
+from registry.models.small import SmallCNN
 from trainer.cli.main import main
 from trainer.data.content import digest_of
 from trainer.engine import checkpoint
@@ -311,6 +315,78 @@ def test_a_run_that_began_with_other_weights_needs_them_no_more(capsys, run):
     assert command(capsys, "predict", str(again), "pets/red/000.bmp").code == 0
     assert command(capsys, "explain", str(again)).code == 0
     assert command(capsys, "resume", str(again), "train.epochs=4").code == 0
+
+
+def test_a_run_that_began_with_another_programs_state_dict_says_what_it_took(capsys, run):
+    theirs = torch.load(run / "checkpoints/best.pt", weights_only=True)["model"]
+    torch.save({"epoch": 9, "state_dict": {f"module.{name}": each for name, each in theirs.items()}}, "theirs.pth")
+    ended = command(capsys, recipe(FLAT, "again.yaml"), "name=again", "train.start_from=theirs.pth")
+    assert ended.code == 0
+    assert (
+        f"weights from theirs.pth: all {len(theirs)} tensors, without 'module.' before their names; the head is kept"
+        in ended.out
+    )
+
+
+@pytest.fixture
+def pretrained(tmp_path, monkeypatch, capsys) -> Path:
+    """A run that began with torchvision's weights, moved to where neither they nor its pictures are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    name = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url.rpartition("/")[2]
+    Path("torch/hub/checkpoints").mkdir(parents=True)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), f"torch/hub/checkpoints/{name}")
+    for name in ("blue", "red"):
+        put("pets", name, 8, side=40)
+    written = FLAT.replace("{type: SmallCNN, width: 4}", "{type: squeezenet1_1, weights: DEFAULT}")
+    ended = command(capsys, recipe(written), "train.epochs=1")
+    assert ended.code == 0, ended.said
+    shutil.move(only_run(), "elsewhere")
+    shutil.move("pets", "other")
+    shutil.rmtree("torch")
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("weights were fetched"))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
+    return Path("elsewhere")
+
+
+def test_a_run_on_pretrained_weights_is_used_on_a_machine_that_has_none_and_no_network(capsys, pretrained):
+    root = "data.dataset.root=other"
+    for words in (["evaluate", root], ["predict", "other/red/000.bmp"], ["explain", "other/red/000.bmp"]):
+        ended = command(capsys, words[0], str(pretrained), *words[1:])
+        assert ended.code == 0, ended.said
+    before = json.loads((pretrained / "summary.json").read_text())["best"]
+    assert row(command(capsys, "evaluate", str(pretrained), root), "val")[0] == pytest.approx(
+        before["val/loss"], abs=1e-4
+    )
+    assert len(trainer.load(pretrained).class_names) == 2
+
+
+def test_best_safetensors_alone_tells_another_program_what_its_network_was_learnt_for(run):
+    stored = checkpoint.read(run / "checkpoints/best.pt")
+    with safetensors.safe_open(run / "checkpoints/best.safetensors", "pt") as file:
+        told = file.metadata()
+    assert json.loads(told["class_names"]) == ["blue", "green", "red"]
+    assert json.loads(told["input"]) == {"channels": 3, "height": SIDE, "width": SIDE}
+    assert json.loads(told["model"]) == {"type": "SmallCNN", "width": 4}
+    assert json.loads(told["normalisation"]) == {
+        "mean": stored["facts"]["data.mean"],
+        "std": stored["facts"]["data.std"],
+        "max_pixel_value": 255.0,
+    }
+    assert told["recipe"] == "tiny"
+    assert told["recipe_sha256"] == hashlib.sha256((run / "resolved.yaml").read_bytes()).hexdigest()
+
+
+def test_another_program_gets_the_same_answers_from_best_safetensors_alone(run):
+    with safetensors.safe_open(run / "checkpoints/best.safetensors", "pt") as file:
+        told, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    norm = {name: torch.tensor(value) for name, value in json.loads(told["normalisation"]).items()}
+    pixels = torch.from_numpy(read_image("pets/red/000.bmp")).float()
+    inputs = ((pixels / norm["max_pixel_value"] - norm["mean"]) / norm["std"]).permute(2, 0, 1)[None]
+    model = SmallCNN(num_classes=len(json.loads(told["class_names"])), width=json.loads(told["model"])["width"]).eval()
+    model.load_state_dict(weights)
+    with torch.inference_mode():
+        assert torch.allclose(model(inputs), trainer.load(run).logits("pets/red/000.bmp"), atol=1e-5)
 
 
 def test_a_resolved_recipe_that_says_another_network_is_refused(capsys, run):

@@ -119,19 +119,41 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, cut short, changed, of another version, or holding more than plain values.
     """
+    return checked(path, content(path))
+
+
+def content(path: Path) -> Any:
+    """Return what a file of torch holds, ours or another program's, unchecked; only plain values and tensors are read.
+
+    Raises:
+        CheckpointError: missing, cut short, or holding more than plain values.
+    """
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
         with files.opened(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about files of others: the error says what they are
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:  # says nothing about the file
         raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error.strerror or error})") from error
     except Exception as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({_reason(error)})") from error
-    if not isinstance(state, dict) or "format" not in state or "digest" not in state:
+
+
+def is_ours(state: Any) -> bool:
+    """Whether the content of a file says that this program wrote it."""
+    return isinstance(state, dict) and "format" in state and "digest" in state
+
+
+def checked(path: Path, state: Any) -> dict[str, Any]:
+    """Return the state that a file holds, without its digest.
+
+    Raises:
+        CheckpointError: it is not ours, of another version, or changed.
+    """
+    if not is_ours(state):
         raise CheckpointError(f"{path}: is not a checkpoint of this program")
     if state["format"] != FORMAT:
         raise CheckpointError(
@@ -141,7 +163,7 @@ def read(path: Path) -> dict[str, Any]:
     expected = state.pop("digest")
     if digest(state) != expected:
         raise CheckpointError(f"{path}: its content does not match its digest; the file was damaged or changed")
-    return state
+    return state  # type: ignore[no-any-return]
 
 
 def _reason(error: Exception) -> str:

@@ -208,7 +208,7 @@ class CheckpointKeeper:
         if state is None:
             return
         checkpoint.write(self._folder / BEST, state, below=self._below)
-        content = to_safetensors(state["model"], state.get("class_names", ()))
+        content = to_safetensors(state["model"], state.get("class_names", ()), state.get("about"))
         files.write(self._folder / "best.safetensors", content, below=self._below)
         self._unwritten_best = None
 

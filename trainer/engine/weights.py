@@ -1,7 +1,8 @@
-"""Weights alone: from a run folder, a checkpoint or a safetensors file into a model, and into a safetensors file.
+"""Weights alone: from a run folder, a checkpoint or another program's file into a model, and into a safetensors file.
 
-A safetensors file of ours says in its metadata which classes its head was learnt for, and holds a digest over that and
-every tensor: the format itself does not notice flipped bits. Files of others have neither and are taken as they are.
+A safetensors file of ours says in its metadata what its network was learnt for, and holds a digest over that and every
+tensor: the format itself does not notice flipped bits. Files of others (a state_dict in .pth, .pt or .safetensors) have
+neither and are taken as they are; what wrappers put before the names of their tensors is taken off (names.py).
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from torch import Tensor, nn
 from registry import files
 from registry.errors import CheckpointError
 from trainer.engine import checkpoint
+from trainer.engine.names import Names, named_as
 
 _SAFE = (
-    "weights of other programs are read from .safetensors files: safetensors.torch.save_file(model.state_dict(), ...)"
+    "save the numbers alone: torch.save(model.state_dict(), ...) or "
+    "safetensors.torch.save_file(model.state_dict(), ...)"
 )
 _HEAD = 9  # bytes that tell a safetensors file
 _MAX_HEADER = 100_000_000  # bytes of its header; the format's own limit
+_USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "weights")  # where other programs keep weights
+_DIGEST, _CLASSES = "digest", "class_names"
 
 
 @dataclass(frozen=True)
@@ -42,19 +47,27 @@ class Weights:
     class_names: tuple[str, ...] | None
 
 
-def to_safetensors(tensors: Mapping[str, Tensor], class_names: Sequence[str]) -> bytes:
-    """Return the content of a safetensors file: weights, the classes they were learnt for, and a digest of both."""
+def to_safetensors(
+    tensors: Mapping[str, Tensor], class_names: Sequence[str], about: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the content of a safetensors file.
+
+    Args:
+        tensors: the weights.
+        class_names: they were learnt for.
+        about: what else its metadata say of the network, by name.
+    """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    names = list(class_names)
-    metadata = {"class_names": json.dumps(names), "digest": _digest(whole, names)}
-    return safetensors.torch.save(whole, metadata)
+    metadata = {"format": "pt", **(about or {}), _CLASSES: json.dumps(list(class_names))}
+    return safetensors.torch.save(whole, {**metadata, _DIGEST: _digest(whole, metadata)})
 
 
 def read_weights(path: Path) -> Weights:
     """Read weights.
 
     Args:
-        path: a run folder (its best weights), a checkpoint or a safetensors file, whatever its ending.
+        path: a run folder (its best weights), a checkpoint, or a file of torch or safetensors with a state dict of
+            any program, whatever its ending.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds no weights.
@@ -68,13 +81,36 @@ def read_weights(path: Path) -> Weights:
     if path.suffix == ".safetensors" or _begins_as_safetensors(path):
         return _read_safetensors(path)
     try:
-        state = checkpoint.read(path)
+        state = checkpoint.content(path)
+        if not checkpoint.is_ours(state):
+            return Weights(path, _state_dict(path, state), None)
+        state = checkpoint.checked(path, state)
     except CheckpointError as error:
         raise CheckpointError(error.message, error.hint or (_SAFE if path.exists() else "")) from error
     if "model" not in state:
         raise CheckpointError(f"{path}: holds no model weights")
-    names = state.get("class_names")
+    names = state.get(_CLASSES)
     return Weights(path, state["model"], None if names is None else tuple(names))
+
+
+def _state_dict(path: Path, state: Any) -> Mapping[str, Tensor]:
+    """Return the state dict in a file of another program: the whole of it, or one of its entries."""
+    if _are_weights(state):
+        return state  # type: ignore[no-any-return]
+    within = {name: each for name, each in state.items() if _are_weights(each)} if isinstance(state, Mapping) else {}
+    name = next((name for name in _USUAL if name in within), next(iter(within), None))
+    if name is None or (name not in _USUAL and len(within) > 1):
+        several = f"several state dicts ({', '.join(map(str, within))})" if within else "no state dict"
+        raise CheckpointError(f"{path}: holds {several}: tensors by name", _SAFE)
+    return within[name]  # type: ignore[no-any-return]
+
+
+def _are_weights(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
+    )
 
 
 def _begins_as_safetensors(path: Path) -> bool:
@@ -92,23 +128,28 @@ def _read_safetensors(path: Path) -> Weights:
         with files.opened(path), safe_open(path, "pt") as file:  # opened: else a pipe would be waited for
             metadata: Mapping[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-        names = json.loads(metadata["class_names"]) if "class_names" in metadata else None
+        names = json.loads(metadata[_CLASSES]) if _CLASSES in metadata else None
     except (OSError, SafetensorError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: cannot be read as safetensors ({reason})") from error
-    if "digest" in metadata and metadata["digest"] != _digest(tensors, names):
+    if _DIGEST in metadata and metadata[_DIGEST] != _digest(tensors, metadata):
         raise CheckpointError(f"{path}: its content does not match its digest; the file was damaged or changed")
     return Weights(path, tensors, None if names is None else tuple(names))
 
 
-def _digest(tensors: Mapping[str, Tensor], class_names: Any) -> str:
-    return checkpoint.digest({"model": tensors, "class_names": class_names})
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the digest of tensors and of all metadata but itself."""
+    said = {name: text for name, text in metadata.items() if name != _DIGEST}
+    if set(said) == {_CLASSES}:  # as files were written before they told more
+        return checkpoint.digest({"model": tensors, _CLASSES: json.loads(said[_CLASSES])})
+    return checkpoint.digest({"model": tensors, "metadata": said})
 
 
 def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head: Collection[str]) -> str:
-    """Load weights into `model`, and return a line that says what was done.
+    """Load weights into `model`, and return a line that says which.
 
-    A head that was learnt for other classes starts anew; one for the same classes in another order is put into ours.
+    A head that was learnt for other classes, or that the file lacks, starts anew; one for the same classes in another
+    order is put into ours. Parts that the network does not have at all are left out.
 
     Args:
         model: takes them.
@@ -119,27 +160,41 @@ def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head:
     Raises:
         CheckpointError: as `read_weights`, or the weights are of another network.
     """
-    weights = read_weights(path)
-    own, state = model.state_dict(), dict(weights.tensors)
-    other_size = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or unknown or not set(other_size) <= set(head):
-        named = ", ".join((missing + unknown + other_size)[:5])
+    weights, own = read_weights(path), model.state_dict()
+    names = named_as(own, weights.tensors)
+    state = {ours: weights.tensors[theirs] for ours, theirs in names.found.items()}
+    other_size = sorted(name for name, tensor in state.items() if own[name].shape != tensor.shape)
+    missing = [name for name in names.missing if name not in head]
+    if missing or names.unknown or not set(other_size) <= set(head):
+        named = ", ".join([*missing, *names.unknown, *other_size][:5])
         raise CheckpointError(
             f"{weights.file}: these are the weights of another network ({len(missing)} missing, "
-            f"{len(unknown)} unknown, {len(other_size)} of another size: {named})"
+            f"{len(names.unknown)} unknown, {len(other_size)} of another size: {named})",
+            f"it has {_few(names.elsewhere)}" if missing and names.elsewhere else "",
         )
-    line, before = f"weights from {weights.file}", weights.class_names
-    if other_size or (before is not None and set(before) != set(class_names)):
+    before, lacks_head = weights.class_names, not set(head) <= set(state)
+    about_head = ""
+    if lacks_head or other_size or (before is not None and set(before) != set(class_names)):
         told = "the classes differ" if before is None else f"it was learnt for {_few(before)}, not {_few(class_names)}"
+        told = "the file has none" if lacks_head else told
         state = {name: tensor for name, tensor in state.items() if name not in head}
-        line += f"; the head ({', '.join(sorted(head))}) starts anew: {told}"
+        about_head = f"; the head ({', '.join(sorted(head))}) starts anew: {told}"
     elif before is not None and before != tuple(class_names):
         rows = [before.index(name) for name in class_names]
         state |= {name: state[name][rows] for name in head if len(state[name]) == len(rows)}
-        line += f"; the head's classes put in this order: {_few(class_names)}"
+        about_head = f"; the head's classes put in this order: {_few(class_names)}"
+    elif before is None:
+        about_head = "; the head is kept, because the file does not tell its classes and their number fits"
     model.load_state_dict(state, strict=False)
-    return line
+    return f"weights from {weights.file}: {_taken(names, len(state), len(own))}{about_head}"
+
+
+def _taken(names: Names, taken: int, own: int) -> str:
+    """Say how many tensors were taken, and which of the file were not."""
+    said = f"all {own} tensors" if taken == own else f"{taken} of {own} tensors"
+    said += f", without '{names.before}' before their names" if names.before else ""
+    said += f"; {len(names.counters)} counters of batches start at 0" if names.counters else ""
+    return said + (f"; no place here have {_few(names.elsewhere)}" if names.elsewhere else "")
 
 
 def _few(names: Sequence[str]) -> str:

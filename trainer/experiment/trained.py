@@ -6,6 +6,8 @@ none of them again. Knows checkpoints and recipes. Matching other data to it is 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from trainer.experiment.assembly import Assembly
 from trainer.experiment.evaluation_keys import is_unread, refuse_idle
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
-from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import RESOLVED
 
 _LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what weights mean nothing without
@@ -166,6 +168,7 @@ class Trained(Assembly):
 
 def to_keep(
     resolved: str,
+    recipe: Recipe,
     data: LoadedData,
     *,
     class_counts: Sequence[int],
@@ -177,6 +180,7 @@ def to_keep(
 
     Args:
         resolved: text of resolved.yaml.
+        recipe: that it says.
         data: of the run.
         class_counts: training images per class.
         input_shape: (channels, height, width) of the model's input.
@@ -185,6 +189,7 @@ def to_keep(
     """
     return {
         "recipe": resolved,
+        "about": about(resolved, recipe, input_shape, facts),
         "class_names": list(data.class_names),
         "class_counts": list(class_counts),
         "channels": data.channels,
@@ -195,6 +200,48 @@ def to_keep(
         "stored_size": None if data.image_size is None else list(data.image_size),
         "versions": {key: str(value) for key, value in packages.items()},
     }
+
+
+def about(resolved: str, recipe: Recipe, input_shape: Sequence[int], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what best.safetensors says of its network beside the classes: texts, most of them JSON.
+
+    Args:
+        resolved: text of resolved.yaml.
+        recipe: that it says.
+        input_shape: (channels, height, width) of the model's input.
+        facts: run-time values by name.
+    """
+    section, shape = recipe.data, dict(zip(("channels", "height", "width"), input_shape, strict=True))
+    plain = {"model": recipe.model, "eval": section.eval, "preprocess": section.preprocess, "input": shape}
+    texts = {name: json.dumps(_plain(value, facts)) for name, value in plain.items()}
+    normalisation = _normalisation(recipe, input_shape[0], facts)
+    if normalisation is not None:
+        texts["normalisation"] = json.dumps(normalisation)
+    return {**texts, "recipe": recipe.name, "recipe_sha256": hashlib.sha256(resolved.encode()).hexdigest()}
+
+
+def _normalisation(recipe: Recipe, channels: int, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return by which numbers pixels are normalised, (pixel / max_pixel_value - mean) / std; None where otherwise."""
+    steps = recipe.data.preprocess
+    if not steps:
+        return {"mean": [0.0] * channels, "std": [1.0] * channels, "max_pixel_value": 255.0}
+    entry = catalogue(recipe.plugins).entry("transform", steps[0].type)
+    defaults = {parameter.name: parameter.default for parameter in entry.parameters}
+    taken = {**defaults, **_plain(steps[0].arguments, facts)}
+    if len(steps) > 1 or steps[0].type != "Normalize" or taken["normalization"] != "standard":
+        return None
+    return {name: taken[name] for name in ("mean", "std", "max_pixel_value")}
+
+
+def _plain(value: Any, facts: Mapping[str, Any]) -> Any:
+    """Return a value of a recipe as JSON has it, run-time values in the place of what refers to them."""
+    if isinstance(value, Spec):
+        return {"type": value.type, **_plain(value.arguments, facts)}
+    if isinstance(value, Reference):
+        return facts.get(value.path, f"${value.path}")
+    if isinstance(value, Mapping):
+        return {name: _plain(item, facts) for name, item in value.items()}
+    return [_plain(item, facts) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def callbacks_changed(state: Mapping[str, Any], resolved: str) -> bool:

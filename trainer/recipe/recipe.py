@@ -234,8 +234,8 @@ class Train:
         freeze: patterns of parameters that do not learn.
         frozen_statistics: the running mean and variance of norm layers (BatchNorm) whose parameters are all frozen:
             `keep` normalises by them as they are, `update` lets them follow the training images.
-        start_from: a run folder, checkpoint or safetensors file whose weights are loaded first; a head learnt for
-            other classes starts anew.
+        start_from: a run folder, a checkpoint or another program's state dict (.pth, .pt, .safetensors) whose weights
+            are loaded first; a head learnt for other classes starts anew.
         tta: test-time augmentation of the final evaluation: `flip` averages over mirrored images, `flip_translate` also
             over images moved by one pixel.
     """

@@ -314,6 +314,7 @@ class _Run:
         resolved = self.folder.resolved.read_text(encoding="utf-8")
         facts = to_keep(
             resolved,
+            self._recipe,
             experiment.data,
             class_counts=experiment.class_counts,
             input_shape=experiment.input_shape,
