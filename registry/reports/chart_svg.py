@@ -7,6 +7,7 @@ page's script reads it, and without script the chart is complete.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -58,6 +59,25 @@ def line_chart_svg(chart: LineChart) -> str:
         "</svg>",
     ]
     return "".join(parts)
+
+
+def sparkline_svg(values: Sequence[float], label: str) -> str:
+    """Return a line without axes as an SVG element, for a cell of a table; "" where there is nothing to draw.
+
+    Args:
+        values: in order, at equal distances.
+        label: read out in place of the picture.
+    """
+    finite = [(index, value) for index, value in enumerate(values) if math.isfinite(value)]
+    if not finite:
+        return ""
+    low, high = min(value for _, value in finite), max(value for _, value in finite)
+    across, up = 96 / max(len(values) - 1, 1), 20 / (high - low) if high > low else 0.0
+    points = [(2 + across * index, 22 - up * (value - low)) for index, value in finite]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    end = f'<circle cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="2"/>'
+    head = f'<svg class="sparkline" viewBox="0 0 100 24" role="img" aria-label="{escape(label)}">'
+    return f'{head}<path d="{path}"/>{end}</svg>'
 
 
 class _Frame:

@@ -104,7 +104,9 @@ def _values(taken: click.ParamType[Any]) -> str:
     """Say in words which values an option of this type takes."""
     if isinstance(taken, click.Choice):
         return " or ".join(map(str, taken.choices))
-    return f"a whole number of {taken.min} or more" if isinstance(taken, click.IntRange) else taken.name
+    kinds = ((click.IntRange, "a whole number"), (click.FloatRange, "a number"))
+    found = next((words for kind, words in kinds if isinstance(taken, kind)), None)
+    return taken.name if found is None else f"{found} of {taken.min} or more"  # type: ignore[attr-defined]
 
 
 class _Program(click.Group):
@@ -180,7 +182,7 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
     """
 
     def divided(context: click.Context, _: click.Parameter, values: tuple[str, ...]) -> Words:
-        named = "key=value" in usage
+        named = "=value" in usage
         overrides = tuple(word for word in values if named and "=" in word and not os.path.exists(word))  # noqa: PTH110
         plain = tuple(word for word in values if word not in overrides)
         if "" in plain:
@@ -454,6 +456,35 @@ def compare(words: Words) -> int:
     from trainer.cli import comparing
 
     return comparing.compare([Path(word) for word in words.plain])
+
+
+@_command(
+    examples=("runs", "runs 'quick*' status=completed --sort best"),
+    writes="A table, JSON or CSV, on standard output. The page of all runs is runs/index.html.",
+)
+@takes("[PATTERN] [column=value ...]", least=0)
+@click.option("--sort", metavar="COLUMN", default="", help="Order by a column; without, the newest come first.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "csv"]), default="text", help="How it is printed.")
+def runs(words: Words, sort: str, form: str) -> int:
+    """What runs there are, and what they reached."""
+    from trainer.cli.listing import runs_text
+
+    print(runs_text(RUNS, "".join(words.plain), words.overrides, sort, form))
+    return 0
+
+
+@_command(
+    examples=("clean", "clean 'quick*' --days 30 --yes"),
+    writes="Nothing without --yes; with it, old runs keep their best weights, numbers and pages.",
+)
+@takes("[PATTERN]", least=0)
+@click.option("--days", type=click.FloatRange(min=0), default=14.0, show_default=True, help="Age of what may go.")
+@click.option("--yes", is_flag=True, help="Remove what is proposed.")
+def clean(words: Words, days: float, yes: bool) -> int:
+    """Propose checkpoints of old runs that can go, and remove them."""
+    from trainer.cli import listing
+
+    return listing.clean(RUNS, "".join(words.plain), days, sure=yes)
 
 
 @_command(

@@ -18,8 +18,10 @@ _LONG_TABLE = 40  # rows; a longer table scrolls in itself
 _OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen
 
 
-def html(title: str, answer: Answer, sections: Sequence[Section], folder: Path) -> str:
-    """Return the page; `folder` is where figures' paths begin."""
+def html(
+    title: str, answer: Answer, sections: Sequence[Section], folder: Path, *, kind: str = "Training report"
+) -> str:
+    """Return the page; `folder` is where figures' paths begin, `kind` says above the title what it is."""
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -30,10 +32,12 @@ def html(title: str, answer: Answer, sections: Sequence[Section], folder: Path) 
     templates.filters["inline"] = inline
     templates.filters["plain"] = lambda text: "".join(words for _, words in pieces(text))
     templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
+    templates.globals["sketch"] = lambda table, row: Markup(table.sketches[row])
     templates.globals["picture"] = lambda figure: _picture(figure, folder)
     templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE)
     return templates.get_template("page.html").render(
         title=title,
+        kind=kind,
         answer=answer,
         sections=[(section, _grouped(section.blocks)) for section in sections],
         style=Markup(_asset("page.css")),
