@@ -239,23 +239,25 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headers; numbers are already text.
+    """Rows under headers.
 
     Attributes:
-        caption: above it.
+        caption: shown above.
         headers: one per column.
-        rows: cells as text.
-        align: one of "l" or "r" per column.
-        order: what each cell is sorted by on the page, None for last; empty: the table keeps its order.
-        links: where the first cell of each row leads, relative to the page, "" for nowhere; empty: no row leads away.
+        rows: cells, numbers as text already.
+        align: one of "l" or "r" per column; "" for left.
+        sortable: whether the page offers to sort it; numbers of a column then have one unit.
+        links: where the first cell of each row leads, relative to the page; "" for nowhere.
+        sketches: a small SVG per row, in a column of its own at the end, which Markdown leaves out.
     """
 
     caption: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     align: str = ""
-    order: tuple[tuple[float | str | None, ...], ...] = ()
+    sortable: bool = False
     links: tuple[str, ...] = ()
+    sketches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

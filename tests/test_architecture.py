@@ -37,7 +37,6 @@ MAY_KNOW = {
     "trainer": {"trainer.cli", "trainer.run", "trainer.experiment", "trainer.recipe"},
     "trainer.cli": {
         "registry.*",
-        "trainer.comparison",
         "trainer.run",
         "trainer.stages",
         "trainer.experiment",
@@ -45,7 +44,6 @@ MAY_KNOW = {
         "trainer.report",
         "trainer.recipe",
     },
-    "trainer.comparison": {"registry.*", "trainer.run", "trainer.engine", "trainer.report", "trainer.recipe"},
     "trainer.run": {
         "registry.*",
         "trainer.stages",

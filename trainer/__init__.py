@@ -6,12 +6,12 @@ them is called.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainer.recipe.problems import Problem
-    from trainer.run.conduct import Result
     from trainer.run.loading import LoadedRun
 
 __all__ = ["load", "train", "validate"]
@@ -37,7 +37,7 @@ def validate(recipe: str | Path, *overrides: str) -> tuple[Problem, ...]:
     return (*loaded.problems, *loaded.warnings)
 
 
-def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | Path = "runs") -> Result:
+def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | Path = "runs") -> LoadedRun:
     """Train what a recipe says, in a new folder below `runs`.
 
     Args:
@@ -47,7 +47,7 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
         runs: where runs lie.
 
     Returns:
-        Where the run lies, what it reached, and whether that was expected.
+        The run, as `load` gives it, with the verdicts on what was expected; of several seeds the last one's.
 
     Raises:
         RecipeError: the recipe has problems; its message shows them all.
@@ -56,6 +56,9 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
     from trainer.cli.console import Console
     from trainer.experiment.checking import examined
     from trainer.run import conduct
+    from trainer.run.loading import load as act
 
     order = conduct.Order.of(examined(recipe, overrides, fast=fast), ("trainer.train", str(recipe), *overrides))
-    return conduct.start(order, Path(runs), Console())
+    result = conduct.start(order, Path(runs), Console())
+    run = act(result.folder.path, order.recipe.train.device)
+    return replace(run, verdicts=result.verdicts, exit_code=result.exit_code)

@@ -95,13 +95,14 @@ class Decoding:
         """
         found = _decoded(content, name)
         alpha = _alpha(content, found) if _may_be_transparent(content) else None
-        pixels = self._eight_bits(found)
+        pixels = self.eight_bits(found)
         if alpha is not None:
             weighted = content.startswith(_TIFF) and found.dtype == np.uint8  # libtiff gives them so
             pixels = over_ground(pixels, alpha, weighted=weighted)
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
 
-    def _eight_bits(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+    def eight_bits(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+        """Return pixels of 8 or 16 bits as uint8: the upper 8 bits, or by the white level."""
         if pixels.dtype == np.uint8:
             return pixels  # type: ignore[return-value]
         if self.white_level == FULL:

@@ -7,6 +7,7 @@ page's script reads it, and without script the chart is complete.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -21,7 +22,6 @@ from registry.reports.chart import (
     format_value,
     rows_of_marks,
     scales,
-    spread,
     visible_pieces,
 )
 
@@ -30,7 +30,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
 _LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
-_BESIDE_LETTER, _BESIDE_ROW = 12.4, 20.0  # user units of a name beside the plot, in the size for narrow pages
 _SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, a row each
 
 
@@ -45,11 +44,10 @@ def line_chart_svg(chart: LineChart) -> str:
     marks = rows_of_marks(chart.marks, across, _LETTER / (WIDTH - _LEFT - _RIGHT))
     rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
     named = [line for line in chart.lines if not line.faint]
-    named = named if len(named) > 1 or chart.beside else []  # a line alone needs no name
-    above = [] if chart.beside or all(len(line.label) <= _SHORT for line in named) else named
+    named = named if len(named) > 1 else []  # a line alone needs no name
+    above = [] if all(len(line.label) <= _SHORT for line in named) else named
     rows += len(above)
-    room = max([_RIGHT, *(_BESIDE_LETTER * len(line.label) + 16 for line in named if chart.beside)])
-    frame = _Frame(across, up, _TOP + _ROW * rows, room)
+    frame = _Frame(across, up, _TOP + _ROW * rows)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
         f'data-chart="{_tooltips(chart, frame)}">',
@@ -57,18 +55,37 @@ def line_chart_svg(chart: LineChart) -> str:
         *(_mark(mark, row, left, frame) for mark, row, left in marks),
         *(_line(line, frame) for line in chart.lines),
         *(_dot(mark, frame) for mark in chart.marks),
-        *(_legend(above) if above else _beside(named, frame) if chart.beside else _end_labels(named, frame)),
+        *(_legend(above) if above else _end_labels(named, frame)),
         "</svg>",
     ]
     return "".join(parts)
 
 
+def sparkline_svg(values: Sequence[float], label: str) -> str:
+    """Return a line without axes as an SVG element, for a cell of a table; "" where there is nothing to draw.
+
+    Args:
+        values: in order, at equal distances.
+        label: read out in place of the picture.
+    """
+    finite = [(index, value) for index, value in enumerate(values) if math.isfinite(value)]
+    if not finite:
+        return ""
+    low, high = min(value for _, value in finite), max(value for _, value in finite)
+    across, up = 96 / max(len(values) - 1, 1), 20 / (high - low) if high > low else 0.0
+    points = [(2 + across * index, 22 - up * (value - low)) for index, value in finite]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    end = f'<circle cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="2"/>'
+    head = f'<svg class="sparkline" viewBox="0 0 100 24" role="img" aria-label="{escape(label)}">'
+    return f'{head}<path d="{path}"/>{end}</svg>'
+
+
 class _Frame:
     """Where values lie in user units."""
 
-    def __init__(self, across: Scale, up: Scale, top: float, room: float) -> None:
+    def __init__(self, across: Scale, up: Scale, top: float) -> None:
         self.across, self.up, self.top = across, up, top
-        self.right, self.bottom = WIDTH - room, HEIGHT - _BOTTOM
+        self.right, self.bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
 
     def at(self, share_across: float, share_up: float) -> tuple[float, float]:
         """Return the place of shares of the plot."""
@@ -160,26 +177,11 @@ def _end_labels(lines: Sequence[Line], frame: _Frame) -> list[str]:
     return parts
 
 
-def _beside(lines: Sequence[Line], frame: _Frame) -> list[str]:
-    """Name each line beside the plot at the height of its end, names apart and led to where they were moved."""
-    drawn = [(line, visible_pieces(line, frame.across, frame.up)) for line in lines]
-    ends = [(line, frame.at(*pieces[-1][-1])) for line, pieces in drawn if pieces]
-    places = spread([y for _, (_, y) in ends], _BESIDE_ROW, frame.top, frame.bottom)
-    parts = []
-    for (line, (x, y)), place in zip(ends, places, strict=True):
-        paint = color(line.role)
-        way = f"M{x + 3:.1f} {y:.1f}L{frame.right + 8:.1f} {place:.1f}"
-        parts.append(f'<path class="lead" d="{way}" stroke="{paint}"/>')
-        parts.append(text(frame.right + 11, place + 4, line.label, kind="name beside", fill=paint))
-    return parts
-
-
 def _tooltips(chart: LineChart, frame: _Frame) -> str:
     """Return what the page's script shows: positions, and a list of words each, as escaped JSON."""
     xs = sorted({x for line in chart.lines for x in line.xs if frame.across.can_show(x)})
     xs = xs[:: max(1, -(-len(xs) // _MOST_TOOLTIPS))]
-    told = [line for line in chart.lines if not (chart.beside and line.faint)]
-    values = [(line, dict(zip(line.xs, line.ys, strict=True))) for line in told]
+    values = [(line, dict(zip(line.xs, line.ys, strict=True))) for line in chart.lines]
     rows = [
         [_words(x, chart.x), *(f"{line.label}: {format_value(at[x], chart.y)}" for line, at in values if x in at)]
         for x in xs

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from registry import files
@@ -172,7 +171,7 @@ class _Pictures:
 
 
 def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Console) -> Evidence:
-    logits = torch.cat([run.logits([picture]) for picture in pictures])
+    logits = run.logits(pictures)
     unknown = np.full(len(pictures), -1, np.int64)
     predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
     folder = run.folder.page("pictures")

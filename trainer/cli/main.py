@@ -104,7 +104,9 @@ def _values(taken: click.ParamType[Any]) -> str:
     """Say in words which values an option of this type takes."""
     if isinstance(taken, click.Choice):
         return " or ".join(map(str, taken.choices))
-    return f"a whole number of {taken.min} or more" if isinstance(taken, click.IntRange) else taken.name
+    kinds = ((click.IntRange, "a whole number"), (click.FloatRange, "a number"))
+    found = next((words for kind, words in kinds if isinstance(taken, kind)), None)
+    return taken.name if found is None else f"{found} of {taken.min} or more"  # type: ignore[attr-defined]
 
 
 class _Program(click.Group):
@@ -180,7 +182,7 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
     """
 
     def divided(context: click.Context, _: click.Parameter, values: tuple[str, ...]) -> Words:
-        named = "key=value" in usage
+        named = "=value" in usage
         overrides = tuple(word for word in values if named and "=" in word and not os.path.exists(word))  # noqa: PTH110
         plain = tuple(word for word in values if word not in overrides)
         if "" in plain:
@@ -222,7 +224,6 @@ def program() -> None:
 
 _FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
 _TEXT_OR_JSON = click.Choice(["text", "json"])
-_TABLE = click.Choice(["text", "csv", "json", "markdown"])
 
 
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
@@ -446,17 +447,44 @@ def explain(words: Words) -> int:
 
 
 @_command(
-    examples=("compare runs/quickstart", "compare runs/a/20261126-101500 runs/b --sort test/accuracy"),
-    writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
+    examples=("compare runs/a/20261126-101500 runs/b/*", "compare runs/quickstart/*"),
+    writes="runs/compare/<time>/report.html, and a table on standard output.",
 )
-@takes("RUN...", most=None)
-@click.option("--format", "form", type=_TABLE, default="text", help="How the table is printed.")
-@click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
-def compare(words: Words, form: str, sort: str) -> int:
-    """Runs side by side, the best first; RUN may be a folder of runs."""
+@takes("RUN...", least=2, most=None)
+def compare(words: Words) -> int:
+    """Recipes, curves and results side by side."""
     from trainer.cli import comparing
 
-    return comparing.compare(words.plain, form, sort)
+    return comparing.compare([Path(word) for word in words.plain])
+
+
+@_command(
+    examples=("runs", "runs 'quick*' status=completed --sort best"),
+    writes="A table, JSON or CSV, on standard output. The page of all runs is runs/index.html.",
+)
+@takes("[PATTERN] [column=value ...]", least=0)
+@click.option("--sort", metavar="COLUMN", default="", help="Order by a column; without, the newest come first.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "csv"]), default="text", help="How it is printed.")
+def runs(words: Words, sort: str, form: str) -> int:
+    """What runs there are, and what they reached."""
+    from trainer.cli.listing import runs_text
+
+    print(runs_text(RUNS, "".join(words.plain), words.overrides, sort, form))
+    return 0
+
+
+@_command(
+    examples=("clean", "clean 'quick*' --days 30 --yes"),
+    writes="Nothing without --yes; with it, old runs keep their best weights, numbers and pages.",
+)
+@takes("[PATTERN]", least=0)
+@click.option("--days", type=click.FloatRange(min=0), default=14.0, show_default=True, help="Age of what may go.")
+@click.option("--yes", is_flag=True, help="Remove what is proposed.")
+def clean(words: Words, days: float, yes: bool) -> int:
+    """Propose checkpoints of old runs that can go, and remove them."""
+    from trainer.cli import listing
+
+    return listing.clean(RUNS, "".join(words.plain), days, sure=yes)
 
 
 @_command(

@@ -34,6 +34,7 @@ from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import RESOLVED, hparams, resolved_yaml
 from trainer.report.page import write_report
+from trainer.run import index
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
 from trainer.run.environment import describe_environment, device_name
@@ -95,7 +96,14 @@ class Order:
 
 
 def start(order: Order, root: Path, display: Display) -> Result:
-    """Run a recipe in a new folder below `root`, or once per seed in a folder each."""
+    """Run a recipe in a new folder below `root`, or once per seed in a folder each; write the page of all runs anew."""
+    try:
+        return _start(order, root, display)
+    finally:
+        index.refresh(root, display.line)
+
+
+def _start(order: Order, root: Path, display: Display) -> Result:
     if order.recipe.seeds is None:
         return _new_run(order, root, display)
     results = []
@@ -360,7 +368,8 @@ class _Run:
     ) -> dict[str, Any]:
         progress, tested = fitted.progress, experiment.data.test is not None
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
-        summary: dict[str, Any] = {"status": "running", "selected_on": experiment.data.selected_on}
+        metric = self._recipe.train.best.metric
+        summary: dict[str, Any] = {"status": "running", "metric": metric, "selected_on": experiment.data.selected_on}
         for name, row in rows.items():
             values = {} if tested or name not in outcomes else outcomes[name].values
             measured = {f"val/{key}": value for key, value in values.items() if key.startswith("tta/")}

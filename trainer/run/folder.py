@@ -104,6 +104,11 @@ class RunFolder:
         """The page."""
         return self.path / "report.html"
 
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that works on the run."""
+        return self.path / "lock"
+
     # ------------------------------------------------------------------------------------------------------ small files
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole; numbers that are not finite become null.
@@ -191,7 +196,7 @@ class RunFolder:
         self.refuse_links()
         with contextlib.ExitStack() as held:
             try:
-                file = held.enter_context(lock(self.path / "lock"))
+                file = held.enter_context(lock(self.lock_file))
                 os.truncate(file, 0)
                 os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
             except Held as other:

@@ -1,48 +1,68 @@
-"""Inference with a finished run: the model with its classes and preprocessing, without its data. `trainer.load(RUN)`.
+"""A run in a notebook or script: its network with classes and preprocessing, without its data, and what it reached.
 
 run = trainer.load("runs/quickstart/20260131-120000")
-run.predict(["cat.jpg"])          # [("cat", 0.98), ...] per picture
-run.model(run.preprocess(["cat.jpg"]))
+run.predict("cat.jpg")            # [[("cat", 0.98), ...]]: an answer per picture; a PIL image, an array or a list, too
+run.explain("cat.jpg")            # a figure of where the network looked
+run.model(run.preprocess("cat.jpg"))
+pandas.DataFrame(run.history)     # a row per epoch
+
+How a run looks in one line and as a card is glance.py's, what pictures may be pictures.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from registry.datasets.decoding import Decoding
+from registry.errors import RecipeError
+from registry.printing import one_line
+from registry.reports.cam import explain
+from registry.reports.cam_figure import Look, figure_of
+from registry.reports.gradcam import Method
+from registry.reports.layers import panel_layers, select_layers, visits
+from registry.reports.pictures import as_rgb
 from trainer.data.fitting import Fitting
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
 from trainer.experiment.trained import Trained
+from trainer.recipe.checks.expect import Verdict
 from trainer.recipe.recipe import Recipe
+from trainer.run import glance
 from trainer.run.folder import RunFolder
+from trainer.run.pictures import Pictures, Reader, name_of, several
 
-Picture = str | Path | np.ndarray
-Pictures = Picture | Sequence[Picture]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PIXELS_AT_ONCE = 64 * 224 * 224  # of pictures that pass through the network together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
-    """A trained network, ready to use.
+    """A run with its trained network, ready to use.
 
     Attributes:
-        model: best weights, eval mode.
+        model: best weights, or the last where there are no best; eval mode.
         class_names: one per class index.
         recipe: what it was trained by.
-        folder: the run.
+        folder: the run's files; `folder.path` is where it lies.
         pipeline: evaluation transforms and preprocessing.
         channels: of the images it was trained on before its own transforms: 3 for RGB, 1 for grey.
         size: (height, width) of the images it was trained on before its own transforms; None where they vary.
         input_shape: (channels, height, width) of the model's input.
         device: where the model lies.
+        verdicts: on the recipe's expectations, over all seeds, from `trainer.train`; empty where none was judged.
+        exit_code: what the command line would end with, from `trainer.train`: 8 where an expectation was missed.
     """
 
     model: nn.Module
@@ -54,22 +74,41 @@ class LoadedRun:
     size: tuple[int, int] | None
     input_shape: tuple[int, int, int]
     device: torch.device
+    verdicts: Sequence[Verdict] = ()
+    exit_code: int = 0
 
+    # ------------------------------------------------------------------------------------------------ what it reached
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """One row per epoch, as in metrics.jsonl; `pandas.DataFrame(run.history)` makes a table of it."""
+        return self.folder.read_history()
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds: status, best, final, test, ...; empty where the run has none yet."""
+        return self.folder.read_json("summary.json")
+
+    def __repr__(self) -> str:
+        """Return the run in one line."""
+        return glance.line(self.recipe, self.folder.path, self.summary)
+
+    def _repr_html_(self) -> str:
+        """Return the card that a notebook shows: name, answer and curve."""
+        return glance.card(self.recipe, self.folder.path, self.summary, self.history)
+
+    # --------------------------------------------------------------------------------------------------------- pictures
     def images(self, pictures: Pictures) -> list[np.ndarray]:
         """Return pictures as uint8 (H, W, C) of the channels and, where it has one size only, the size of the data.
 
         Args:
-            pictures: paths, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB; transparent pixels
-                become white, as in the training images. One alone is a list of one.
+            pictures: paths, PIL images, or uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB; transparent
+                pixels become white, as in the training images. One alone is a list of one; an array (N, H, W, C)
+                holds several.
 
         Raises:
-            DataError: a file is no readable picture.
+            DataError: one is no readable picture.
         """
-        decoding, fitting = _decoding(self.recipe), Fitting(self.channels, self.size)
-        return [
-            fitting.apply(decoding.read(str(each)) if isinstance(each, (str, Path)) else each)
-            for each in _several(pictures)
-        ]
+        return list(self._read(pictures))
 
     def shown(self, pictures: Pictures) -> list[np.ndarray]:
         """Return pictures as the model sees them before normalising, uint8 (H, W, C), sizes may differ."""
@@ -77,26 +116,21 @@ class LoadedRun:
         if not images:
             return []
         indices = torch.arange(len(images))
-        with naming(_name_among(pictures), range(len(images))):
+        with naming(_naming(pictures), indices):
             return self.pipeline.shown(images, epoch=0, indices=indices)
 
     def preprocess(self, pictures: Pictures) -> Tensor:
-        """Return the model's input for pictures, float32 (n, C, H, W)."""
+        """Return the model's input for pictures that it gives one size, float32 (n, C, H, W)."""
         images = self.images(pictures)
         if not images:
             return torch.zeros((0, *self.input_shape), device=self.device)
-        indices = torch.arange(len(images))
-        with naming(_name_among(pictures), range(len(images))):
-            return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
+        return self._prepared(pictures, images, 0)
 
     def logits(self, pictures: Pictures) -> Tensor:
-        """Return the model's answers, float32 (n, C)."""
-        inputs = self.preprocess(pictures)
-        if not len(inputs):  # some networks take no empty batch
-            return torch.zeros((0, len(self.class_names)))
-        with evaluation_mode(self.model), torch.inference_mode():
-            answer: Tensor = self.model(inputs).float().cpu()
-        return answer.clone()
+        """Return the model's answers, float32 (n, C); pictures may differ in size, however many there are."""
+        answers = [self._answers(inputs) for inputs in self._batches(pictures)]
+        # Some networks take no empty batch.
+        return torch.cat(answers) if answers else torch.zeros((0, len(self.class_names)))
 
     def predict(self, pictures: Pictures, top: int = 3) -> list[list[tuple[str, float]]]:
         """Return for each picture, one alone too, the `top` classes and their probabilities, best first."""
@@ -106,6 +140,79 @@ class LoadedRun:
             [(self.class_names[index], value) for index, value in zip(row, row_values, strict=True)]
             for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
         ]
+
+    def explain(
+        self,
+        pictures: Pictures,
+        *,
+        target: str | None = None,
+        layers: Sequence[str] | None = None,
+        method: Method = "GradCAM",
+    ) -> Figure:
+        """Return a matplotlib figure of where the network looked: a row per picture, the photo and a map per layer.
+
+        Args:
+            pictures: as for `predict`.
+            target: name of the class whose evidence is shown; the predicted class where omitted.
+            layers: names or patterns of layers; the last layer of each map size, the deepest four, where omitted.
+            method: how maps follow from activations and gradients.
+
+        Raises:
+            RecipeError: there is no such class or layer, or the network has no layer with a map.
+        """
+        if target is not None and target not in self.class_names:
+            names = ", ".join(map(one_line, self.class_names[:20]))
+            raise RecipeError(f"no class is named {target!r}", f"the classes are {names}")
+        looks = [self._look(each, place, target, layers, method) for place, each in enumerate(several(pictures))]
+        return figure_of(looks)
+
+    def _look(self, picture: Any, place: int, target: str | None, layers: Sequence[str] | None, method: Method) -> Look:
+        inputs = self.preprocess([picture])
+        seen = visits(self.model, inputs)
+        names = panel_layers(seen) if layers is None else select_layers(layers, seen)
+        if not names:
+            raise RecipeError(f"model {self.recipe.model.type} has no layer with a map of more than one cell")
+        answers = self._answers(inputs).softmax(1)[0]
+        chosen = int(answers.argmax()) if target is None else self.class_names.index(target)
+        found = explain(self.model, inputs, names, torch.tensor([chosen]), method)
+        (photo,) = self.shown([picture])
+        return Look(
+            name=Path(name_of(picture, place)).name,
+            photo=as_rgb(photo),
+            answer=f"{one_line(self.class_names[chosen])} {100 * float(answers[chosen]):.1f} %",
+            maps={name: maps[0, 0] for name, maps in found.maps.items()},
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- batches
+    def _read(self, pictures: Pictures) -> Iterator[np.ndarray]:
+        reader, fitting = Reader(_decoding(self.recipe)), Fitting(self.channels, self.size)
+        for place, picture in enumerate(several(pictures)):
+            yield fitting.apply(reader.read(picture, place))
+
+    def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
+        """Yield the model's input of pictures in their order: as many together as follow in one size and fit in."""
+        pictures = several(pictures)
+        together: list[np.ndarray] = []
+        first = 0
+        for image in self._read(pictures):
+            full = (len(together) + 1) * image.shape[0] * image.shape[1] > PIXELS_AT_ONCE
+            if together and (full or image.shape != together[0].shape):
+                yield self._prepared(pictures, together, first)
+                first, together = first + len(together), []
+            together.append(image)
+        if together:
+            yield self._prepared(pictures, together, first)
+
+    def _prepared(self, pictures: Pictures, images: list[np.ndarray], first: int) -> Tensor:
+        """Return the model's input of images that are pictures from number `first` on."""
+        indices = torch.arange(first, first + len(images))
+        with naming(_naming(pictures), indices):
+            return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
+
+    def _answers(self, inputs: Tensor) -> Tensor:
+        with evaluation_mode(self.model), torch.inference_mode():
+            answer: Tensor = self.model(inputs).float().cpu()
+        return answer.clone()
 
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
@@ -119,7 +226,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         CheckpointError: it is no run, or has no whole checkpoint.
         RecipeError: its recipe no longer fits this version.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(Path(run).expanduser())
     trained = Trained.read(folder.path)
     recipe, where = trained.recipe, choose_device(device)
     model = trained.model()
@@ -137,20 +244,10 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     )
 
 
-def _several(pictures: Pictures) -> Sequence[Picture]:
-    """Return pictures one by one; an array of four dimensions holds several."""
-    alone = isinstance(pictures, (str, Path)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
-    return [pictures] if alone else pictures  # type: ignore[list-item,return-value]
-
-
-def _name_among(pictures: Pictures) -> Callable[[int], str]:
-    """Return what names a picture by its place: its path where it has one."""
-    several = _several(pictures)
-
-    def name(index: int) -> str:
-        return f"picture {index}" if isinstance(several[index], np.ndarray) else str(several[index])
-
-    return name
+def _naming(pictures: Pictures) -> Callable[[int], str]:
+    """Return what names a picture by its place."""
+    each = several(pictures)
+    return lambda place: name_of(each[place], place)
 
 
 def _decoding(recipe: Recipe) -> Decoding:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry import files
+from registry.errors import StorageError
 
 TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 AFAR = 1 << 30  # Windows locks bytes: one that nobody reads
@@ -57,6 +58,19 @@ def lock(path: Path) -> Iterator[int]:
             path.unlink()
         if sys.platform != "win32":
             os.close(file)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock at `path`; nothing is made."""
+    if not path.is_file():
+        return False
+    try:
+        with lock(path):
+            return False
+    except Held:
+        return True
+    except (OSError, StorageError):  # another's folder, or a link in its place: it cannot be told
+        return False
 
 
 def _take(file: int) -> None:

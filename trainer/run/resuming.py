@@ -20,6 +20,7 @@ from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import flat
 from trainer.run import conduct as run
+from trainer.run import index
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 
@@ -99,10 +100,20 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
     )
     with folder.locked():
         latest = find_latest(folder.checkpoints, display.line)
+        if latest.state is None and summary.get("status") == "completed":
+            raise CheckpointError(
+                f"{path}: the state it ended with is gone (`clean` removes it), so it cannot go on",
+                f"start a new run with train.start_from: {path}, which takes its best weights",
+            )
         if latest.state is not None:
             _refuse_another_recipe(folder.resolved, latest.state)
             require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
-        return run.resume(order, folder, latest, display).exit_code
+        try:
+            return run.resume(order, folder, latest, display).exit_code
+        finally:
+            root = path.absolute().parent.parent
+            if (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
+                index.refresh(root, display.line)
 
 
 def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:

@@ -76,30 +76,37 @@ for (const block of document.querySelectorAll(".code")) {
   block.append(button);
 }
 
-addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details")) fold.open = true;
-});
-
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const heads = [...table.querySelectorAll("thead th")];
   const body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
+  const read = (row, column) => {
+    const text = row.cells[column].textContent.trim();
+    const number = parseFloat(text.replace(/,/g, ""));
+    return /^[-+]?[\d.,]+(e[-+]?\d+)?( \u00b1 .*)?\s*(%|s|MB)?$/i.test(text) ? number : text;
+  };
+  const empty = (value) => value === "" || value === "-";
   heads.forEach((head, column) => {
+    if (body.rows[0]?.cells[column].classList.contains("sketch")) return;
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "sort";
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const down = head.ariaSort === "ascending";
-      heads.forEach((each) => each.removeAttribute("aria-sort"));
-      head.ariaSort = down ? "descending" : "ascending";
-      const key = (row) => row.cells[column].dataset.order;
-      const rows = [...body.rows].sort((a, b) => {
-        const [one, other] = [key(a), key(b)];
-        if (one === "" || other === "") return (one === "") - (other === "");
-        const numbers = !isNaN(one) && !isNaN(other);
-        return (numbers ? one - other : one.localeCompare(other)) * (down ? -1 : 1);
+      const down = head.getAttribute("aria-sort") !== "descending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = [...body.rows].map((row) => [read(row, column), row]);
+      rows.sort(([a], [b]) => {
+        if (empty(a) || empty(b)) return empty(a) - empty(b);
+        const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+        return down ? -order : order;
       });
-      body.append(...rows);
+      body.append(...rows.map(([, row]) => row));
     });
   });
 }
+
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+});

@@ -1,0 +1,100 @@
+"""`runs` and `clean`: what lies below runs/, as a table, JSON or CSV, and what of it can go."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.printing import duration, metric_text, one_line
+from registry.program import typed_as
+from trainer.run.cleaning import proposals, remove
+from trainer.run.listing import COLUMNS, Row, chosen, ordered, rows_below
+
+MEGA = 1e6
+_HEADERS = ("run", "status", "best", "final", "test", "seed", "epochs", "time", "size", "selected on", "expectations")
+
+
+def runs_text(root: Path, pattern: str, conditions: Sequence[str], sort: str, form: str) -> str:
+    """Return the runs below `root` in the form that is asked for.
+
+    Args:
+        root: where runs lie.
+        pattern: of names; "" for all.
+        conditions: `column=pattern`.
+        sort: a column; "" for the newest first.
+        form: "text", "json" or "csv".
+
+    Raises:
+        RecipeError: there is no such column.
+    """
+    rows = chosen(rows_below(root), pattern, conditions)
+    rows = ordered(rows, sort) if sort else rows
+    if form == "json":
+        return json.dumps([{"metric": row.metric, **_plain(row)} for row in rows], indent=2)
+    if form == "csv":
+        return _csv(rows)
+    if not rows:
+        return f"no run below {root} fits" if pattern or conditions else f"no run lies below {root}"
+    return "\n".join([*table_lines([_HEADERS, *map(_cells, rows)]), "", _sum(rows)])
+
+
+def clean(root: Path, pattern: str, days: float, *, sure: bool) -> int:
+    """Print what can go, and delete it where that is meant; return the exit code: 5 where something stayed."""
+    proposed = proposals(root, chosen(rows_below(root, sizes=False), pattern), days)
+    if not proposed:
+        print(f"nothing to remove: no finished run below {root} is {days:g} days old and has checkpoints to spare")
+        return 0
+    for each in proposed:
+        print(f"{each.bytes / MEGA:9.1f} MB  {one_line(str(each.path))}  ({each.why})")
+    total = sum(each.bytes for each in proposed)
+    if not sure:
+        print(f"{total / MEGA:9.1f} MB in {len(proposed)} places; nothing was removed")
+        print(f"to remove them: {typed_as()} clean --yes, with the same words")
+        return 0
+    free, stayed = remove(proposed)
+    print(f"{free / MEGA:9.1f} MB removed; best weights, numbers and pages are kept")
+    for line in stayed:
+        print(f"kept {one_line(line)}")
+    return 5 if stayed else 0
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {column: row.value(column) for column in COLUMNS}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["metric", *COLUMNS])
+    writer.writerows([row.metric, *("" if each is None else each for each in _plain(row).values())] for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    reached = ("-" if each is None else metric_text(row.metric, each) for each in (row.best, row.final, row.test))
+    return (
+        one_line(row.run),
+        one_line(row.status),
+        *reached,
+        "-" if row.seed is None else f"{row.seed}",
+        f"{row.epochs}",
+        "-" if row.seconds is None else duration(row.seconds),
+        f"{row.bytes / MEGA:.1f} MB",
+        one_line(row.selected_on) or "-",
+        row.expectations or "-",
+    )
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows, the headers first, as lines of equal columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _sum(rows: Sequence[Row]) -> str:
+    size = sum(row.bytes for row in rows) / MEGA
+    seconds = sum(row.seconds or 0.0 for row in rows)
+    return f"{len(rows)} run{'s' if len(rows) > 1 else ''}, {size:,.1f} MB, trained for {duration(seconds)}"

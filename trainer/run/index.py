@@ -1,0 +1,84 @@
+"""runs/index.html: every run below a folder on one page, newest first, written anew at the end of each run.
+
+A page that cannot be written costs no run: it is said in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from registry import files
+from registry.contracts import Paragraph, Section, Table
+from registry.errors import UserError
+from registry.printing import literal, metric_text, one_line, printable
+from registry.reports.chart_svg import sparkline_svg
+from trainer.report.answer import Answer, Tile
+from trainer.report.html import html
+from trainer.run.listing import Row, is_better_low, rows_below
+
+INDEX = "index.html"
+MOST = 500  # runs on the page, the newest; `runs` lists all
+
+
+def refresh(root: Path, log: Callable[[str], None]) -> None:
+    """Write <root>/index.html.
+
+    Args:
+        root: where runs lie.
+        log: takes one line where the page cannot be written.
+    """
+    try:
+        rows = rows_below(root, sizes=False, newest=MOST)
+        if rows or (root / INDEX).exists():
+            files.write(root / INDEX, printable(page(rows, root)).encode(), below=root)
+    except (OSError, UserError) as error:
+        log(f"warning: {root / INDEX} could not be written ({error})")
+
+
+def page(rows: Sequence[Row], root: Path) -> str:
+    """Return the page of runs, newest first."""
+    headers = ("run", "status", "best", "final", "test", "seed", "epochs", "seconds", "selected on", "expectations")
+    table = Table(
+        f"The newest {MOST} runs" if len(rows) == MOST else "Every run, newest first",
+        headers,
+        tuple(_cells(row) for row in rows),
+        "llrrrrrrll",
+        sortable=True,
+        links=tuple(_link(row, root) for row in rows),
+        sketches=tuple(sparkline_svg(row.curve, f"{row.metric} by epoch") for row in rows),
+    )
+    blocks = (table,) if rows else (Paragraph("No run lies here yet.", "note"),)
+    answer = Answer("", _tiles(rows), "What each run reached, by the metric that chose its best epoch.", ())
+    return html("Runs", answer, [Section("Runs", blocks, "runs")], root, kind="Index of runs")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = ("-" if value is None else metric_text(row.metric, value) for value in (row.best, row.final, row.test))
+    return (
+        literal(one_line(row.run)),
+        literal(one_line(row.status)),
+        *numbers,
+        "-" if row.seed is None else f"{row.seed}",
+        f"{row.epochs}",
+        "-" if row.seconds is None else f"{row.seconds:.1f}",
+        literal(one_line(row.selected_on)),
+        row.expectations,
+    )
+
+
+def _link(row: Row, root: Path) -> str:
+    """Return the way to a run's report; to its folder where it has none."""
+    way = row.path.relative_to(root)
+    return quote(str(way / "report.html" if (row.path / "report.html").exists() else way))
+
+
+def _tiles(rows: Sequence[Row]) -> tuple[Tile, ...]:
+    completed = sum(row.status == "completed" for row in rows)
+    tiles = [Tile("Runs", f"{len(rows)}", f"{completed} completed")]
+    reached = [row for row in rows if row.best is not None and not is_better_low(row.metric)]
+    for metric in list(dict.fromkeys(row.metric for row in reached))[:1]:
+        best = max((row for row in reached if row.metric == metric), key=lambda row: row.best or 0.0)
+        tiles.append(Tile(f"Greatest {metric}", metric_text(metric, best.best or 0.0), best.run))
+    return tuple(tiles)
