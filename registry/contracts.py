@@ -247,6 +247,7 @@ class Table:
         rows: cells, numbers as text already.
         align: one of "l" or "r" per column; "" for left.
         sortable: whether the page offers to sort it; numbers of a column then have one unit.
+        order: what each cell is sorted by where its text does not tell (a duration, a name), None for last.
         links: where the first cell of each row leads, relative to the page; "" for nowhere.
         sketches: a small SVG per row, in a column of its own at the end, which Markdown leaves out.
     """
@@ -256,6 +257,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     align: str = ""
     sortable: bool = False
+    order: tuple[tuple[float | str | None, ...], ...] = ()
     links: tuple[str, ...] = ()
     sketches: tuple[str, ...] = ()
 

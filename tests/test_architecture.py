@@ -37,6 +37,7 @@ MAY_KNOW = {
     "trainer": {"trainer.cli", "trainer.run", "trainer.experiment", "trainer.recipe"},
     "trainer.cli": {
         "registry.*",
+        "trainer.comparison",
         "trainer.run",
         "trainer.stages",
         "trainer.experiment",
@@ -44,6 +45,7 @@ MAY_KNOW = {
         "trainer.report",
         "trainer.recipe",
     },
+    "trainer.comparison": {"registry.*", "trainer.run", "trainer.engine", "trainer.report", "trainer.recipe"},
     "trainer.run": {
         "registry.*",
         "trainer.stages",

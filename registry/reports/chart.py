@@ -14,10 +14,15 @@ from typing import Literal
 _SMALLEST_SPAN = 1e-12  # of an axis, relative to its values
 _LOG_PADDING = 0.02  # of an axis with decades, on either side
 
-Role = Literal["train", "val", "accent", "quiet"]
+Role = Literal["train", "val", "accent", "quiet", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10"]
 
-# Okabe and Ito's palette, darkened where a line would have less than 3:1 against white.
-COLORS: dict[Role, str] = {"train": "#b04a00", "val": "#0067a5", "accent": "#00795c", "quiet": "#6b7280"}
+# Okabe and Ito's palette, darkened where a line would have less than 3:1 against white. s1 to s10 tell runs apart.
+COLORS: dict[Role, str] = {
+    "train": "#b04a00", "val": "#0067a5", "accent": "#00795c", "quiet": "#6b7280",
+    "s1": "#0067a5", "s2": "#b04a00", "s3": "#00795c", "s4": "#7b3fb5", "s5": "#c2185b",
+    "s6": "#6b6b00", "s7": "#007c91", "s8": "#7a4b2a", "s9": "#4a55c7", "s10": "#4d5663",
+}  # fmt: skip
+SERIES: tuple[Role, ...] = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10")
 INK, SOFT_INK, GRID, PAPER = "#1c2430", "#566072", "#e3e7ec", "#ffffff"
 
 
@@ -90,6 +95,7 @@ class LineChart:
         y: vertical axis.
         lines: in drawing order.
         marks: vertical lines.
+        beside: every line's name stands at its end, however long; faint lines have none.
     """
 
     title: str
@@ -97,6 +103,7 @@ class LineChart:
     y: Axis
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...] = ()
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +230,23 @@ def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float) -> list[t
             begins[row : row + 1] = [begin]
         placed.append((mark, row, left))
     return placed
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places at least `gap` apart, in the order of those wanted and near them, between `low` and `high`.
+
+    Where there is no room for all, they are equally far apart over the whole of it.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    gap = min(gap, (high - low) / max(1, len(wanted) - 1))
+    places = [0.0] * len(wanted)
+    last = low - gap
+    for i in order:
+        last = places[i] = max(wanted[i], last + gap)
+    last = high + gap
+    for i in reversed(order):
+        last = places[i] = min(places[i], last - gap)
+    return places
 
 
 def scales(chart: LineChart) -> tuple[Scale, Scale]:

@@ -5,12 +5,26 @@ Works on Figure objects directly: no pyplot, no global state, no display.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import files
-from registry.reports.chart import COLORS, GRID, INK, PAPER, SOFT_INK, LineChart, Scale, rows_of_marks, scales
+from registry.reports.chart import (
+    COLORS,
+    GRID,
+    INK,
+    PAPER,
+    SOFT_INK,
+    Line,
+    LineChart,
+    Scale,
+    rows_of_marks,
+    scales,
+    spread,
+    visible_pieces,
+)
 from registry.reports.lettering import drawable
 
 if TYPE_CHECKING:
@@ -19,6 +33,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 _SIZE = (7.6, 3.7)  # inches
+_NAME_ROW = 0.06  # height of a name beside the plot, as a share of it
 _LETTER = 0.0115  # width of a label's letter, as a share of the plot
 
 
@@ -75,9 +90,23 @@ def line_chart_png(chart: LineChart, path: Path, *, below: Path) -> None:
         )  # fmt: skip
     rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
     _dress(axes, chart, across, up, above=11 * rows)
-    if sum(not line.faint for line in chart.lines) > 1:
+    if chart.beside:
+        _name_beside(axes, [line for line in chart.lines if not line.faint], across, up)
+    elif sum(not line.faint for line in chart.lines) > 1:
         axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor=INK)
     save(figure, path, below=below)
+
+
+def _name_beside(axes: Axes, lines: Sequence[Line], across: Scale, up: Scale) -> None:
+    """Name each line at the height of its end, beside the plot."""
+    ends = [(line, pieces[-1][-1]) for line in lines if (pieces := visible_pieces(line, across, up))]
+    places = spread([y for _, (_, y) in ends], _NAME_ROW, 0.0, 1.0)
+    for (line, end), place in zip(ends, places, strict=True):
+        axes.annotate(
+            lettered(line.label), end, xycoords="axes fraction", xytext=(1.03, place), textcoords="axes fraction",
+            fontsize=8, va="center", color=COLORS[line.role], annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": COLORS[line.role], "lw": 0.7, "alpha": 0.6},
+        )  # fmt: skip
 
 
 def lettered(words: str) -> str:

@@ -22,6 +22,7 @@ from registry.reports.chart import (
     format_value,
     rows_of_marks,
     scales,
+    spread,
     visible_pieces,
 )
 
@@ -30,6 +31,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
 _LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
+_BESIDE_LETTER, _BESIDE_ROW = 12.4, 20.0  # user units of a name beside the plot, in the size for narrow pages
 _SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, a row each
 
 
@@ -44,10 +46,11 @@ def line_chart_svg(chart: LineChart) -> str:
     marks = rows_of_marks(chart.marks, across, _LETTER / (WIDTH - _LEFT - _RIGHT))
     rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
     named = [line for line in chart.lines if not line.faint]
-    named = named if len(named) > 1 else []  # a line alone needs no name
-    above = [] if all(len(line.label) <= _SHORT for line in named) else named
+    named = named if len(named) > 1 or chart.beside else []  # a line alone needs no name
+    above = [] if chart.beside or all(len(line.label) <= _SHORT for line in named) else named
     rows += len(above)
-    frame = _Frame(across, up, _TOP + _ROW * rows)
+    room = max([_RIGHT, *(_BESIDE_LETTER * len(line.label) + 16 for line in named if chart.beside)])
+    frame = _Frame(across, up, _TOP + _ROW * rows, room)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
         f'data-chart="{_tooltips(chart, frame)}">',
@@ -55,7 +58,7 @@ def line_chart_svg(chart: LineChart) -> str:
         *(_mark(mark, row, left, frame) for mark, row, left in marks),
         *(_line(line, frame) for line in chart.lines),
         *(_dot(mark, frame) for mark in chart.marks),
-        *(_legend(above) if above else _end_labels(named, frame)),
+        *(_legend(above) if above else _beside(named, frame) if chart.beside else _end_labels(named, frame)),
         "</svg>",
     ]
     return "".join(parts)
@@ -83,9 +86,9 @@ def sparkline_svg(values: Sequence[float], label: str) -> str:
 class _Frame:
     """Where values lie in user units."""
 
-    def __init__(self, across: Scale, up: Scale, top: float) -> None:
+    def __init__(self, across: Scale, up: Scale, top: float, room: float) -> None:
         self.across, self.up, self.top = across, up, top
-        self.right, self.bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
+        self.right, self.bottom = WIDTH - room, HEIGHT - _BOTTOM
 
     def at(self, share_across: float, share_up: float) -> tuple[float, float]:
         """Return the place of shares of the plot."""
@@ -177,11 +180,26 @@ def _end_labels(lines: Sequence[Line], frame: _Frame) -> list[str]:
     return parts
 
 
+def _beside(lines: Sequence[Line], frame: _Frame) -> list[str]:
+    """Name each line beside the plot at the height of its end, names apart and led to where they were moved."""
+    drawn = [(line, visible_pieces(line, frame.across, frame.up)) for line in lines]
+    ends = [(line, frame.at(*pieces[-1][-1])) for line, pieces in drawn if pieces]
+    places = spread([y for _, (_, y) in ends], _BESIDE_ROW, frame.top, frame.bottom)
+    parts = []
+    for (line, (x, y)), place in zip(ends, places, strict=True):
+        paint = color(line.role)
+        way = f"M{x + 3:.1f} {y:.1f}L{frame.right + 8:.1f} {place:.1f}"
+        parts.append(f'<path class="lead" d="{way}" stroke="{paint}"/>')
+        parts.append(text(frame.right + 11, place + 4, line.label, kind="name beside", fill=paint))
+    return parts
+
+
 def _tooltips(chart: LineChart, frame: _Frame) -> str:
     """Return what the page's script shows: positions, and a list of words each, as escaped JSON."""
     xs = sorted({x for line in chart.lines for x in line.xs if frame.across.can_show(x)})
     xs = xs[:: max(1, -(-len(xs) // _MOST_TOOLTIPS))]
-    values = [(line, dict(zip(line.xs, line.ys, strict=True))) for line in chart.lines]
+    told = [line for line in chart.lines if not (chart.beside and line.faint)]
+    values = [(line, dict(zip(line.xs, line.ys, strict=True))) for line in told]
     rows = [
         [_words(x, chart.x), *(f"{line.label}: {format_value(at[x], chart.y)}" for line, at in values if x in at)]
         for x in xs

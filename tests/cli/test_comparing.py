@@ -1,5 +1,7 @@
-"""`compare RUN...`: seeds give mean and deviation, settings that differ are named."""
+"""`compare RUN...`: a row per run or per configuration over its seeds, the best first, on the terminal and a page."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -56,88 +58,206 @@ def compared(runs, capsys, monkeypatch):
     return act
 
 
-def test_two_seeds_give_mean_and_deviation(runs, compared):
+def values(runs, *numbers: int, number: str = "val/accuracy") -> list[float]:
+    """What runs reached at their best epochs."""
+    return [RunFolder.open(Path(runs[1][n])).read_json("summary.json")["best"][number] for n in numbers]
+
+
+def over_two(found: list[float]) -> str:
+    """Mean and deviation of accuracies as the table has them."""
+    return f"{100 * statistics.mean(found):.2f} +- {100 * statistics.stdev(found):.2f} %"
+
+
+def on_page(text: str) -> str:
+    return text.replace("+-", "±").replace(" %", "\u00a0%")
+
+
+def row_of(said: str, name: str) -> str:
+    """The line of the table whose name this is."""
+    (line,) = re.findall(rf"^\d+  {re.escape(name)}  .*$", said, re.MULTILINE)
+    return line
+
+
+def test_two_seeds_are_one_row_with_mean_and_deviation(runs, compared):
     said, page = compared(0, 1)
-    values = [RunFolder.open(run).read_json("summary.json")["best"]["val/loss"] for run in map(Path, runs[1][:2])]
-    expected = f"{statistics.mean(values):.4f} +- {statistics.stdev(values):.4f} over 2 seeds"
-    assert expected in said
-    assert expected in page
-    assert "seed: 1 | 2" in said
+    expected = over_two(values(runs, 0, 1))
+    assert "2 runs in 1 row" in said
+    assert re.search(rf"1, 2  {re.escape(expected)}", row_of(said, "tiny"))
+    assert on_page(expected) in page
 
 
-def test_a_setting_that_differs_is_named_and_is_no_other_seed(compared):
+def test_a_setting_that_differs_is_a_column_names_the_rows_and_is_no_other_seed(compared):
     said, page = compared(0, 2)
-    assert "optimizer.lr: 0.02 | 0.05" in said
+    assert row_of(said, "lr 0.02")
+    assert row_of(said, "lr 0.05")
+    assert re.search(r"^#  .*\blr\b", said, re.MULTILINE)
     assert "+-" not in said
     assert "optimizer.lr" in page
-    assert "0.05" in page
 
 
-def test_curves_of_all_runs_lie_over_each_other(runs, compared):
-    _, page = compared(0, 1, 2)
+def test_the_best_row_stands_first_and_the_others_have_their_distance(runs, compared):
+    said, _ = compared(0, 2)
+    reached = dict(zip(("lr 0.02", "lr 0.05"), values(runs, 0, 2), strict=True))
+    first, second = sorted(reached, key=reached.get, reverse=True)
+    assert row_of(said, first).startswith("1  ")
+    assert f"{100 * (reached[second] - reached[first]):+.2f}" in row_of(said, second)
+
+
+def test_the_rows_are_sorted_by_what_is_asked_for(runs, compared, capsys):
+    compared(0, 2)
+    orders = {}
+    for sort in ("lr", "-lr", "optimizer.lr", "val/loss", "time"):
+        assert main(["compare", runs[1][2], runs[1][0], "--sort", sort]) == 0
+        orders[sort] = re.findall(r"^\d+  (lr \S+)", capsys.readouterr().out, re.MULTILINE)
+    assert orders["lr"] == orders["optimizer.lr"] == orders["-lr"][::-1] == ["lr 0.02", "lr 0.05"]
+    losses = dict(zip(("lr 0.02", "lr 0.05"), values(runs, 0, 2, number="val/loss"), strict=True))
+    assert orders["val/loss"] == sorted(losses, key=losses.get)
+    assert main(["compare", runs[1][2], runs[1][0], "--sort", "val/los"]) == 2
+    assert "did you mean 'val loss'" in capsys.readouterr().err
+
+
+def test_every_curve_has_a_colour_of_its_own_and_its_name_at_its_end(runs, compared):
+    _, page = compared(0, 2, 4)
     charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(charts) >= 4
-    assert all(run.rsplit("/", 1)[1] in page for run in runs[1][:3])
+    assert len(charts) == 4
+    for chart in charts:
+        lines = re.findall(r'<path class="line[^"]*"[^>]*stroke="([^"]+)"', chart)
+        assert len(set(lines)) == len(lines) == 3
+        assert all(f"#{rank} " in chart for rank in (1, 2, 3))
 
 
-def test_the_numbers_of_all_runs_stand_side_by_side_on_eighty_columns(runs, compared):
-    said, _ = compared(0, 1, 2)
-    best = [f"{RunFolder.open(Path(run)).read_json('summary.json')['best']['val/loss']:.4f}" for run in runs[1][:3]]
-    assert re.search(rf"^best/val_loss +{' [|] '.join(best)}$", said, re.MULTILINE)
-    long = [line for line in said.splitlines() if len(line) > 80 and "report" not in line and "(seed 2)" not in line]
-    assert not long
+def test_every_run_is_named_with_the_row_it_counts_in_and_leads_to_its_report(runs, compared):
+    said, page = compared(0, 1, 2)
+    for number in (0, 1, 2):
+        assert re.search(rf"^\d  {re.escape(runs[1][number])}", said, re.MULTILINE)
+        assert f"../../tiny/{Path(runs[1][number]).name}/report.html" in page
 
 
-def best_losses(runs, *numbers: int) -> list[float]:
-    return [RunFolder.open(Path(runs[1][n])).read_json("summary.json")["best"]["val/loss"] for n in numbers]
+@pytest.mark.parametrize("columns", [80, 200])
+def test_no_line_is_wider_than_the_terminal_but_for_a_path(runs, compared, capsys, monkeypatch, columns):
+    compared(0, 1, 2, 3)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["compare", *(runs[1][number] for number in (0, 1, 2, 3))]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > columns and "runs/" not in line] == []
 
 
-def test_every_group_of_seeds_is_printed_with_its_name_and_its_own_numbers(runs, compared):
+def test_every_group_of_seeds_is_a_row_with_its_name_and_its_own_numbers(runs, compared):
     said, page = compared(0, 1, 2, 3)
-    for name, numbers in (("tiny, optimizer.lr 0.02", (0, 1)), ("tiny, optimizer.lr 0.05", (2, 3))):
-        values = best_losses(runs, *numbers)
-        expected = f"{statistics.mean(values):.4f} +- {statistics.stdev(values):.4f} over 2 seeds"
-        after = said.partition(f"{name}, one experiment over 2 seeds: ")[2]
-        members = [Path(runs[1][number]).name for number in numbers]
-        assert all(f"tiny/{member} (seed {seed})" in after for seed, member in enumerate(members, start=1))
-        table = after.splitlines()[1:]
-        assert re.search(rf"^best/val_loss +{re.escape(expected)}$", "\n".join(table), re.MULTILINE)
-        assert expected in page
-        assert f"{name}: mean and standard deviation" in page
+    for name, numbers in (("lr 0.02", (0, 1)), ("lr 0.05", (2, 3))):
+        expected = over_two(values(runs, *numbers))
+        row = row_of(said, name)
+        assert f"1, 2  {expected}" in row
+        assert on_page(expected) in page
+        for seed, number in enumerate(numbers, start=1):
+            alone = f"{100 * values(runs, number)[0]:.2f} %"
+            assert f"{row[0]}  {runs[1][number]}  seed {seed}  {alone}" in said
 
 
-def test_a_copied_run_is_identical_and_no_second_seed(runs, compared):
-    copy = Path(runs[1][0]).with_name("copied")
+def copied(runs, name: str) -> int:
+    """Copy the first run and return the copy's number."""
+    copy = Path(runs[1][0]).with_name(name)
     if not copy.exists():
         shutil.copytree(runs[1][0], copy)
     runs[1].append(str(copy))
-    said, page = compared(0, len(runs[1]) - 1)
+    return len(runs[1]) - 1
+
+
+def test_a_copied_run_is_identical_and_no_second_seed(runs, compared):
+    said, page = compared(0, copied(runs, "copied"))
     runs[1].pop()
-    assert f"tiny/copied is identical to tiny/{Path(runs[1][0]).name}" in said
-    assert "identical to" in page
+    assert row_of(said, "tiny (copy)")
+    told = f"tiny/copied is identical to tiny/{Path(runs[1][0]).name}: a copy"
+    assert told in " ".join(said.split())
+    assert told in page
     assert "+-" not in said
-    assert "+-" not in page
+    assert "±" not in page
 
 
-def test_two_runs_of_one_name_are_told_apart_by_their_paths(runs, compared):
-    copy = Path("elsewhere", "tiny", Path(runs[1][0]).name)
-    target = runs[0] / copy
+def test_two_runs_in_folders_of_one_name_are_told_apart_by_their_paths(runs, compared):
+    target = runs[0] / "elsewhere" / "tiny" / Path(runs[1][2]).name
     if not target.exists():
-        shutil.copytree(runs[1][0], target)
+        shutil.copytree(runs[1][2], target)
     runs[1].append(str(target))
-    said, _ = compared(0, len(runs[1]) - 1)
+    said, _ = compared(0, 2, len(runs[1]) - 1)
     runs[1].pop()
-    assert f"{target} is identical to {runs[1][0]}" in said
+    assert str(target) in said
+    assert runs[1][2] in said
 
 
 def test_the_same_seed_again_is_no_second_seed(runs, compared):
     said, _ = compared(0, 4)
     first, again = (Path(runs[1][number]).name for number in (0, 4))
-    assert f"tiny/{again} has the seed of tiny/{first}: no second seed" in said
+    assert row_of(said, "tiny (seed 1 again)")
+    assert f"tiny/{again} has the seed of tiny/{first}: no second seed" in " ".join(said.split())
     assert "+-" not in said
     said, _ = compared(0, 4, 1)
-    assert "over 2 seeds" in said, "two of the three count"
-    assert "over 3 seeds" not in said
+    assert f"1, 2  {over_two(values(runs, 0, 1))}" in said, "two of the three count"
+    assert "seed 1 again" in said
+
+
+def test_a_folder_of_runs_means_its_runs_and_what_is_none_is_skipped_with_a_note(runs, compared, capsys):
+    compared(0, 1)
+    sheet = RunFolder.create(Path("runs"), "tiny", {}, suffix="-preview").path
+    named = [run for run in runs[1] if Path(run).exists()]
+    for words in (["runs"], ["runs/tiny/*"]):
+        assert main(["compare", *words]) == 0
+        said = capsys.readouterr().out
+        assert all(Path(run).name in said for run in named)
+        assert f"note: {sheet} is an augmentation sheet: skipped" in said
+    assert main(["compare", str(sheet), runs[1][0]]) == 2
+    said = capsys.readouterr().err
+    assert "a comparison takes two runs or more; there is 1" in said
+    assert "is an augmentation sheet" in said
+    shutil.rmtree(sheet)
+
+
+def test_a_word_that_names_nothing_is_an_error_and_a_damaged_run_is_left_out(runs, capsys, monkeypatch):
+    monkeypatch.chdir(runs[0])
+    assert main(["compare", "runs/tiny", "runs/tinny"]) == 6
+    assert "runs/tinny: does not exist" in capsys.readouterr().err
+    broken = Path(shutil.copytree(runs[1][0], Path(runs[1][0]).with_name("broken")))
+    (broken / "summary.json").write_text("{", encoding="utf-8")
+    assert main(["compare", "runs/tiny"]) == 0
+    assert re.search(r"note: .*broken/summary.json: is damaged .*: left out", capsys.readouterr().out)
+    shutil.rmtree(broken)
+
+
+def test_a_fast_run_is_marked_and_stands_behind_the_others(runs, compared, capsys, monkeypatch):
+    monkeypatch.chdir(runs[0])
+    before = set(Path("runs/tiny").iterdir())
+    assert main(["train", "tiny.yaml", "--fast"]) == 0
+    (fast,) = set(Path("runs/tiny").iterdir()) - before
+    runs[1].append(str(fast.resolve()))
+    said, page = compared(len(runs[1]) - 1, 0, 2)
+    runs[1].pop()
+    shutil.rmtree(fast)
+    assert re.search(r"^3  lr 0.02 \(--fast\)", said, re.MULTILINE)
+    assert "ran with --fast" in said
+    assert "(--fast)" in page
+    assert "+-" not in said
+
+
+def test_csv_json_and_markdown_hold_the_same_numbers_and_write_no_page(runs, compared, capsys):
+    compared(0, 1, 2)
+    pages = set(Path("runs/compare").iterdir())
+    said = {}
+    for form in ("csv", "json", "markdown"):
+        assert main(["compare", *(runs[1][number] for number in (0, 1, 2)), "--format", form]) == 0
+        said[form] = capsys.readouterr().out
+    assert set(Path("runs/compare").iterdir()) == pages
+    found = {name: statistics.mean(values(runs, *numbers)) for name, numbers in NAMED.items()}
+    rows = list(csv.DictReader(io.StringIO(said["csv"])))
+    assert {row["name"]: float(row["best/val_accuracy"]) for row in rows} == found
+    assert {row["name"]: row["optimizer.lr"] for row in rows} == {"lr 0.02": "0.02", "lr 0.05": "0.05"}
+    held = json.loads(said["json"])
+    assert {row["name"]: row["numbers"]["best/val_accuracy"]["mean"] for row in held["rows"]} == found
+    assert {row["name"]: row["settings"]["optimizer.lr"] for row in held["rows"]} == {"lr 0.02": 0.02, "lr 0.05": 0.05}
+    assert [len(row["runs"]) for row in held["rows"]] == [2 if row["name"] == "lr 0.02" else 1 for row in held["rows"]]
+    for name, mean in found.items():
+        assert re.search(rf"\| {name} .*\b{100 * mean:.2f}", said["markdown"])
+
+
+NAMED = {"lr 0.02": (0, 1), "lr 0.05": (2,)}
 
 
 def test_patterns_on_the_page_are_shown_as_they_are(runs, compared):
@@ -151,7 +271,7 @@ def test_patterns_on_the_page_are_shown_as_they_are(runs, compared):
     _, page = compared(0, len(runs[1]) - 1)
     runs[1].pop()
     shutil.rmtree(name)
-    assert "[&#39;layer1.**&#39;, &#39;**.weight&#39;]" in page
+    assert "L1 (strength 1e-5, include [layer1.**, **.weight])" in page
 
 
 def test_what_the_learning_rate_was_searched_with_is_compared_and_what_was_found_is_no_setting(
@@ -167,12 +287,14 @@ def test_what_the_learning_rate_was_searched_with_is_compared_and_what_was_found
     capsys.readouterr()
     assert main(["compare", *found]) == 0
     said = capsys.readouterr().out
-    assert "lr_finder.end: 1 | 1 | 9" in said
-    assert "optimizer.lr" not in said, "found is found, whatever the number"
-    assert "over 2 seeds" in said
+    assert row_of(said, "end 1 (--fast)")
+    assert row_of(said, "end 9 (--fast)")
+    assert re.search(r"^\d  end 1 .* 1, 2 ", said, re.MULTILINE), "found is found, whatever the number"
     page = Path(said.split("report ")[-1].strip()).read_text(encoding="utf-8")
     assert "lr_finder.end" in page
-    assert all(f"{lr:.4g}" in page for lr in lrs)
+    assert "optimizer.lr" not in page
+    assert f"{statistics.mean(lrs[:2]):.4g}" in page
+    assert f"{lrs[2]:.4g}" in page
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -214,36 +336,37 @@ def test_seeds_are_averaged_only_over_the_same_images(tmp_path, capsys, monkeypa
 
     said = said_of(capsys, first, elsewhere)
     assert "+-" not in said, "root: data held other classes"
-    images = re.search(r"^  images: (.*)$", said, re.MULTILINE)[1].split(" | ")
-    assert [text.rpartition(" (")[0] for text in images] == [
-        "16 to learn from, classes cat, dog",
-        "16 to learn from, classes elk, fox",
-    ]
+    assert row_of(said, "data A")
+    assert row_of(said, "data B")
+    told = " ".join(said.split())
+    assert "A has 16 to learn from, 2 classes (cat, dog); B has 16 to learn from, 2 classes (elk, fox)" in told
+    assert "measured on other images: there is no delta between them" in told
 
     said = said_of(capsys, first, alike)
-    assert "over 2 seeds" in said, "the same images in another place"
-    assert "images: " not in said
+    assert "+-" in said, "the same images in another place"
+    assert "The data are others" not in said
 
     (tmp_path / "one/data/train/dog/7.png").unlink()
     fewer = trained(tmp_path / "one", monkeypatch, "seed=2")
     said = said_of(capsys, first, fewer)
     assert "+-" not in said, "pictures were deleted between two seeds"
-    assert re.search(r"images: 16 to learn from, .* \| 15 to learn from, ", said)
+    assert "A has 16 to learn from" in " ".join(said.split())
+    assert "B has 15 to learn from" in " ".join(said.split())
 
     picture = tmp_path / "copy/data/val/cat/0.png"
     cv2.imwrite(str(picture), np.zeros((16, 16, 3), np.uint8))
     changed = trained(tmp_path / "copy", monkeypatch, "seed=4")
     said = said_of(capsys, alike, changed)
     assert "+-" not in said, "a picture that is measured on is another"
-    assert "  images: " in said
+    assert "The data are others" in said
 
 
 def test_a_share_that_the_seed_draws_from_the_same_images_is_no_difference(tmp_path, capsys, monkeypatch):
     pictures(tmp_path / "data", "cat", "dog")
     runs = [trained(tmp_path, monkeypatch, f"seed={seed}", "data.limit=8") for seed in (1, 2)]
     said = said_of(capsys, *runs)
-    assert "over 2 seeds" in said
-    assert "images: " not in said
+    assert "+-" in said
+    assert "The data are others" not in said
 
 
 def test_a_run_whose_images_nothing_tells_counts_in_no_mean_and_is_named(runs, compared):
@@ -255,16 +378,15 @@ def test_a_run_whose_images_nothing_tells_counts_in_no_mean_and_is_named(runs, c
     for copy in copies:
         runs[1].pop()
         shutil.rmtree(copy)
-        assert f"tiny/{copy.name} has no whole checkpoint: which images it saw cannot be told" in said
+        assert f"tiny/{copy.name} has no whole checkpoint: which images it saw cannot be told" in " ".join(said.split())
     assert "+-" not in said
     assert "cannot be told" in page
 
 
-def test_a_run_named_by_one_word_from_its_own_folder_has_its_whole_name(runs, capsys, monkeypatch):
+def test_a_run_is_named_by_one_word_from_its_own_folder(runs, capsys, monkeypatch):
     monkeypatch.chdir(runs[0] / "runs" / "tiny")
     first, second = (Path(run).name for run in runs[1][:2])
     said = said_of(capsys, Path(first), Path(second))
-    assert f"tiny/{first}: completed" in said
-    assert f"tiny/{first} (seed 1), tiny/{second} (seed 2)" in said
+    assert re.search(rf"^1  {first}  seed 1", said, re.MULTILINE)
     monkeypatch.chdir(first)
-    assert f"tiny/{first}: completed" in said_of(capsys, Path(), Path("..", second))
+    assert "1, 2" in row_of(said_of(capsys, Path(), Path("..", second)), "tiny")

@@ -224,6 +224,7 @@ def program() -> None:
 
 _FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
 _TEXT_OR_JSON = click.Choice(["text", "json"])
+_TABLE = click.Choice(["text", "csv", "json", "markdown"])
 
 
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
@@ -447,15 +448,17 @@ def explain(words: Words) -> int:
 
 
 @_command(
-    examples=("compare runs/a/20261126-101500 runs/b/*", "compare runs/quickstart/*"),
-    writes="runs/compare/<time>/report.html, and a table on standard output.",
+    examples=("compare runs/quickstart", "compare runs/a/20261126-101500 runs/b --sort test/accuracy"),
+    writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
 )
-@takes("RUN...", least=2, most=None)
-def compare(words: Words) -> int:
-    """Recipes, curves and results side by side."""
+@takes("RUN...", most=None)
+@click.option("--format", "form", type=_TABLE, default="text", help="How the table is printed.")
+@click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
+def compare(words: Words, form: str, sort: str) -> int:
+    """Runs side by side, the best first; RUN may be a folder of runs."""
     from trainer.cli import comparing
 
-    return comparing.compare([Path(word) for word in words.plain])
+    return comparing.compare(words.plain, form, sort)
 
 
 @_command(

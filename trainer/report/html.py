@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from registry.contracts import Block, Figure, Section
+from registry.contracts import Block, Figure, Section, Table
 from trainer.report.answer import Answer
 from trainer.report.embed import data_uri
 from trainer.report.inline import pieces
@@ -33,6 +33,7 @@ def html(
     templates.filters["plain"] = lambda text: "".join(words for _, words in pieces(text))
     templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
     templates.globals["sketch"] = lambda table, row: Markup(table.sketches[row])
+    templates.globals["sorted_by"] = _sorted_by
     templates.globals["picture"] = lambda figure: _picture(figure, folder)
     templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE)
     return templates.get_template("page.html").render(
@@ -52,6 +53,14 @@ def inline(text: str) -> Markup:
     return Markup("").join(
         Markup(tags[kind]).format(escape(words.replace(" %", "\u00a0%"))) for kind, words in pieces(text)
     )
+
+
+def _sorted_by(table: Table, row: int, column: int) -> Markup:
+    """Return the attribute that the page's script sorts a cell by; none where the table keeps its order."""
+    if not table.order:
+        return Markup("")
+    value = table.order[row][column]
+    return Markup(' data-order="{}"').format("" if value is None else value)
 
 
 def _asset(name: str) -> str:

@@ -24,7 +24,9 @@ def markdown(title: str, answer: Answer, sections: Sequence[Section]) -> str:
     if answer.description:
         parts.append(escaped(answer.description))
     parts.append(
-        _table(Table("", ("", ""), tuple((tile.label, f"**{tile.value}** {tile.note}") for tile in answer.tiles)))
+        markdown_table(
+            Table("", ("", ""), tuple((tile.label, f"**{tile.value}** {tile.note}") for tile in answer.tiles))
+        )
     )
     parts.append(_inline(answer.verdict))
     parts.extend(f"> **Warning.** {_inline(warning)}" for warning in answer.warnings)
@@ -44,7 +46,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Paragraph):
         return _TONES[block.tone] + _inline(block.text)
     if isinstance(block, Table):
-        return _table(block)
+        return markdown_table(block)
     if isinstance(block, Figure):
         return f"![{escaped(block.alt)}]({quote(block.path)})\n\n*{_inline(block.caption)}*"
     if isinstance(block, Gallery):
@@ -66,7 +68,8 @@ def _inline(text: str) -> str:
     return "".join(parts)
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """Return a table, its cells' two marks rendered."""
     align = table.align or "l" * len(table.headers)
     rule = "|".join("---:" if side == "r" else "---" for side in align)
     lines = [f"**{escaped(table.caption)}**\n"] if table.caption else []

@@ -80,6 +80,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.querySelectorAll("thead th")];
   const body = table.tBodies[0];
   const read = (row, column) => {
+    const { order } = row.cells[column].dataset;
+    if (order !== undefined) return order === "" || isNaN(order) ? order : Number(order);
     const text = row.cells[column].textContent.trim();
     const number = parseFloat(text.replace(/,/g, ""));
     return /^[-+]?[\d.,]+(e[-+]?\d+)?( \u00b1 .*)?\s*(%|s|MB)?$/i.test(text) ? number : text;

@@ -1,0 +1,99 @@
+"""A comparison for programs and for text: csv, json, markdown. Numbers have every digit, but in markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry.contracts import Table
+from registry.printing import literal, one_line, printable
+from trainer.comparison.rows import Comparison, Row
+from trainer.comparison.table import columns
+from trainer.report.markdown import markdown_table
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a text that begins so
+
+
+def as_csv(made: Comparison) -> str:
+    """Return a line per row: name, seeds, folders, what differs, and mean, deviation and count of every number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    settings = [each.key for each in made.differences]
+    numbers = [name for key in made.numbers for name in (key, f"{key}/sd")]
+    writer.writerow(["rank", "name", "remark", "runs", "seeds", "fast", "folders", *settings, "delta", *numbers])
+    for row in made.rows:
+        reached = [
+            value
+            for key in made.numbers
+            for spread in [row.numbers.get(key)]
+            for value in ((None, None) if spread is None else (spread.mean, spread.deviation))
+        ]
+        words = [
+            *(row.name, row.remark, len(row.runs), " ".join(map(str, row.seeds)), row.fast),
+            " ".join(str(run.folder) for run in row.runs),
+        ]
+        different = [made.text(each, row) for each in made.differences]
+        writer.writerow([row.rank, *(_cell(each) for each in [*words, *different]), row.delta, *reached])
+    return printable(text.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula; numbers in words stay what they are."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def as_json(made: Comparison) -> str:
+    """Return the comparison as one object."""
+    return json.dumps(_plain(made), indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _plain(made: Comparison) -> Mapping[str, Any]:
+    return {
+        "ranked_by": {"number": made.number, "better": made.better},
+        "sorted_by": made.sorted_by or made.number,
+        "differences": [each.key for each in made.differences],
+        "rows": [_row(made, row) for row in made.rows],
+        "cautions": [printable(text) for text in made.cautions],
+    }
+
+
+def _row(made: Comparison, row: Row) -> Mapping[str, Any]:
+    number = made.runs.index(row.runs[0])
+    return {
+        "rank": row.rank,
+        "name": row.name,
+        "remark": row.remark,
+        "fast": row.fast,
+        "delta": row.delta,
+        "settings": {each.key: each.raw[number] for each in made.differences},
+        "numbers": {
+            key: {"mean": spread.mean, "sd": spread.deviation, "runs": spread.count}
+            for key, spread in row.numbers.items()
+        },
+        "runs": [{"folder": printable(str(run.folder)), "seed": run.seed, "numbers": run.numbers} for run in row.runs],
+    }
+
+
+def as_markdown(made: Comparison) -> str:
+    """Return the whole table as GitHub has it, the cautions below it."""
+    every = columns(made)
+    table = Table(
+        "",
+        tuple(one_line(each.title) for each in every),
+        tuple(tuple(literal(each.text(row, "±")) for each in every) for row in made.rows),
+        "".join("r" if each.right else "l" for each in every),
+    )
+    cautions = "".join(f"\n> {one_line(text)}\n" for text in made.cautions)
+    return printable(f"{markdown_table(table)}\n{cautions}")
+
+
+FORMS: Mapping[str, Callable[[Comparison], str]] = {"csv": as_csv, "json": as_json, "markdown": as_markdown}

@@ -1,0 +1,382 @@
+"""Runs as rows: one per run, or per configuration over its seeds, named by what differs, the best first."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from registry.catalogue.suggest import nearest
+from registry.errors import RecipeError
+from registry.printing import duration, metric_text, one_line
+from trainer.comparison.differences import DATA, DEVICE, Difference, data_in_words, differences, experiments
+from trainer.comparison.differences import measured_alike as alike
+from trainer.comparison.runs import SECONDS, Better, Run
+
+MARKS = 3  # settings that a name has without need
+_UNTOLD = "has no whole checkpoint: which images it saw cannot be told, so it counts in no mean over seeds"
+COPY = "copy"  # the remark on a run that is another's copy
+_SAMPLE = "val_loss"  # ranks where nothing else does
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over the runs of a row.
+
+    Attributes:
+        mean: of the runs that have it.
+        deviation: the sample's standard deviation; None of one run.
+        count: how many have it.
+    """
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return mean and deviation of at least one value."""
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.mean(values), deviation, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run, or finished runs that differ in their seed alone.
+
+    Attributes:
+        runs: one per seed.
+        name: what sets it apart from the other rows, "lr 0.1, wd 5e-4".
+        remark: in a word or two, behind the name: "--fast", "interrupted after 3 of 8 epochs"; "" for none.
+        rank: from 1, by the number that ranks.
+        delta: how far its number is from the first row's; None for the first, and where they cannot be compared.
+    """
+
+    runs: tuple[Run, ...]
+    name: str
+    remark: str = ""
+    rank: int = 0
+    delta: float | None = None
+
+    @cached_property
+    def numbers(self) -> Mapping[str, Spread]:
+        """The numbers of its runs by flat name."""
+        keys = dict.fromkeys(key for run in self.runs for key in run.numbers)
+        return {key: Spread.of([run.numbers[key] for run in self.runs if key in run.numbers]) for key in keys}
+
+    @property
+    def fast(self) -> bool:
+        """Whether its runs were small ones of everything."""
+        return self.runs[0].fast
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def title(self) -> str:
+        """Name and remark."""
+        return f"{self.name} ({self.remark})" if self.remark else self.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: all of them, as they were named.
+        differences: what they have otherwise, in the order of `runs`.
+        rows: in the order asked for.
+        number: the flat name of the number that ranks, "best/val_accuracy".
+        better: its direction.
+        sorted_by: what the rows are sorted by; "" for the number that ranks.
+        cautions: what to beware of, a sentence each.
+    """
+
+    runs: tuple[Run, ...]
+    differences: tuple[Difference, ...]
+    rows: tuple[Row, ...]
+    number: str
+    better: Better
+    sorted_by: str
+    cautions: tuple[str, ...]
+
+    @property
+    def best(self) -> Row:
+        """The row of rank 1."""
+        return next(row for row in self.rows if row.rank == 1)
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """The flat names of all numbers, in the order of the runs' summaries."""
+        return list(dict.fromkeys(key for row in self.rows for key in row.numbers))
+
+    def text(self, difference: Difference, row: Row) -> str:
+        """Return what a row has of a difference."""
+        return difference.texts[self.runs.index(row.runs[0])]
+
+
+def compared(runs: Sequence[Run], sort: str = "") -> Comparison:
+    """Return runs as ranked rows.
+
+    Args:
+        runs: at least two.
+        sort: a number, a label or a path of what differs, "name"; by the number that chose the best epoch where it
+            is empty. A dash before it turns the order round.
+
+    Raises:
+        RecipeError: there is nothing of that name to sort by.
+    """
+    different = tuple(differences(runs))
+    rows = _named(_grouped(runs), runs, different)
+    number = _ranking(runs)
+    better = runs[0].better(number)
+    rows = _ranked(rows, number, better)
+    made = Comparison(tuple(runs), different, tuple(rows), number, better, sort, ())
+    return replace(made, rows=tuple(_sorted(made, sort)), cautions=tuple(_cautions(made)))
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+def _grouped(runs: Sequence[Run]) -> list[Row]:
+    """Return a row per experiment over its seeds, each seed once, and one for every run that counts in no mean."""
+    kinds = experiments(runs)
+    rows: list[Row] = []
+    place: dict[object, int] = {}  # experiment -> its row
+    for number, run in enumerate(runs):
+        twin = next((each for each in runs[:number] if _copied(run, each)), None)
+        if twin is not None:
+            rows.append(Row((run,), "", COPY))
+        elif not run.finished or run.images is None:
+            rows.append(Row((run,), "", run.state))
+        elif kinds[number] not in place:
+            place[kinds[number]] = len(rows)
+            rows.append(Row((run,), "", _state(run)))
+        else:
+            row = rows[place[kinds[number]]]
+            again = next((each for each in row.runs if each.seed == run.seed), None)
+            if again is None:
+                rows[place[kinds[number]]] = replace(row, runs=(*row.runs, run))
+            else:
+                rows.append(Row((run,), "", f"seed {run.seed} again"))
+    return rows
+
+
+def _copied(run: Run, other: Run) -> bool:
+    return (run.settings, run.history, run.summary) == (other.settings, other.history, other.summary)
+
+
+def _state(run: Run) -> str:
+    words = ["--fast"] if run.fast else []
+    return ", ".join([*words, *([run.state] if run.state else [])])
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+def _named(rows: Sequence[Row], runs: Sequence[Run], different: Sequence[Difference]) -> list[Row]:
+    """Return the rows under names that keep them apart."""
+    numbers = [list(runs).index(row.runs[0]) for row in rows]
+    recipes = len({run.recipe for run in runs}) > 1
+    told = [each for each in different if each.key not in (DATA, DEVICE) and not each.follows]
+    taken = _most_telling(told) if len(told) > MARKS else list(told)
+    if recipes and len(told) > MARKS:
+        taken = []  # recipes are named by people
+    spare = [each for each in different if each not in taken and each.key != DEVICE]
+    while True:
+        told_by = [each for each in different if each in taken]
+        names = [_name(row, numbers, told_by, runs, recipes) for row in rows]
+        titles = [replace(row, name=name).title for row, name in zip(rows, names, strict=True)]
+        same = [number for number, title in zip(numbers, titles, strict=True) if titles.count(title) > 1]
+        helps = next((each for each in spare if len({each.texts[number] for number in same}) > 1), None)
+        if helps is None:
+            break
+        taken.append(helps)
+        spare.remove(helps)
+    return [replace(row, name=name) for row, name in zip(rows, _apart(rows, names), strict=True)]
+
+
+def _most_telling(different: Sequence[Difference]) -> list[Difference]:
+    """Return the few differences that tell most runs apart; which component it is goes before its arguments."""
+    return sorted(different, key=lambda each: (not each.speaks, -each.kinds))[:MARKS]
+
+
+def _name(row: Row, among: Sequence[int], told_by: Sequence[Difference], runs: Sequence[Run], recipes: bool) -> str:
+    """Return a row's name: its recipe where there are others, and its marks in the recipe's order."""
+    number = list(runs).index(row.runs[0])
+    told = [each for each in told_by if not each.is_usual(number, among)]
+    marks = [each.mark(number) for each in told or ([] if recipes else told_by[:1])]
+    return one_line(", ".join([*([row.runs[0].recipe] if recipes or not marks else []), *marks]))
+
+
+def _apart(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """Return names, those that are alike for all their remarks with the seed, and then with the folder."""
+    found = list(names)
+    for more in (lambda run: f"seed {run.seed}", lambda run: one_line(run.folder.resolve().name)):
+        titles = [replace(row, name=name).title for row, name in zip(rows, found, strict=True)]
+        found = [
+            f"{name}, {more(row.runs[0])}" if titles.count(title) > 1 and len(row.runs) == 1 else name
+            for row, name, title in zip(rows, found, titles, strict=True)
+        ]
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- order
+def _ranking(runs: Sequence[Run]) -> str:
+    """Return the number that ranks: of the metric that chose the best epoch in most runs."""
+    chosen = Counter(f"best/{run.metric[0].replace('/', '_')}" for run in runs)
+    known = [number for number, _ in chosen.most_common() if any(number in run.numbers for run in runs)]
+    return next(iter([*known, f"best/{_SAMPLE}"]))
+
+
+def _ranked(rows: Sequence[Row], number: str, better: Better) -> list[Row]:
+    """Return the rows with ranks and deltas; runs that were cut down behind whole ones."""
+
+    def place(row: Row) -> tuple[bool, bool, float]:
+        spread = row.numbers.get(number)
+        value = 0.0 if spread is None else spread.mean
+        return row.fast, spread is None, value if better == "min" else -value
+
+    ordered = sorted(rows, key=place)
+    first = ordered[0]
+    return [
+        replace(row, rank=rank, delta=None if row is first else _delta(row, first, number))
+        for rank, row in enumerate(ordered, start=1)
+    ]
+
+
+def _delta(row: Row, first: Row, number: str) -> float | None:
+    if number not in row.numbers or number not in first.numbers or not alike(row.runs[0], first.runs[0]):
+        return None
+    return row.numbers[number].mean - first.numbers[number].mean
+
+
+def _sorted(made: Comparison, sort: str) -> list[Row]:
+    """Return the rows in the order asked for; those without a value come last.
+
+    Raises:
+        RecipeError: nothing is called so.
+    """
+    rows = sorted(made.rows, key=lambda row: row.rank)
+    if not sort:
+        return rows
+    wanted, turned = sort.removeprefix("-"), sort.startswith("-")
+    values, greatest_first = _values(made, wanted)
+    known = [row for row in rows if values[row.rank] is not None]
+    known.sort(key=lambda row: values[row.rank], reverse=greatest_first is not turned)  # type: ignore[arg-type,return-value]
+    return known + [row for row in rows if values[row.rank] is None]
+
+
+def _values(made: Comparison, wanted: str) -> tuple[dict[int, object], bool]:
+    """Return what to sort by, by rank, and whether the greatest comes first."""
+    number = next((key for key in made.numbers if _same(wanted, key, number_title(key))), None)
+    if number is not None:
+        better = made.runs[0].better(number)
+        return {row.rank: row.numbers[number].mean if number in row.numbers else None for row in made.rows}, (
+            better == "max"
+        )
+    if _same(wanted, "name"):
+        return {row.rank: row.name for row in made.rows}, False
+    each = next((each for each in made.differences if _same(wanted, each.key, each.label)), None)
+    if each is None:
+        names = ["name", *map(number_title, made.numbers), *(each.label for each in made.differences)]
+        near = nearest(wanted, names)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(names)}"
+        raise RecipeError(f"--sort {wanted}: the runs have nothing of that name to sort by", hint)
+    raw = {row.rank: each.raw[made.runs.index(row.runs[0])] for row in made.rows}
+    numeric = all(isinstance(value, (int, float)) for value in raw.values() if value is not None)
+    return raw if numeric else {row.rank: made.text(each, row) or None for row in made.rows}, False
+
+
+def _same(wanted: str, *names: str) -> bool:
+    """Whether a word names something, whatever stands between its parts: val/accuracy, val_accuracy, "val accuracy"."""
+    return _plain(wanted) in map(_plain, names)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s/_.]+", " ", text).strip().lower()
+
+
+def number_title(key: str) -> str:
+    """Return a number's flat name in words: "best/val_accuracy" -> "val accuracy", "final/test_loss" -> ..."""
+    when, _, word = key.partition("/")
+    if not word:
+        return {SECONDS: "time"}.get(key, key.replace("_", " "))
+    part, _, metric = word.partition("_")
+    if word == "epoch":
+        return {"best": "best epoch", "final": "epochs"}.get(when, word)
+    return f"{part} {metric}" if when == "best" else f"{when} {part} {metric}"
+
+
+# ------------------------------------------------------------------------------------------------------------ cautions
+def _cautions(made: Comparison) -> list[str]:
+    """Return what a reader must know before he relies on the ranks."""
+    rows = made.rows
+    found = [f"{run.title} {_UNTOLD}" for run in made.runs if run.images is None and run.finished]
+    found += _repeats(made.runs)
+    first = made.best
+    if any(row.fast for row in rows) and not all(row.fast for row in rows):
+        named = _listed([row for row in rows if row.fast])
+        found.append(f"{named} ran with --fast, two epochs of two batches: ranked behind all others")
+    elif rows[0].fast:
+        found.append("All ran with --fast, two epochs of two batches: their numbers say nothing of the recipes")
+    other = [row for row in rows if row.fast is first.fast and not alike(row.runs[0], first.runs[0])]
+    if other:
+        found.append(f"{_listed(other)} and {first.name} were measured on other images: there is no delta between them")
+    words = data_in_words([run for run in made.runs if run.fast is first.fast])
+    if len(words) > 1:
+        found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
+    unfinished = [row for row in rows if any(run.state for run in row.runs)]
+    if unfinished:
+        found.append(f"{_listed(unfinished)}: not run to the end; the numbers are those so far")
+    if any(run.summary.get("selected_on") == "test" for run in made.runs):
+        found.append("A best epoch was chosen on the test split: its number is too good by the choice")
+    if sum(row.remark != COPY for row in rows) > 1 and not any(len(row.runs) > 1 for row in rows):
+        found.append("Every row is one run: another seed alone moves a result, so a small delta shows nothing")
+    return found
+
+
+def _repeats(runs: Sequence[Run]) -> list[str]:
+    """Say of each run that repeats an earlier one what it is: a copy, or the same seed again."""
+    found, kinds = [], experiments(runs)
+    for number, run in enumerate(runs):
+        copied = next((each for each in runs[:number] if _copied(run, each)), None)
+        again = [runs[i] for i in range(number) if kinds[i] == kinds[number] and runs[i].seed == run.seed]
+        if copied is not None:
+            found.append(f"{run.title} is identical to {copied.title}: a copy, which counts once")
+        elif again:
+            found.append(f"{run.title} has the seed of {again[0].title}: no second seed")
+    return found
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    return ", ".join(row.name for row in sorted(rows, key=lambda row: row.rank))
+
+
+def said(key: str, spread: Spread | None, plus_minus: str = "+-") -> str:
+    """Return a number of a row as people read it: "97.50 %", "96.25 +- 0.35 %"; "" where there is none."""
+    if spread is None:
+        return ""
+    text = number_text(key, spread.mean)
+    if spread.deviation is None or key == SECONDS or key.endswith("/epoch"):
+        return text
+    unit = " %" if text.endswith(" %") else ""
+    return f"{text.removesuffix(unit)} {plus_minus} {number_text(key, spread.deviation).removesuffix(unit)}{unit}"
+
+
+def number_text(key: str, value: float) -> str:
+    """Return a number of a run as people read it."""
+    if key == SECONDS:
+        return duration(value)
+    if key.endswith("/epoch"):
+        return f"{value:.1f}".removesuffix(".0")
+    return metric_text(key, value) if "/" in key else f"{value:.4g}"
+
+
+def delta_text(key: str, delta: float | None) -> str:
+    """Return a difference with its sign, of percentages in points."""
+    if delta is None:
+        return ""
+    text = metric_text(key, abs(delta)).removesuffix(" %")
+    return f"{'-' if delta < 0 else '+'}{text}"
