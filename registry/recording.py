@@ -41,7 +41,7 @@ class RunInfo:
         name: the recipe's name.
         folder: the run folder.
         epochs: epochs planned.
-        hparams: flat recipe values, "optimizer.lr" -> 0.1, for comparison over runs.
+        hparams: flat recipe values that make the run what it is, "optimizer.lr" -> 0.1, what is looked for first first.
         resumed_epoch: last whole epoch already recorded; 0 in a fresh run.
         resumed_step: optimizer steps already recorded; 0 in a fresh run.
     """

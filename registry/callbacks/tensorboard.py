@@ -1,7 +1,8 @@
 """TensorBoard: train and val in one chart per quantity, the finder's curve, pictures, hparams over runs.
 
-Owns the event files below <run>/tensorboard: `train/` and `val/` hold one point per epoch under the same tags (so the
-two lines share a chart), `steps/` the readings at the log interval, the folder itself pictures, text and hparams.
+Owns the event files below <run>/tensorboard, three entries of a run in TensorBoard's list: `train/` and `val/` hold one
+point per epoch under the same tags (so the two lines share a chart), the folder itself the rest: readings at the log
+interval, pictures, text and hparams.
 TensorBoard's own writer opens files by itself and follows links; here each is opened by registry/files.py.
 """
 
@@ -13,7 +14,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,14 +26,15 @@ from registry.contracts import Callback, View
 from registry.recording import Curve, RunInfo, Sink
 
 if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch import Tensor
     from torch.nn import Parameter
 
 
-NOTHING = -1  # keeps no event: curve, pictures and numbers of the whole run are written anew by every process
+BEST = "best/"  # begins the names of the best weights' numbers
 MOST_PR_CURVES = 20  # classes that get one
-GRADIENTS = "gradients/"  # begins the tags of what belongs to a step, not to an epoch
+STEPS, GRADIENTS = "step/", "gradients/"  # begin the tags of what belongs to a step, not to an epoch or the whole run
 
 
 class TensorBoard(Sink, Callback):
@@ -63,9 +65,14 @@ class TensorBoard(Sink, Callback):
         """Open the event files; in a resumed run keep each point up to the checkpoint, exactly once."""
         self._run = run
         folder = run.folder / "tensorboard"
-        limits = {"train": run.resumed_epoch, "val": run.resumed_epoch, "steps": run.resumed_step, ".": NOTHING}
-        for name, limit in limits.items():
-            keep_until(folder / name, limit, below=run.folder)
+        wanted: dict[str, Callable[[Event], bool]] = {
+            "train": lambda event: event.step <= run.resumed_epoch,
+            "val": lambda event: event.step <= run.resumed_epoch,
+            # Curve, pictures and numbers of the whole run are written anew by every process.
+            ".": lambda event: _is_of_a_step(event) and event.step <= run.resumed_step,
+        }
+        for name, keep in wanted.items():
+            keep_events(folder / name, keep, below=run.folder)
             self._files[name] = EventFile(folder / name, self._flush_seconds, below=run.folder)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
@@ -82,8 +89,8 @@ class TensorBoard(Sink, Callback):
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Write the readings of a log interval as one event: the step waits for it."""
-        self._files["steps"].add(
-            summary_of({f"step/{key.removeprefix('train/')}": value for key, value in values.items()}), step
+        self._files["."].add(
+            summary_of({f"{STEPS}{key.removeprefix('train/')}": value for key, value in values.items()}), step
         )
 
     def curve(self, tag: str, curve: Curve) -> None:
@@ -125,7 +132,7 @@ class TensorBoard(Sink, Callback):
             return
         from torch.utils.tensorboard.summary import histogram
 
-        name = "steps" if tag.startswith(GRADIENTS) else "train"
+        name = "." if tag.startswith(GRADIENTS) else "train"
         self._files[name].add(histogram(tag, finite, "auto"), step)
 
     def predictions(self, probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
@@ -138,10 +145,11 @@ class TensorBoard(Sink, Callback):
             self._files["."].add(pr_curve(f"pr/{name}", targets == index, probabilities[:, index]), 0)
 
     def result(self, values: Mapping[str, float]) -> None:
-        """Write the recipe's values and the final numbers as one hparams session."""
+        """Write the recipe's values and the best weights' numbers as one hparams session; curves have the last ones."""
         from torch.utils.tensorboard.summary import hparams
 
-        finite = {f"result/{key}": value for key, value in values.items() if math.isfinite(value)}
+        told = {key: value for key, value in values.items() if key.startswith(BEST)} or values
+        finite = {f"result/{key}": value for key, value in told.items() if math.isfinite(value)}
         for summary in (*hparams(dict(self._run.hparams), finite), summary_of(finite)):
             self._files["."].add(summary, 0)
 
@@ -226,14 +234,20 @@ def _later_than(folder: Path) -> float:
     return max(time.time(), latest + 1.0)
 
 
-def keep_until(folder: Path, limit: int, *, below: Path) -> None:
-    """Rewrite the event files of `folder` so that they hold the events up to step `limit`, whole ones only.
+def _is_of_a_step(event: Event) -> bool:
+    """Whether an event holds readings of a step; one without tags is the head of its file."""
+    values = event.summary.value
+    return not values or all(value.tag.startswith((STEPS, GRADIENTS)) for value in values)
 
-    What an earlier rewriting left half done goes, too.
+
+def keep_events(folder: Path, keep: Callable[[Event], bool], *, below: Path) -> None:
+    """Rewrite the event files of `folder` so that they hold the events that `keep` says, whole ones only.
+
+    What an earlier rewriting left half done goes, too, and a file of which nothing but its head stays.
 
     Args:
         folder: of the files; need not exist.
-        limit: last step, or `NOTHING`.
+        keep: says of an event whether it stays.
         below: the run's folder, below which no link is followed.
 
     TensorBoard's own `purge_step` only hides later events from its own reader; other readers would see them twice.
@@ -243,14 +257,13 @@ def keep_until(folder: Path, limit: int, *, below: Path) -> None:
 
     files.remove_temporaries(folder, below=below)
     for path in sorted(folder.glob("*tfevents*")):
-        if limit == NOTHING:
+        with files.opened(path):  # else a pipe of that name would be waited for
+            events = [event for event in LegacyEventFileLoader(str(path)).Load() if keep(event)]
+        if not any(event.summary.value for event in events):
             files.remove(path, below=below)
             continue
-        with files.opened(path):  # else a pipe of that name would be waited for
-            events = LegacyEventFileLoader(str(path)).Load()
         kept = io.BytesIO()
         writer = RecordWriter(kept)
         for event in events:
-            if event.step <= limit:
-                writer.write(event.SerializeToString())
+            writer.write(event.SerializeToString())
         files.write(path, kept.getbuffer(), below=below, lasting=False)

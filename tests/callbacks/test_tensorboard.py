@@ -17,7 +17,7 @@ from tensorboard.plugins.pr_curve import metadata as pr_curve
 
 from registry.callbacks.tensorboard import MOST_PR_CURVES, TensorBoard
 from registry.models.small import SmallCNN
-from registry.recording import RunInfo
+from registry.recording import Curve, RunInfo
 from trainer.cli.main import main
 from trainer.run.recorder import Recorder
 
@@ -59,6 +59,18 @@ def read(folder: Path) -> EventAccumulator:
     return accumulator
 
 
+def hparams_of(run: Path, kind: str) -> HParamsPluginData:
+    """Return what a run tells the hparams dashboard: "experiment" or "session_start_info"."""
+    (event,) = [
+        value
+        for path in (run / "tensorboard").glob("*tfevents*")
+        for each in LegacyEventFileLoader(str(path)).Load()
+        for value in each.summary.value
+        if value.tag == f"_hparams_/{kind}"
+    ]
+    return HParamsPluginData.FromString(event.metadata.plugin_data.content)
+
+
 def test_train_and_validation_share_their_tags_and_have_a_point_per_epoch(run):
     train, val = read(run / "tensorboard" / "train"), read(run / "tensorboard" / "val")
     for tag in ("loss", "accuracy"):
@@ -90,7 +102,7 @@ def test_every_weight_has_a_distribution_per_epoch(run):
 
 def test_every_gradient_of_an_epochs_first_batch_has_a_distribution(run):
     names = {f"gradients/{name}" for name, _ in SmallCNN(10, width=8).named_parameters()}
-    board = read(run / "tensorboard" / "steps")
+    board = read(run / "tensorboard")
     assert set(board.Tags()["histograms"]) == names
     steps_per_epoch = 4
     for name in names:
@@ -169,6 +181,42 @@ def test_a_resume_keeps_what_came_before_even_when_the_last_resume_was_cut_short
     assert not list(events.parent.glob("*.tmp-*"))
 
 
+def test_a_resume_keeps_the_readings_of_the_steps_done_and_drops_what_is_of_the_whole_run(tmp_path):
+    board = opened(tmp_path, histograms=True)
+    for step in (2, 4, 6):
+        board.step(step, {"train/loss": float(step)})
+        board.histogram("gradients/a", np.ones(3), step=step)
+    board.curve("lr_finder/loss", Curve([0.1, 0.2], [2.0, 1.0], "learning rate", "loss"))
+    board.image("confusion", np.zeros((4, 4, 3), np.uint8))
+    board.result({"best/val_accuracy": 0.5})
+    board.close()
+    board = TensorBoard()
+    board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=1, resumed_step=4))
+    board.step(6, {"train/loss": 7.0})
+    board.close()
+    found = read(tmp_path / "tensorboard")
+    assert [(point.step, point.value) for point in found.Scalars("step/loss")] == [(2, 2.0), (4, 4.0), (6, 7.0)]
+    assert [point.step for point in found.Histograms("gradients/a")] == [2, 4]
+    assert (found.Tags()["scalars"], found.Tags()["images"]) == (["step/loss"], [])
+
+
+def test_a_run_is_three_entries_with_as_many_results_as_the_best_weights_have(run):
+    assert {path.name for path in (run / "tensorboard").iterdir() if path.is_dir()} == {"train", "val"}
+    tags = read(run / "tensorboard").Tags()["scalars"]
+    measured = ("loss", "cross_entropy", "accuracy")
+    assert {tag for tag in tags if tag.startswith("result/")} == {
+        "result/best/epoch",
+        *(f"result/best/{part}_{name}" for part in ("val", "test") for name in measured),
+    }
+
+
+def test_hparams_know_weight_decay_that_the_recipe_leaves_out_and_nothing_that_is_only_watched(run):
+    told = hparams_of(run, "session_start_info").session_start_info.hparams
+    assert told["optimizer.weight_decay"].number_value == 0
+    watched = ("report", "callbacks", "version", "train.checkpoint", "train.log_every", "data.workers")
+    assert not [name for name in told if name.startswith(watched)]
+
+
 def test_event_files_stay_in_order_when_the_clock_was_set_back(tmp_path, monkeypatch):
     """TensorBoard reads a folder's files by name and never goes back to an earlier one."""
     made = []
@@ -190,16 +238,11 @@ def test_the_hyperparameters_hold_the_numbers_that_were_used_not_what_the_recipe
     Path("tiny.yaml").write_text(text.replace("histograms: true, pr_curves: true", "images: false"), encoding="utf-8")
     assert main(["train", "tiny.yaml", "--fast"]) == 0
     (run,) = Path("runs/tiny").iterdir()
-    (event,) = [
-        value
-        for path in (run / "tensorboard").glob("*tfevents*")
-        for each in LegacyEventFileLoader(str(path)).Load()
-        for value in each.summary.value
-        if value.tag == "_hparams_/session_start_info"
-    ]
-    told = HParamsPluginData.FromString(event.metadata.plugin_data.content).session_start_info.hparams
+    columns = [info.name for info in hparams_of(run, "experiment").experiment.hparam_infos]
+    assert columns[:4] == ["lr_finder.lr", "optimizer.lr", "optimizer.weight_decay", "model.type"]
+    told = hparams_of(run, "session_start_info").session_start_info.hparams
     found = json.loads((run / "lr_finder.json").read_text())["lr"]
-    assert told["optimizer.lr"].number_value == found
+    assert told["optimizer.lr"].number_value == told["lr_finder.lr"].number_value == found
     assert found == pytest.approx(0.1), "sqrt(1e-3 * 10), what --fast assumes"
     numbers = told["data.preprocess.0.mean"].string_value.strip("[]").split(", ")
     assert len(numbers) == 3
@@ -225,7 +268,7 @@ def test_tensorboards_own_server_answers_with_every_promised_tag(run):
 
         name = f"tiny/{run.name}/tensorboard"
         deadline = time.monotonic() + 30
-        while not {name, f"{name}/train", f"{name}/val", f"{name}/steps"} <= set(ask("plugin/scalars/tags")):
+        while set(ask("plugin/scalars/tags")) != {name, f"{name}/train", f"{name}/val"}:
             assert time.monotonic() < deadline, ask("runs")
             time.sleep(0.2)
         scalars, images = ask("plugin/scalars/tags"), ask("plugin/images/tags")
@@ -233,7 +276,7 @@ def test_tensorboards_own_server_answers_with_every_promised_tag(run):
         assert {"loss", "accuracy", "lr"} <= set(scalars[f"{name}/train"])
         assert penalties
         assert {"loss", "accuracy"} <= set(scalars[f"{name}/val"])
-        assert "step/loss" in scalars[f"{name}/steps"]
+        assert "step/loss" in scalars[name]
         assert "lr_finder/loss" in scalars[name]
         assert {"gradcam/gallery", "gradcam/01", "confusion", "calibration"} <= set(images[name])
         assert len(ask("plugin/pr_curves/tags")[name]) == 10

@@ -70,7 +70,7 @@ def test_everything_that_can_be_asked_for_was_written(finished):
     for name in (
         "log.txt", "summary.json", "environment.json", "metrics.jsonl", "metrics.csv", "lr_finder.json", "recipe.yaml",
         "resolved.yaml", "report.html", "report.md", "checkpoints/last.pt", "checkpoints/best.safetensors", "figures",
-        "gradcam", "tensorboard/steps", "profile/trace.json.gz", "explain/pictures",
+        "gradcam", "tensorboard/val", "profile/trace.json.gz", "explain/pictures",
     ):  # fmt: skip
         assert name in found, name
     assert len(found) > 25

@@ -35,6 +35,15 @@ _FACT_OF = {  # what the engine supplies -> the run-time value that tells it
     "steps_per_epoch": "run.steps_per_epoch",
     "total_steps": "run.total_steps",
 }
+_DECAY = "optimizer.weight_decay"
+_FIRST = (  # columns of a dashboard
+    *("lr_finder.lr", "optimizer.lr", _DECAY, "model.type", "optimizer.type", "scheduler.type"),
+    *("train.epochs", "data.batch_size", "seed", "name"),
+)
+_WATCHED = (  # what changes nothing in the network that a run ends with
+    *("version", "plugins", "expect.", "report", "callbacks", "data.workers"),
+    *("train.checkpoint.", "train.log_every", "train.metrics", "train.max_minutes"),
+)
 _COLUMN = 44  # remarks begin here where the line is short enough
 
 
@@ -109,19 +118,34 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def hparams(recipe: Recipe, facts: Mapping[str, object]) -> dict[str, bool | int | float | str]:
-    """Return every value of a recipe by dotted path as a dashboard takes it, to sort and compare runs by.
+def hparams(
+    recipe: Recipe, facts: Mapping[str, object], *, found: float | None = None
+) -> dict[str, bool | int | float | str]:
+    """Return the values that make a run what it is by dotted path, as a dashboard takes them, to compare runs by.
+
+    The first columns are what is looked for first, and every run has them: the learning rate that was found, the one
+    taken, weight decay and model. What is only watched or written (report, callbacks, checkpoints) is left out.
 
     Args:
         recipe: what runs.
         facts: run-time values; each stands where the recipe refers to it.
+        found: by the LR finder; None where there is none.
     """
-    found = {}
-    for path, value in flat(bind(recipe, facts)).items():
-        told = _flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
-        if told is not None:
-            found[path] = printable(told) if isinstance(told, str) else told
-    return found
+    values = flat(bind(recipe, facts))
+    decay = catalogue(recipe.plugins).entry("optimizer", recipe.optimizer.type).parameter(_DECAY.rpartition(".")[2])
+    if decay is not None and decay.default_plain:
+        values.setdefault(_DECAY, decay.default)
+    if found is not None:
+        values["lr_finder.lr"] = found
+    order = [*(path for path in _FIRST if path in values), *(path for path in values if path not in _FIRST)]
+    told = {}
+    for path in order:
+        value = values[path]
+        if value is None or path.startswith(_WATCHED):
+            continue
+        text = _flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
+        told[path] = printable(text) if isinstance(text, str) else text
+    return told
 
 
 def _origin(recipe: Recipe, path: str) -> Origin | None:

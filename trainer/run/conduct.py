@@ -196,7 +196,8 @@ class _Run:
             self._forecast(experiment)
             finding = self._find_lr(experiment)
             self._write_resolved(experiment, finding)
-        recorder.open(self._info(experiment))  # a resume drops what its checkpoint does not know: when all is well
+        # A resume drops what its checkpoint does not know: when all is well.
+        recorder.open(self._info(experiment, finding))
         try:
             if finding is not None:
                 curve = Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True)
@@ -219,13 +220,13 @@ class _Run:
             self._latest.put_aside(below=self.folder.path)
         self.folder.write_json("environment.json", self._environment)
 
-    def _info(self, experiment: Experiment) -> RunInfo:
+    def _info(self, experiment: Experiment, finding: LRFinding | None) -> RunInfo:
         progress = None if self._state is None else self._state["progress"]
         return RunInfo(
             name=self._recipe.name,
             folder=self.folder.path,
             epochs=self._recipe.train.epochs,
-            hparams=hparams(self._recipe, experiment.facts),
+            hparams=hparams(self._recipe, experiment.facts, found=None if finding is None else finding.lr),
             resumed_epoch=0 if progress is None else progress["epoch"],
             resumed_step=0 if progress is None else progress["step"],
         )
