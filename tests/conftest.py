@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.threads import share_cores
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+share_cores()  # before a test imports torch: several suites may run on one machine
 
 
 @pytest.fixture

@@ -10,11 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.threads import share_cores
+
 if TYPE_CHECKING:
     from trainer.recipe.problems import Problem
     from trainer.run.loading import LoadedRun
 
 __all__ = ["load", "train", "validate"]
+
+share_cores()  # before anything imports torch
 
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
