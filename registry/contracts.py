@@ -93,6 +93,13 @@ class Metric(Protocol):
     def load(self, state: Mapping[str, Plain]) -> None:
         """Continue from `state`."""
 
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Take in what the same metric has gathered of other images: their `state()`s, in order.
+
+        A run on several processes asks for it. Where every entry of the state is a number or tensor that adds up, one
+        line does: `self.load(registry.metrics.merging.summed([self.state(), *states]))`. Tensors are left as they are.
+        """
+
 
 # ----------------------------------------------------------------------------------------------------------- callbacks
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from registry.catalogue.markers import Bounds
+from registry.metrics.merging import summed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from registry.contracts import Plain
@@ -61,6 +64,10 @@ class TopKAccuracy:
         """Continue from the counts of `state`."""
         self._hits, self._seen = state["hits"], state["seen"]
 
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Add what others have counted."""
+        self.load(summed([self.state(), *states]))
+
 
 class Accuracy(TopKAccuracy):
     """Share of images whose true class has the greatest logit."""
@@ -106,3 +113,7 @@ class CrossEntropy:
     def load(self, state: Mapping[str, Plain]) -> None:
         """Continue from the sum and the count of `state`."""
         self._sum, self._seen = state["sum"], state["seen"]
+
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Add what others have counted."""
+        self.load(summed([self.state(), *states]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.errors import RecipeError
@@ -37,6 +37,7 @@ class TorchMetric:
     """
 
     mode: Literal["min", "max"]
+    synchronises = True  # `compute` is over all processes, by torchmetrics' own means
 
     def __init__(self, name: str, **arguments: object) -> None:
         cls = getattr(importlib.import_module("torchmetrics.classification"), name)
@@ -80,3 +81,9 @@ class TorchMetric:
         for name, value in state["state"].items():
             setattr(self._metric, name, value)
         self._metric._update_count = state["updates"]
+
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Take in other states by the reductions that the metric declares."""
+        for state in states:
+            self._metric._update_count += state["updates"]  # what a mean of states is weighted by
+            self._metric._reduce_states(dict(state["state"]))

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ from registry.program import PROGRAM, typed_as
 from trainer.cli.templates import TEMPLATES
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from trainer.engine.processes import Processes
     from trainer.recipe.load import Loaded
     from trainer.run.conduct import Order
 
@@ -244,7 +248,9 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
     from trainer.cli.console import Console
     from trainer.run import conduct
 
-    return conduct.start(_order(words.plain[0], words.overrides, typed, fast=fast), RUNS, Console()).exit_code
+    with _processes() as processes:
+        order = _order(words.plain[0], words.overrides, typed, fast=fast)
+        return conduct.start(order, RUNS, Console(), processes).exit_code
 
 
 @_command(
@@ -258,7 +264,8 @@ def resume(typed: Sequence[str], words: Words) -> int:
     from trainer.cli.console import Console
     from trainer.run.resuming import continued
 
-    return continued(Path(words.plain[0]), words.overrides, typed, Console())
+    with _processes() as processes:
+        return continued(Path(words.plain[0]), words.overrides, typed, Console(), processes)
 
 
 @_command(
@@ -541,6 +548,17 @@ def _print_checked(path: str, loaded: Loaded, *, quick: bool) -> None:
     print(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)
     if loaded.recipe is None and not quick:
         print("not checked yet: what must be built (layer names, constructors); mend these first", file=sys.stderr)
+
+
+def _processes() -> AbstractContextManager[Processes]:
+    """Return the processes that a launcher has started, this one among them; where nobody has, it alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from trainer.run.joining import joined
+
+        return joined()
+    from trainer.engine.processes import ONE
+
+    return nullcontext(ONE)
 
 
 def _order(path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False) -> Order:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import DataError
+from trainer.data.sharing import Share, Sharing
 from trainer.data.singly import Singly, naming
 from trainer.data.splits import Part, by_class
 from trainer.data.store import LazyStore, Store
@@ -67,19 +68,38 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
+class SharedBatch(Batch):
+    """What one of several processes has of a batch.
+
+    Attributes:
+        share: which images of the whole these are.
+    """
+
+    share: Share
+
+    @classmethod
+    def of(cls, batch: Batch, share: Share) -> SharedBatch:
+        """Return a batch as a share."""
+        made = cls(*batch)
+        made.share = share
+        return made
+
+
 class Batches:
     """The batches of a part, epoch by epoch.
 
     Args:
         part: the images.
         pipeline: augments and normalises.
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes that share it.
         seed: of the order.
         shuffle: another order every epoch; otherwise that of the split.
         drop_last: leave out an incomplete last batch.
         device: where batches arrive.
         balanced: draw every class equally often, the small ones repeatedly; needs `shuffle`.
         workers: processes that read ahead what does not lie in memory; "auto" takes one per core but one, at most 8.
+        sharing: which images of each batch are given; None for all. Order and augmentation are those of the whole.
+        neighbours: processes on this machine that do the same, among which "auto" divides the cores.
 
     Raises:
         DataError: no batch is left.
@@ -97,6 +117,8 @@ class Batches:
         device: torch.device,
         balanced: bool = False,
         workers: int | Literal["auto"] = "auto",
+        sharing: Sharing | None = None,
+        neighbours: int = 1,
     ) -> None:
         self.part = part
         self.batch_size = batch_size
@@ -106,7 +128,10 @@ class Batches:
         self._balanced = balanced
         self._drop_last = drop_last
         self._device = device
-        self._workers = max(1, min(MAX_WORKERS, (os.cpu_count() or 1) - 1)) if workers == "auto" else workers
+        self._sharing = sharing
+        self._own_size = batch_size if sharing is None else max(1, sharing.of(batch_size).images)
+        cores = (os.cpu_count() or 1) // neighbours
+        self._workers = max(1, min(MAX_WORKERS, cores - 1)) if workers == "auto" else workers
         if len(self) == 0:
             raise DataError(
                 f"{len(part)} {part.name} images make no batch of {batch_size}"
@@ -131,10 +156,14 @@ class Batches:
         if self._drop_last:
             order = order[: len(self) * self.batch_size]
         keys = _keys(order) if self._balanced else order
-        store = self.part.store
-        if isinstance(store, LazyStore):
-            return self._read_ahead(store, order, keys, epoch, start)
-        return self._in_chunks(store, order, keys, epoch, start)
+        if self._sharing is None:
+            return self._taken(order, keys, epoch, start)
+        total, own = len(order), self._sharing.places(len(order), self.batch_size)
+        whole = (
+            min(self.batch_size, total - first) for first in range(start * self.batch_size, total, self.batch_size)
+        )
+        batches = self._taken(order[own], keys[own], epoch, start)
+        return map(SharedBatch.of, batches, map(self._sharing.of, whole))
 
     def order(self, epoch: int) -> Tensor:
         """Return the dataset indices of an epoch in the order they are taken, int64 (N,)."""
@@ -145,6 +174,13 @@ class Batches:
         if self._balanced:
             return self.part.indices[_balanced(self.part.targets, generator)]
         return self.part.indices[torch.randperm(len(self.part), generator=generator)]
+
+    def _taken(self, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
+        """Take images in an order, `_own_size` at a time, from batch `start` on."""
+        store = self.part.store
+        if isinstance(store, LazyStore):
+            return self._read_ahead(store, order, keys, epoch, start)
+        return self._in_chunks(store, order, keys, epoch, start)
 
     def _in_chunks(self, store: Store, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Gather and augment several batches at a time; the first chunk is one, so that the model can start."""
@@ -162,11 +198,11 @@ class Batches:
             with naming(store.describe, order[some]):
                 return self._pipeline.apply(images, epoch=epoch, indices=keys[some])
 
-        position, size, values = start * self.batch_size, self.batch_size, max(1, store.images[:1].numel())
+        position, size, values = start * self._own_size, self._own_size, max(1, store.images[:1].numel())
         while position < len(order):
             some = slice(position, min(position + size, len(order)))
             inputs = _in_pieces(made, some, max(1, self._chunk_values // values))
-            parts = (each.split(self.batch_size) for each in (inputs, targets[some], indices[some]))
+            parts = (each.split(self._own_size) for each in (inputs, targets[some], indices[some]))
             yield from map(Batch, *parts)
             position += size
             values = max(values, inputs[0].numel())
@@ -180,14 +216,12 @@ class Batches:
         """Return how many images of so many values are augmented for several batches at a time, whole batches."""
         most = self._chunk_values // values
         most = min(CPU_CHUNK, most) if self._device.type == "cpu" else most
-        return max(1, most // self.batch_size) * self.batch_size
+        return max(1, most // self._own_size) * self._own_size
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         """Take batches as the store's workers deliver them."""
         targets, indices = (sent(each, self._device) for each in (store.targets[order], order))  # once per epoch
-        asked, parts, answers, places = (
-            each.split(self.batch_size)[start:] for each in (order, keys, targets, indices)
-        )
+        asked, parts, answers, places = (each.split(self._own_size)[start:] for each in (order, keys, targets, indices))
         ahead = self._pipeline.ahead if self._workers else ()
         piece = max(1, READ_VALUES // store.values_per_image())
         chances = (

@@ -15,7 +15,7 @@ from torch import Tensor
 from registry.losses import sums_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Weight = Tensor | int
+Weight = Tensor | int | float
 
 
 class Criterion:
@@ -56,8 +56,9 @@ def part_of_step(loss: Tensor, weight: Weight, whole: Weight) -> Tensor:
     Args:
         loss: of the micro-batch, from a `Criterion`.
         weight: of the micro-batch.
-        whole: sum of the weights of all micro-batches of the step.
+        whole: sum of the weights of all micro-batches of the step, over all processes, divided by their number, since
+            what carries gradients between processes takes their mean.
     """
-    if isinstance(whole, int):
+    if not isinstance(whole, Tensor):
         return loss if weight == whole else loss * (weight / whole)
     return loss * torch.where(whole != 0, 1 / whole, torch.zeros_like(whole))

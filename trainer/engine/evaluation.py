@@ -15,6 +15,7 @@ from trainer.data.batches import Batch
 from trainer.engine.criterion import Criterion, Loss
 from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.precision import Precision
+from trainer.engine.processes import ONE, Processes
 
 TTA = Literal["none", "flip", "flip_translate"]
 
@@ -26,7 +27,7 @@ class Evaluation:
     Attributes:
         loss: plain loss of the whole part, whatever the batches; NaN where no image counts in it.
         metrics: value by key.
-        logits: float32 (N, C) on the CPU; None unless asked for.
+        logits: float32 (N, C) on the CPU; None unless asked for, and where another process has them.
         targets: int64 (N,) on the CPU; None unless asked for.
         indices: int64 (N,) positions in the dataset split; None unless asked for.
     """
@@ -62,6 +63,7 @@ def evaluate(
     tta: TTA = "none",
     keep: bool = False,
     between: Callable[[], None] = lambda: None,
+    processes: Processes = ONE,
 ) -> Evaluation:
     """Evaluate `model` on `batches`.
 
@@ -74,12 +76,15 @@ def evaluate(
         tta: test-time augmentation.
         keep: keep logits, targets and indices.
         between: called before each batch; may raise to stop.
+        processes: over all of which the numbers are; what is kept comes together on the first.
     """
-    meter, criterion = Meter(metrics), Criterion(loss)
+    meter, criterion = Meter(metrics, processes), Criterion(loss)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluation_mode(model, loss), torch.inference_mode():
         for batch in batches:
             between()
+            if not processes.counts(batch):
+                continue
             with precision.autocast():
                 logits = averaged_logits(model, batch.images, tta)
             logits = logits.float()
@@ -89,10 +94,10 @@ def evaluate(
                 kept.append((logits.cpu(), batch.targets.cpu(), batch.indices.cpu()))
         values = meter.read()
     mean = values.pop("loss", float("nan"))
-    if not kept:
+    if not keep:
         return Evaluation(mean, values)
-    logits_, targets, indices = (torch.cat(column).clone() for column in zip(*kept, strict=True))
-    return Evaluation(mean, values, logits_, targets, indices)
+    columns = [torch.cat(column).clone() for column in zip(*kept, strict=True)]
+    return Evaluation(mean, values, *processes.on_first(columns))
 
 
 def averaged_logits(model: nn.Module, images: Tensor, tta: TTA) -> Tensor:

@@ -45,7 +45,11 @@ class Interrupts:
         self._at_once = False
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal came."""
+        """Raise `Interrupted` if a signal came; to be called between two pieces of work."""
+        self._raise_own()
+
+    def _raise_own(self) -> None:
+        """Raise `Interrupted` if a signal came to this process."""
         if self.signum is not None:
             raise Interrupted(self.signum)
 
@@ -56,12 +60,12 @@ class Interrupts:
         Raises:
             Interrupted: a signal came, before the block or in it.
         """
-        self.check()
+        self._raise_own()
         self._at_once = True
         try:
             yield
         except KeyboardInterrupt:
-            self.check()
+            self._raise_own()
             raise
         finally:
             self._at_once = False

@@ -25,6 +25,7 @@ from registry import files
 from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint
 from trainer.engine.loop import Loop
+from trainer.engine.processes import ONE, Processes
 from trainer.engine.weights import to_safetensors
 
 LAST, BEST = "last.pt", "best.pt"
@@ -47,6 +48,7 @@ class CheckpointKeeper:
         whole_epoch_in_last: epoch whose end last.pt holds already, in a resumed run; None where it holds none.
         before: called before the state is copied: what must be on the disk by then because a resume begins after it.
         below: the run's folder, below which no link is followed; `folder` where omitted.
+        processes: whose state is kept; the first alone writes.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class CheckpointKeeper:
         whole_epoch_in_last: int | None = None,
         before: Callable[[], None] = lambda: None,
         below: Path | None = None,
+        processes: Processes = ONE,
     ) -> None:
+        self._processes = processes
         self._folder, self._facts, self._below = folder, facts, below or folder
         self._every, self._epochs, self._minutes, self._steps, self._keep = every, epochs, minutes, steps, keep
         self._log, self._before = log, before
@@ -81,7 +85,9 @@ class CheckpointKeeper:
         if self._steps is None and self._minutes is None:
             return
         by_steps = self._steps is not None and loop.progress.step % self._steps == 0
-        by_time = self._minutes is not None and time.monotonic() - self._saved_at >= 60 * self._minutes
+        by_time = self._minutes is not None and self._processes.said_by_first(
+            time.monotonic() - self._saved_at >= 60 * self._minutes
+        )
         if by_steps or by_time:
             self._save_last(loop)
 
@@ -94,7 +100,7 @@ class CheckpointKeeper:
             self._take_best(loop)
         if due:
             self._save_last(loop)
-        elif is_best:
+        elif is_best and self._processes.is_first:
             self._write_later(self._write_best)
         if last:
             self._settle()
@@ -103,11 +109,12 @@ class CheckpointKeeper:
         """Save now, and wait until it is written."""
         self._save_last(loop)
         self.wait()
+        self._processes.totals(0)  # the others stay until it is written: the launcher ends all when one ends
 
     def last_state(self) -> Mapping[str, Any] | None:
         """Return the last whole state; None before the first."""
         self.wait()
-        return read_latest(self._folder, self._log, below=self._below)
+        return self._processes.made_by_first(lambda: read_latest(self._folder, self._log, below=self._below))
 
     def holds_any(self) -> bool:
         """Whether a whole state has been written."""
@@ -136,6 +143,8 @@ class CheckpointKeeper:
     # ---------------------------------------------------------------------------------------------------------- saving
     def _take_best(self, loop: Loop) -> None:
         """Copy the weights that were evaluated; they are written with the next save."""
+        if not self._processes.is_first:
+            return
         self.wait()  # the writer may hold the best weights before these
         held = loop.evaluated_weights()
         on_host = {key: {name: tensor.cpu() for name, tensor in part.items()} for key, part in held.items()}
@@ -145,7 +154,10 @@ class CheckpointKeeper:
         """Copy the state and have it written, after the best weights that wait."""
         self.wait()
         self._before()
-        state = {**checkpoint.snapshot(loop.state()), **self._facts}
+        held = loop.state()  # of which every process has a part
+        if not self._processes.is_first:
+            return
+        state = {**checkpoint.snapshot(held), **self._facts}
         self._saved_at = time.monotonic()
         whole_epoch = loop.progress.epoch if loop.progress.batch == 0 else None
 

@@ -36,9 +36,10 @@ from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.modules import counters_go_on, load_network, load_state, state_of, transient_buffers
 from trainer.engine.precision import Precision
+from trainer.engine.processes import ONE, Mixer, Processes
 from trainer.engine.progress import Progress
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Mixer, Penalty, Step
+from trainer.engine.step import Penalty, Step
 from trainer.engine.training_mode import train
 
 MOST_SKIPS_IN_A_ROW = 10
@@ -125,6 +126,7 @@ class Parts:
         interrupts: signals received.
         modules: what else has a state of its own, by the role it plays: the loss, the mix, penalties, callbacks.
         still: layers of `model` that stay in evaluation mode.
+        processes: that share every batch; the first has all callbacks.
     """
 
     model: nn.Module
@@ -147,6 +149,7 @@ class Parts:
     interrupts: Interrupts
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     still: Sequence[nn.Module] = ()
+    processes: Processes = ONE
 
 
 class Loop:
@@ -160,7 +163,7 @@ class Loop:
     def __init__(self, parts: Parts, limits: Limits) -> None:
         self.parts, self.limits = parts, limits
         self.progress = Progress()
-        self.meter = Meter(parts.train_metrics)
+        self.meter = Meter(parts.train_metrics, parts.processes)
         self._clock = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------------ the loop
@@ -173,6 +176,7 @@ class Loop:
                 where none had a finite validation loss.
         """
         self._tell("run_started")
+        self._agree_to_stop()
         self.parts.recorder.pulse(self.progress, self.meter)
         try:
             while self.progress.epoch < self.limits.epochs and not self.progress.stopped:
@@ -245,6 +249,7 @@ class Loop:
         self._tell("epoch_finished")
         if self._time_is_up() and progress.epoch < self.limits.epochs and not progress.stopped:
             progress.stopped, progress.out_of_time = f"train.max_minutes: {self.limits.max_minutes} reached", True
+        self._agree_to_stop()
         parts.keeper.epoch_finished(self, is_best)
         parts.interrupts.check()
 
@@ -260,6 +265,7 @@ class Loop:
                 parts.val_metrics,
                 parts.precision,
                 between=parts.interrupts.check,
+                processes=parts.processes,
             )
 
     def _averaged(self) -> AbstractContextManager[object]:
@@ -278,6 +284,7 @@ class Loop:
         view = self._view()
         for callback in self.parts.callbacks:
             row.update(callback.measure(view))
+        row = self.parts.processes.said_by_first(row)  # its clock, and what its callbacks have measured
         if not math.isfinite(row["val/loss"]):
             self._not_validated(row["val/loss"])
         return row
@@ -314,6 +321,12 @@ class Loop:
             return False
         self.progress.best = dict(row)
         return True
+
+    def _agree_to_stop(self) -> None:
+        """Stop where the first process does, whose clock and callbacks decide."""
+        progress = self.progress
+        asked = (progress.stopped, progress.out_of_time)
+        progress.stopped, progress.out_of_time = self.parts.processes.said_by_first(asked)
 
     def _time_is_up(self) -> bool:
         limit = self.limits.max_minutes
@@ -394,6 +407,7 @@ class Loop:
         """
         self._require_sound()
         parts = self.parts
+        own = {"meter": self.meter.state(), "rng": rng.capture()}
         return {
             "model": parts.model.state_dict(),
             "buffers": transient_buffers(parts.model),
@@ -403,9 +417,9 @@ class Loop:
             "precision": parts.precision.state(),
             "averaging": None if parts.averaging is None else parts.averaging.state(),
             "progress": self.progress.state(),
-            "meter": self.meter.state(),
             "callbacks": {key: callback.state() for key, callback in named_callbacks(self.parts.callbacks)},
-            "rng": rng.capture(),
+            **own,
+            **parts.processes.every_state(own),
         }
 
     def load(self, state: Mapping[str, Any], *, ask_again: bool = False) -> None:
@@ -421,14 +435,15 @@ class Loop:
         self.progress.load(state["progress"])
         if self.progress.out_of_time and not self._time_is_up():
             self.progress.stopped, self.progress.out_of_time = "", False
-        self.meter.load(state["meter"], next(parts.model.parameters()).device)
+        own = parts.processes.own_state(state)
+        self.meter.load(state["meter"], next(parts.model.parameters()).device, own.meters)
         for key, callback in named_callbacks(self.parts.callbacks):
             if key in state["callbacks"]:
                 callback.load(state["callbacks"][key])
         if ask_again and self.progress.stopped and not self.progress.out_of_time:
             asked = (callback.still_asks() for callback in self.parts.callbacks)
             self.progress.stopped = next((each.reason for each in asked if each is not None), "")
-        rng.restore(state["rng"])
+        rng.restore(own.rng)
 
     def _load_learnt(self, state: Mapping[str, Any]) -> None:
         """Load what steps change: the network, other modules, the optimizer, the gradient scaler and the average.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from registry.contracts import Metric
 from trainer.engine.criterion import Weight
+from trainer.engine.processes import ONE, Processes
 
 MOST_PENDING = 4 << 20  # logits kept before the metrics take them in
 
@@ -47,10 +48,11 @@ class Meter:
 
     Args:
         metrics: by key, "accuracy" -> Metric; reset by `reset`.
+        processes: over all of which its numbers are; they fold and read at the same time.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Mapping[str, Metric], processes: Processes = ONE) -> None:
+        self._metrics, self._processes = metrics, processes
         self.reset()
 
     def reset(self) -> None:
@@ -74,13 +76,13 @@ class Meter:
     def fold(self) -> dict[str, float]:
         """Return {"loss": mean} of what came since the last fold, {} if nothing counts in it. Waits for the device."""
         fresh = self._pending[self._summed :]
-        if not fresh:
+        loss_sum, weight, batches = self._processes.totals(*(_sums(fresh) if fresh else (0.0, 0)), len(fresh))
+        if not batches:
             return {}
-        loss_sum, weight = _sums(fresh)
         self._loss_sum += loss_sum
         self._count = weight + (self._count or 0.0)
         self._summed = len(self._pending)
-        if self._summed * self._pending[0].logits.numel() >= MOST_PENDING:
+        if self._pending and self._summed * self._pending[0].logits.numel() >= MOST_PENDING:
             self._update_metrics()
         return {"loss": loss_sum / weight} if weight else {}
 
@@ -104,7 +106,7 @@ class Meter:
         self._update_metrics()
         values = {"loss": self._loss_sum / self._count if self._count else float("nan")}
         for key, metric in self._metrics.items():
-            values[key] = float(metric.compute())
+            values[key] = self._processes.value(metric)
         return values
 
     def state(self) -> dict[str, Any]:
@@ -122,23 +124,49 @@ class Meter:
             "metrics": {key: metric.state() for key, metric in self._metrics.items()},
         }
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue from `state`."""
-        self._loss_sum = state["loss_sum"]
-        self._count, self._summed = state["count"], state["summed"]
-        sizes, columns = state["sizes"], [state[name] for name in ("losses", "logits", "targets")]
-        if sizes:
-            losses, logits, targets = (column.to(device) for column in columns)
-            weights = sizes if state.get("weights") is None else state["weights"].to(device).unbind()
-            parts = (losses.unbind(), logits.split(sizes), targets.split(sizes), weights)
-            self._pending = list(map(BatchResult, *parts))
+    def load(
+        self, state: Mapping[str, Any], device: torch.device, gathered: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Continue from `state`.
+
+        Args:
+            state: of any process: the sums are those of all.
+            device: where batches lie.
+            gathered: states whose batches this meter takes over, of several processes or none; None for `state` alone.
+        """
+        gathered = [state] if gathered is None else gathered
+        self.reset()
+        self._loss_sum, self._count = state["loss_sum"], state["count"]
+        pending = [_pending_in(each, device) for each in gathered]
+        self._summed = sum(each["summed"] for each in gathered)
+        # Those whose losses are in the sum stand first.
+        self._pending = [
+            result
+            for summed in (True, False)
+            for each, results in zip(gathered, pending, strict=True)
+            for result in (results[: each["summed"]] if summed else results[each["summed"] :])
+        ]
         for key, metric in self._metrics.items():
-            metric.load(state["metrics"][key])
+            states = [each["metrics"][key] for each in gathered]
+            if states:
+                metric.load(states[0])
+            if states[1:]:
+                metric.merge(states[1:])
 
 
-def mean_loss(results: Sequence[BatchResult]) -> float | None:
+def _pending_in(state: Mapping[str, Any], device: torch.device) -> list[BatchResult]:
+    """Return the batches that a meter's state holds."""
+    sizes, columns = state["sizes"], [state[name] for name in ("losses", "logits", "targets")]
+    if not sizes:
+        return []
+    losses, logits, targets = (column.to(device) for column in columns)
+    weights = sizes if state.get("weights") is None else state["weights"].to(device).unbind()
+    return list(map(BatchResult, losses.unbind(), logits.split(sizes), targets.split(sizes), weights))
+
+
+def mean_loss(results: Sequence[BatchResult], processes: Processes = ONE) -> float | None:
     """Return the mean loss over batches, None where no image counts in it. Waits for the device."""
-    loss_sum, weight = _sums(results)
+    loss_sum, weight = processes.totals(*(_sums(results) if results else (0.0, 0)))
     return loss_sum / weight if weight else None
 
 

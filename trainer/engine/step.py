@@ -5,7 +5,7 @@ The training loop and the LR finder share it. Knows nothing of epochs, schedules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,7 @@ from trainer.engine.criterion import Criterion, Loss, part_of_step
 from trainer.engine.guard import Guard
 from trainer.engine.meters import BatchResult
 from trainer.engine.precision import Precision
-
-Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from trainer.engine.processes import ONE, Mixer, Processes
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Step:
         penalties: added to the gradients once per step.
         clip_norm: largest total gradient norm, penalties included; None for no limit.
         guard: lets no update run whose loss or gradient is not finite.
+        processes: that share every batch.
 
     Attributes:
         gradient_norm: of the last step that measured it, penalties included, before clipping; None for not measured.
@@ -63,8 +63,10 @@ class Step:
         penalties: Sequence[Penalty],
         clip_norm: float | None,
         guard: Guard,
+        processes: Processes = ONE,
     ) -> None:
         self.optimizer = optimizer
+        self._processes = processes
         self._model, self._criterion, self._precision = model, Criterion(loss), precision
         self._penalties, self._clip_norm, self._guard = penalties, clip_norm, guard
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -82,20 +84,18 @@ class Step:
             measure: take the gradient's norm, which clipping needs anyway.
         """
         self._guard.step_started()
-        given = group if mix is None else [Batch(*mix(images, targets), at) for images, targets, at in group]
-        weights = [self._criterion.weight(batch.targets) for batch in given]
-        whole = weights[0] if len(weights) == 1 else sum(weights[1:], start=weights[0])
-        results = []
-        for (inputs, mixed, _), (_, targets, _), weight in zip(given, group, weights, strict=True):
+        given, weights, whole = self._processes.prepared(group, mix, self._criterion)
+        results: list[BatchResult] = []
+        for learnt, batch, weight in self._processes.in_turn(zip(given, group, weights, strict=True)):
             with self._precision.autocast():
-                logits = self._model(inputs)
-            loss = self._criterion(logits.float(), mixed)
+                logits = self._model(learnt.images)
+            loss = self._criterion(logits.float(), learnt.targets)
             self._precision.backward(part_of_step(loss, weight, whole))
-            results.append(BatchResult(loss.detach(), logits.detach(), targets, weight))
-        self._update([result.loss for result in results], measure)
+            results.append(BatchResult(loss.detach(), logits.detach(), batch.targets, weight))
+        self._update(self._processes.settled(results), measure)
         for parameter in self._parameters:  # what `zero_grad` does, at half its cost or less
             parameter.grad = None
-        return results
+        return self._processes.counted(results)
 
     def _update(self, losses: Sequence[Tensor], measure: bool) -> None:
         self._precision.unscale(self.optimizer)

@@ -33,8 +33,9 @@ from trainer.engine.criterion import Loss
 from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.guard import Guard
 from trainer.engine.precision import Precision
+from trainer.engine.processes import ONE, Mixer, Processes
 from trainer.engine.schedule import Schedule
-from trainer.engine.step import Mixer, Penalty, Step
+from trainer.engine.step import Penalty, Step
 from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
 from trainer.experiment.assembly import Assembly
@@ -70,6 +71,7 @@ class Experiment(Assembly):
         report: parts of the report.
         log: takes one line.
         trained: what a checkpoint tells of the run; None for a new one.
+        processes: that share every batch.
     """
 
     recipe: Recipe
@@ -79,6 +81,7 @@ class Experiment(Assembly):
     facts: Facts
     log: Callable[[str], None]
     trained: Trained | None = None
+    processes: Processes = ONE
     model: nn.Module = field(init=False)
     loss: Loss = field(init=False)
     penalties: Sequence[Penalty] = field(init=False)
@@ -93,6 +96,8 @@ class Experiment(Assembly):
         *,
         log: Callable[[str], None],
         trained: Trained | None = None,
+        processes: Processes = ONE,
+        say: Callable[[str], None] | None = None,
     ) -> Experiment:
         """Read the data and build everything the run shares.
 
@@ -102,17 +107,20 @@ class Experiment(Assembly):
             log: takes one line.
             trained: of the checkpoint that a resumed run goes on from: its weights come from there and what was
                 measured of the data is not measured again; None for a new run.
+            processes: that share every batch.
+            say: takes one line of a process that waits for another; `log` where omitted.
 
         Raises:
             RecipeError: a component refuses its arguments.
             DataError: the data are missing or do not fit.
         """
         rng.seed_everything(recipe.seed)
-        device = choose_device(recipe.train.device)
+        device = processes.device(recipe.train.device, recipe.origins.get("train.device", recipe.file))
         tune_backends(device, deterministic=recipe.train.deterministic)
-        data = read_data(recipe, catalogue, log)
+        with processes.first_on_machine(say or log):
+            data = read_data(recipe, catalogue, log)
         log(data.describe(place_of(recipe, catalogue)))
-        experiment = cls(recipe, catalogue, device, data, Facts(), log, trained)
+        experiment = cls(recipe, catalogue, device, data, Facts(), log, trained, processes)
         experiment._define_facts()
         if trained is not None:
             measured = {name for name in trained.facts if name.startswith("data.")}
@@ -164,6 +172,7 @@ class Experiment(Assembly):
         for penalty in self.penalties:
             self._on_device(penalty.regularizer)
         self.report = [self.make(spec) for spec in recipe.report]
+        self.processes.draw_apart(recipe.seed)
 
     def _on_device(self, part: Any) -> Any:
         return part.to(self.device) if isinstance(part, nn.Module) else part
@@ -217,7 +226,8 @@ class Experiment(Assembly):
         part = self.data.train
         positions = torch.randperm(len(part.indices), generator=torch.Generator().manual_seed(self.recipe.seed))
         sample = replace(part, indices=part.indices[positions[:PREPARE_IMAGES]])
-        batches = self._batches(sample, training=False)  # so that no more than a batch lies there as it is stored
+        # By batches, so that no more than one lies there as it is stored; whole ones, since every process prepares.
+        batches = self._batches(sample, training=False, processes=ONE)
         return torch.cat([batch.images for batch in batches.epoch(0)]).float()
 
     # ------------------------------------------------------------------------------------------------- data as batches
@@ -264,8 +274,8 @@ class Experiment(Assembly):
         part = which if isinstance(which, Part) else self.part(which)
         return self._batches(part, training=which == "train")
 
-    def _batches(self, part: Part, *, training: bool) -> Batches:
-        section = self.recipe.data
+    def _batches(self, part: Part, *, training: bool, processes: Processes | None = None) -> Batches:
+        section, processes = self.recipe.data, processes or self.processes
         return Batches(
             part,
             self.train_pipeline if training else self.eval_pipeline,
@@ -276,6 +286,8 @@ class Experiment(Assembly):
             device=self.device,
             balanced=training and section.sampler == "balanced",
             workers=section.workers,
+            sharing=processes.sharing,
+            neighbours=processes.on_this_machine,
         )
 
     @cached_property
@@ -338,13 +350,14 @@ class Experiment(Assembly):
     def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
         """Return what takes optimizer steps."""
         return Step(
-            self.forward,
+            self.learning,
             self.loss,
             optimizer,
             precision or self.precision(),
             self.penalties,
             self.recipe.train.clip_norm,
             guard or Guard(self.device),
+            self.processes,
         )
 
     @cached_property
@@ -366,7 +379,16 @@ class Experiment(Assembly):
     @cached_property
     def forward(self) -> nn.Module:
         """The model, compiled where the recipe asks for it."""
-        return torch.compile(self.model) if self.recipe.train.compile else self.model  # type: ignore[return-value]
+        return self._compiled(self.model)
+
+    @cached_property
+    def learning(self) -> nn.Module:
+        """What a training step calls: `forward`, with what sums its gradients over the processes within."""
+        carried = self.processes.carried(self.model, self.modules.values(), self.input_shape)
+        return self.forward if carried is self.model else self._compiled(carried)
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
+        return torch.compile(model) if self.recipe.train.compile else model  # type: ignore[return-value]
 
     @cached_property
     def mix(self) -> Any:

@@ -7,6 +7,7 @@ Knows every stage and no stage's inside. Errors leave through here so that summa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any
 from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.plugins import find_plugins
 from registry.contracts import LRFinding
-from registry.errors import RecipeError
+from registry.errors import CheckpointError, DataError, RecipeError
 from registry.mixes import MIXED_NUMBERS
 from registry.printing import duration
 from registry.recording import Curve, RunInfo
-from trainer.data.fingerprint import hold_against
-from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.data.fingerprint import fingerprint, hold_against
+from trainer.engine.interrupts import Interrupts
 from trainer.engine.keeper import Latest, best_weights
+from trainer.engine.processes import ONE, Processes
 from trainer.engine.progress import history_in
 from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
@@ -37,8 +39,9 @@ from trainer.report.page import write_report
 from trainer.run import index
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
-from trainer.run.environment import describe_environment, device_name
+from trainer.run.environment import describe_environment, device_name, processes_lines, program_facts
 from trainer.run.folder import RunFolder
+from trainer.run.following import FollowedFolder, RankLog
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
 from trainer.run.status import RunStatus
@@ -95,24 +98,34 @@ class Order:
         return cls(recipe, warnings, not_judged_because(recipe), tuple(command))
 
 
-def start(order: Order, root: Path, display: Display) -> Result:
-    """Run a recipe in a new folder below `root`, or once per seed in a folder each; write the page of all runs anew."""
+def start(order: Order, root: Path, display: Display, processes: Processes = ONE) -> Result:
+    """Run a recipe in a new folder below `root`, or once per seed in a folder each; write the page of all runs anew.
+
+    Args:
+        order: what to run and how.
+        root: of the run folders.
+        display: shows what happens.
+        processes: that all run it, together.
+    """
+    display = _display_of(display, processes)
+    require_alike(order, processes)
     try:
-        return _start(order, root, display)
+        return _start(order, root, display, processes)
     finally:
-        index.refresh(root, display.line)
+        if processes.is_first:
+            index.refresh(root, display.line)
 
 
-def _start(order: Order, root: Path, display: Display) -> Result:
+def _start(order: Order, root: Path, display: Display, processes: Processes) -> Result:
     if order.recipe.seeds is None:
-        return _new_run(order, root, display)
+        return _new_run(order, root, display, processes)
     results = []
     for seed in order.recipe.seeds:
         display.line(f"seed {seed}")
         single = replace(
             order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
         )
-        results.append(_new_run(single, root, display, suffix=f"-s{seed}"))
+        results.append(_new_run(single, root, display, processes, suffix=f"-s{seed}"))
     judged = [each.verdicts for each in results]
     means = verdicts_table.mean_verdicts(judged)
     rows = verdicts_table.over_seeds([each.summary for each in results])
@@ -122,40 +135,69 @@ def _start(order: Order, root: Path, display: Display) -> Result:
     return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
 
 
-def resume(order: Order, folder: RunFolder, latest: Latest, display: Display) -> Result:
+def require_alike(order: Order, processes: Processes) -> None:
+    """Refuse processes that would not train the same, or of which one would have nothing to learn from.
+
+    Raises:
+        RecipeError: naming the process and what differs.
+    """
+    recipe = order.recipe
+    processes.require_share(recipe.data.batch_size, recipe.origins.get("data.batch_size", recipe.file))
+
+    def facts() -> dict[str, str]:
+        return {"the recipe": _short(resolved_yaml(recipe, fast_limit=fast_limit(recipe))), **program_facts()}
+
+    processes.require_same(facts, RecipeError, "start all of them with the same recipe, overrides and packages")
+
+
+def _short(text: str) -> str:
+    """Return a digest that people can compare."""
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+
+
+def _display_of(display: Display, processes: Processes) -> Display:
+    return display if processes.is_first else RankLog(processes.rank)
+
+
+def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, processes: Processes = ONE) -> Result:
     """Continue the run in `folder`, which is locked, from its latest state.
 
     Nothing in it is touched before the data and the model have been found to fit.
     """
+    display = _display_of(display, processes)
+    require_alike(order, processes)
+    stands = "none" if latest.state is None else f"step {latest.state['progress']['step']}"
+    processes.require_same(
+        {"the last checkpoint": stands}, CheckpointError, "the run's folder must be the same for all"
+    )
     where = (
         "from the start: it has no checkpoint"
         if latest.state is None
         else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
     )
     display.line(f"resuming {folder.path} {where}")
-    return _guarded(_Run(order, folder, display, latest))
+    return _guarded(_Run(order, folder, display, latest, processes))
 
 
-def _new_run(order: Order, root: Path, display: Display, suffix: str = "") -> Result:
+def _new_run(order: Order, root: Path, display: Display, processes: Processes, suffix: str = "") -> Result:
     recipe = order.recipe
     files = {"recipe.yaml": recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
-    folder = RunFolder.create(root, recipe.name, files, suffix=suffix)
+    made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix))
+    folder = made if processes.is_first else FollowedFolder(made.path)
     with folder.locked():
         display.log_to(folder.path / "log.txt")
         display.line(f"run folder {folder.path}")
-        return _guarded(_Run(order, folder, display, None))
+        return _guarded(_Run(order, folder, display, None, processes))
 
 
 def _guarded(run: _Run) -> Result:
     """Run, and write down how it ended whatever happens."""
     try:
-        with Interrupts().listening() as interrupts:
+        with run.processes.interrupts().listening() as interrupts:
             return run.conduct(interrupts)
-    except Interrupted as interrupt:
-        run.status.ended_by(interrupt)
-        raise
     except BaseException as error:
-        meant = as_user_error(error, run.order.recipe, run.folder.path) or error
+        cause = run.processes.cause(error)
+        meant = as_user_error(cause, run.order.recipe, run.folder.path) or cause
         run.status.ended_by(meant)
         if meant is not error:
             raise meant from error
@@ -170,10 +212,13 @@ class _Run:
         folder: of the run.
         display: shows and logs.
         latest: what a resumed run goes on from; None for a new one.
+        processes: that all run it; the first writes.
     """
 
-    def __init__(self, order: Order, folder: RunFolder, display: Display, latest: Latest | None) -> None:
-        self.order, self.folder = order, folder
+    def __init__(
+        self, order: Order, folder: RunFolder, display: Display, latest: Latest | None, processes: Processes
+    ) -> None:
+        self.order, self.folder, self.processes = order, folder, processes
         self._display, self._latest = display, latest
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
@@ -189,7 +234,10 @@ class _Run:
         sinks, callbacks = build_callbacks(self._recipe, names)
         history = () if self._state is None else history_in(self._state["progress"])
         metrics = MetricsFile(self.folder.metrics, self._log, history)
-        recorder = Recorder([metrics, *sinks, self._display], self._log, pulse=self._display.pulse)
+        written = [metrics, *sinks, self._display]
+        if not self.processes.is_first:
+            written, callbacks = [], []
+        recorder = Recorder(written, self._log, pulse=self._display.pulse)
         with self._interrupts.at_once():  # nothing is trained yet
             experiment = self._experiment(names)
             self._accept()
@@ -205,6 +253,8 @@ class _Run:
             fitted = self._fit(experiment, callbacks, recorder)
             with self._interrupts.at_once():  # all that was trained is saved
                 outcomes = self._evaluate(experiment, fitted)
+                if not self.processes.is_first:
+                    return Result(self.folder, {}, (), 0)
                 summary = self._summary(experiment, fitted, outcomes, finding)
                 recorder.result(verdicts_table.numbers(summary))
                 return self._report(experiment, fitted, outcomes, finding, summary, recorder)
@@ -235,20 +285,52 @@ class _Run:
         trained = (
             None if self._state is None else Trained.of(self.folder.checkpoints / "last.pt", self._recipe, self._state)
         )
-        experiment = Experiment.from_recipe(self._recipe, names, log=self._log, trained=trained)
+        said: list[str] = []
+
+        def log(text: str) -> None:
+            said.append(text)
+            self._log(text)
+
+        experiment = Experiment.from_recipe(
+            self._recipe, names, log=log, trained=trained, processes=self.processes, say=self._display.say
+        )
+        self._say_apart(said)
         if trained is not None:  # the code of a plug-in may have changed since
             trained.load_into(experiment.model)
         precision = experiment.describe_precision()
-        self._environment = describe_environment(experiment.device, precision, self.order.command)
+        self._environment = {
+            **describe_environment(experiment.device, precision, self.order.command),
+            **self.processes.described(self._recipe.data.batch_size),
+        }
+        self._require_same_data(experiment)
         if self._state is not None:
             hold_against(self._state, experiment.data, self._environment["packages"], self._log)
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
-        for line in experiment.transform_lines():
+        for line in (*processes_lines(self._environment), *experiment.transform_lines()):
             self._log(line)
         if self._recipe.train.mix is not None:
             self._log(f"{self._recipe.train.mix.type} mixes training images: {MIXED_NUMBERS}")
         self._hold_against_data(experiment, names)
         return experiment
+
+    def _say_apart(self, said: Sequence[str]) -> None:
+        """Write down what only this process had to say while it read the data."""
+        heard = set(self.processes.said_by_first(said))
+        for text in said:
+            if text not in heard:
+                self._display.say(text)
+
+    def _require_same_data(self, experiment: Experiment) -> None:
+        """Refuse processes that have read other images, or have other metrics than can be taken over all."""
+
+        def facts() -> dict[str, str]:
+            read = {"device": experiment.device.type, "classes": _short(repr(experiment.data.class_names))}
+            for part, known in fingerprint(experiment.data).items():
+                read |= {f"{part} images ({what})": digest for what, digest in known.items()}
+            return read
+
+        self.processes.require_same(facts, DataError, "give all of them the same images")
+        self.processes.require_mergeable(experiment.evaluation_metrics())
 
     def _hold_against_data(self, experiment: Experiment, names: Catalogue) -> None:
         """Refuse what only the data can show to be wrong, before anything is trained."""
@@ -280,7 +362,7 @@ class _Run:
 
     def _find_lr(self, experiment: Experiment) -> LRFinding | None:
         section = self._recipe.lr_finder
-        finding = self.folder.read_finding()
+        finding = self.processes.said_by_first(self.folder.read_finding())
         if finding is None and section is None:
             return None
         if finding is None:
@@ -320,7 +402,7 @@ class _Run:
         self.folder.write_text(RESOLVED, text)
 
     def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
-        resolved = self.folder.resolved.read_text(encoding="utf-8")
+        resolved = self.processes.made_by_first(lambda: self.folder.resolved.read_text(encoding="utf-8"))
         facts = to_keep(
             resolved,
             self._recipe,
@@ -361,7 +443,8 @@ class _Run:
             return {"final": final}
         if best_row["epoch"] == fitted.progress.epoch:
             return {"final": final, "best": final}
-        weights = best_weights(self.folder.checkpoints, best_row["epoch"])
+        epoch, folder = best_row["epoch"], self.folder.checkpoints
+        weights = self.processes.made_by_first(lambda: best_weights(folder, epoch))
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
 
     def _summary(

@@ -20,6 +20,10 @@ class Display(Sink):
     def line(self, text: str) -> None:
         """Show one line."""
 
+    def say(self, text: str) -> None:
+        """Show a line that this process alone has to say; where it is the only one, that is any."""
+        self.line(text)
+
     def table(self, rows: Mapping[str, str]) -> None:
         """Show a short two-column table."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +40,23 @@ def describe_environment(device: torch.device, precision: str, command: Sequence
         "cpu": _cpu_name(),
         "memory_gb": _memory_gb(),
     }
+
+
+def program_facts() -> dict[str, str]:
+    """Return the versions that processes of one run must have alike."""
+    facts = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    return {**facts, "the program's code": commit_of(Path(__file__).resolve())}
+
+
+def processes_lines(environment: Mapping[str, Any]) -> list[str]:
+    """Return the line that says how many processes there are and how they share the work; none for one alone."""
+    about = environment.get("processes")
+    if about is None:
+        return []
+    machines = "" if about["machines"] == 1 else f" on {about['machines']} machines"
+    return [
+        f"{about['count']} processes{machines} by {about['backend']}; each takes {about['share']} images of a batch"
+    ]
 
 
 def device_name(device: torch.device) -> str:

@@ -13,6 +13,7 @@ from registry.catalogue.catalog import Catalogue
 from registry.errors import CheckpointError, RecipeError
 from registry.patterns import matches
 from trainer.engine.keeper import find_latest, require_best
+from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
 from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.load import load_recipe
@@ -23,6 +24,7 @@ from trainer.run import conduct as run
 from trainer.run import index
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
+from trainer.run.following import FollowedFolder
 
 # What the engine tells a scheduler of the run, where the recipe does not.
 LENGTHS = ("total_steps", "total_iters", "epochs", "T_max")
@@ -61,7 +63,9 @@ FREE_AT_RESUME = (
 )
 
 
-def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], display: Display) -> int:
+def continued(
+    path: Path, overrides: Sequence[str], typed: Sequence[str], display: Display, processes: Processes = ONE
+) -> int:
     """Continue the run in `path`; return the exit code.
 
     Args:
@@ -69,13 +73,14 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
         overrides: `key=value`, those that a resume allows.
         typed: the command line, for the records.
         display: shows what happens.
+        processes: that all continue it, together.
 
     Raises:
         RecipeError: an override changes what the run has done already.
         CheckpointError: there is no run, none of its checkpoints is whole, its best weights are gone, or its
             resolved.yaml has become another's.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(path) if processes.is_first else FollowedFolder.open(path)
     loaded = load_recipe(folder.resolved, overrides)
     before = load_recipe(folder.resolved).recipe if overrides else loaded.recipe
     if before is not None:
@@ -109,10 +114,10 @@ def continued(path: Path, overrides: Sequence[str], typed: Sequence[str], displa
             _refuse_another_recipe(folder.resolved, latest.state)
             require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
         try:
-            return run.resume(order, folder, latest, display).exit_code
+            return run.resume(order, folder, latest, display, processes).exit_code
         finally:
             root = path.absolute().parent.parent
-            if (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
+            if processes.is_first and (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
                 index.refresh(root, display.line)
 
 

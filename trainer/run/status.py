@@ -11,8 +11,10 @@ from collections.abc import Callable
 from registry.errors import CheckpointError, DataError, RecipeError, UserError
 from registry.program import typed_as
 from trainer.engine.interrupts import Interrupted
+from trainer.engine.processes import Lost
 from trainer.run.folder import RunFolder
 
+SIGNALLED = 128  # exit codes above are of signals
 REFUSALS = (RecipeError, DataError, CheckpointError)  # what turns a run down before anything is trained
 
 
@@ -40,12 +42,19 @@ class RunStatus:
 
     def ended_by(self, error: BaseException) -> None:
         """Write down what ended the run before its end; where it was never accepted, leave everything as it was."""
-        if not self._accepted and not self._resumed and isinstance(error, REFUSALS):
+        refused = isinstance(error, REFUSALS) or (
+            isinstance(error, Lost) and error.exit_code in {each.exit_code for each in REFUSALS}
+        )
+        if not self._accepted and not self._resumed and refused:
             self._folder.discard()
             self._log(f"{self._folder.path} is removed: nothing was run")
             return
         writes = self._accepted or not self._resumed
-        if isinstance(error, Interrupted):
+        if isinstance(error, Lost):
+            if writes:
+                self._write("interrupted" if error.exit_code > SIGNALLED else "failed", error=str(error))
+            self._log(f"{error}; to continue: {typed_as()} resume {self._folder.path}")
+        elif isinstance(error, Interrupted):
             if writes:
                 self._write("interrupted")
             self._log(f"interrupted by {error}; to continue: {typed_as()} resume {self._folder.path}")

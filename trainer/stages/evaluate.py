@@ -19,11 +19,11 @@ class Outcome:
 
     Attributes:
         values: "loss", "accuracy", ... without test-time augmentation, and "tta/accuracy", ... with it.
-        predictions: without test-time augmentation, in dataset order.
+        predictions: without test-time augmentation, in dataset order; None where the first process has them.
     """
 
     values: Mapping[str, float]
-    predictions: Predictions
+    predictions: Predictions | None
 
 
 def evaluate_weights(
@@ -56,6 +56,7 @@ def evaluate_weights(
             tta=mode,
             keep=keep,
             between=between,
+            processes=experiment.processes,
         )
 
     plain = run("none", True)
@@ -63,9 +64,8 @@ def evaluate_weights(
     if tta != "none":
         averaged = run(tta, False)
         values.update({f"tta/{key}": value for key, value in {"loss": averaged.loss, **averaged.metrics}.items()})
-    assert plain.logits is not None
-    assert plain.targets is not None
-    assert plain.indices is not None
+    if plain.logits is None or plain.targets is None or plain.indices is None:
+        return Outcome(values, None)
     predictions = Predictions(
         plain.indices.numpy(), plain.targets.numpy(), plain.logits.numpy(), plain.loss, dict(plain.metrics)
     )

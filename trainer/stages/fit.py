@@ -82,6 +82,7 @@ def fit(
         whole_epoch_in_last=None if state is None or state["progress"]["batch"] else state["progress"]["epoch"],
         before=recorder.flush,
         below=below,
+        processes=experiment.processes,
     )
     loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
     if state is not None:
@@ -135,6 +136,7 @@ def assemble(
         interrupts=interrupts,
         modules={**experiment.modules, **_modules_of(callbacks)},
         still=experiment.still,
+        processes=experiment.processes,
     )
     limits = Limits(
         epochs=section.epochs,

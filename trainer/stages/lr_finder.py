@@ -116,7 +116,7 @@ def _sweep(
             group["lr"] = rate
         mix = None if experiment.mixer is None else experiment.mixer(0, index)
         results = step(next(groups), mix)
-        loss = mean_loss(results) if measure is None else measure()
+        loss = mean_loss(results, experiment.processes) if measure is None else measure()
         if loss is None:  # class weights of 0 throughout: nothing was measured
             uncounted += 1
             continue
@@ -154,7 +154,8 @@ def _validation_loss(experiment: Experiment) -> Callable[[], float]:
     kept = list(islice(experiment.batches("val").epoch(0), -(-VAL_SUBSET // size)))
 
     def measure() -> float:
-        return evaluate(experiment.forward, kept, experiment.loss, {}, experiment.precision()).loss
+        precision, processes = experiment.precision(), experiment.processes
+        return evaluate(experiment.forward, kept, experiment.loss, {}, precision, processes=processes).loss
 
     return measure
 
