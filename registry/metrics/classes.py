@@ -11,8 +11,10 @@ A state is sums: that of two parts together is the sum of theirs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from registry.metrics.merging import summed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +81,10 @@ class _PerClass(ABC):
     def load(self, state: Mapping[str, Plain]) -> None:
         """Continue from the counts of `state`."""
         self._counts = state["counts"]
+
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Add what others have counted."""
+        self.load(summed([self.state(), *states]))
 
 
 class _Averaged(_PerClass):

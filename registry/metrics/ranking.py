@@ -6,8 +6,10 @@ of two parts together is theirs, one behind the other, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+from registry.metrics.merging import joined
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +78,10 @@ class AUROC:
         """Continue from the answers of `state`."""
         given = state["logits"] is not None
         self._logits, self._targets = ([state["logits"]], [state["targets"]]) if given else ([], [])
+
+    def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
+        """Put the answers of others behind these."""
+        self.load(joined([self.state(), *states]))
 
 
 def _log_odds(logits: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from trainer.engine import checkpoint
 
 NETS = """
 import hashlib
+import os
 
 import torch
 from torch import nn

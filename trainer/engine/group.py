@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Store
 from torch.nn.parallel import DistributedDataParallel
 
 from registry.contracts import Metric
@@ -53,7 +54,7 @@ class Ends:
 
     _KEY = "ended"
 
-    def __init__(self, store: dist.Store, rank: int) -> None:
+    def __init__(self, store: Store, rank: int) -> None:
         self._store, self._rank = store, rank
 
     def claim(self, text: str, exit_code: int) -> bool:
@@ -131,7 +132,7 @@ class Group(Processes):
         on_this_machine: int,
         machine: int,
         machines: int,
-        store: dist.Store,
+        store: Store,
         control: dist.ProcessGroup,
         ends: Ends,
     ) -> None:
@@ -244,7 +245,7 @@ class Group(Processes):
         """Return each number's sum over all processes."""
         sums = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(sums, group=self._control)
-        return sums.tolist()  # type: ignore[no-any-return]
+        return sums.tolist()
 
     def value(self, metric: Metric) -> float:
         """Return a metric over what all processes took in."""

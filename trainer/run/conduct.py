@@ -168,7 +168,7 @@ def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, pr
     require_alike(order, processes)
     stands = "none" if latest.state is None else f"step {latest.state['progress']['step']}"
     processes.require_same(
-        {"the last checkpoint": stands}, CheckpointError, "the run's folder must be the same for all"
+        lambda: {"the last checkpoint": stands}, CheckpointError, "the run's folder must be the same for all"
     )
     where = (
         "from the start: it has no checkpoint"

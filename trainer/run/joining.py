@@ -17,6 +17,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from registry.errors import RecipeError
@@ -56,17 +57,18 @@ def joined() -> Iterator[Group]:
     dist.destroy_process_group()
 
 
-def _joined() -> tuple[Group, dist.Store]:
+def _joined() -> tuple[Group, Store]:
     rank, count, seconds = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _patience()
     try:
         shared, rank, count = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
-        store = dist.PrefixStore(f"trainer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
+        store = PrefixStore(f"trainer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
         _wait_for_all(store, rank, count, seconds)
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(
-            backends, store=dist.PrefixStore("torch", store), rank=rank, world_size=count, timeout=LONGEST
+            backends, store=PrefixStore("torch", store), rank=rank, world_size=count, timeout=LONGEST
         )
         control = dist.new_group(backend="gloo", timeout=LONGEST)
+        assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
         raise _not_found(error, rank, count, seconds) from error
     group = Group(
@@ -99,7 +101,7 @@ def _patience() -> float:
     return seconds
 
 
-def _wait_for_all(store: dist.Store, rank: int, count: int, seconds: float) -> None:
+def _wait_for_all(store: Store, rank: int, count: int, seconds: float) -> None:
     """Wait until every process has come.
 
     Raises:
