@@ -69,6 +69,21 @@ def test_recipes_of_many_differences_are_named_by_their_names_and_as_much_more_a
     assert names(runs) == ["tiny, lr 0.1", "tiny, lr 0.2", "big"]
 
 
+def test_what_sets_recipes_apart_is_in_no_name_of_their_rows():
+    settings = {f"model.{word}": value for value, word in enumerate(("width", "depth", "heads", "blocks"))}
+    runs = [run("c", 0.9, settings, recipe="big"), run("a", 0.8, {LR: 0.1})]
+    assert names(runs) == ["big", "tiny"]
+
+
+def test_an_lr_finder_that_others_lack_is_one_difference():
+    asked = {"lr_finder.start": 1e-5, "lr_finder.end": 1.0, LR: "$lr_finder.lr"}
+    made = compared([run("a", 0.9, asked), run("b", 0.8, {LR: 0.1})])
+    assert [(each.key, each.texts) for each in made.differences] == [
+        (LR, ("found", "0.1")),
+        ("lr_finder", ("yes", "no")),
+    ]
+
+
 def test_where_the_images_lie_and_what_is_reported_is_no_difference():
     beside = {"data.dataset.root": "/a", "report.0.type": "Curves", "train.log_every": 5, "train.checkpoint.keep": 3}
     assert compared([run("a", 0.8, beside), run("b", 0.9, seed=2)]).differences == ()
@@ -111,7 +126,7 @@ def test_runs_on_other_images_are_not_averaged_and_have_no_distance():
     made = compared([run("a", 0.8), run("b", 0.9, seed=2, images=others)])
     assert [(row.name, row.seeds) for row in made.rows] == [("data B", (2,)), ("data A", (1,))]
     assert [row.delta for row in made.rows] == [None, None]
-    assert any("measured on other images" in text for text in made.cautions)
+    assert any("other images to be measured on" in text for text in made.cautions)
 
 
 def test_a_run_whose_images_nothing_tells_counts_in_no_mean():

@@ -21,6 +21,7 @@ from trainer.run.folder import RunFolder
 
 OUTPUT = Path("runs")
 _GAP = 2  # letters between columns
+_SETTINGS = 15  # that a terminal shows
 _NAMED = 4  # columns that are named where there is no room for them
 _NARROWEST = 16  # letters of a name before it is wrapped further
 
@@ -87,8 +88,8 @@ def _lines(made: Comparison, width: int) -> list[str]:
     if missing:
         lines += textwrap.wrap(_no_room(missing), width, break_on_hyphens=False)
     if any(each not in kept for each in settings):
-        rank = every[0]
-        lines += ["", "what differs", *_blocks(rank, settings, made.rows, width)]
+        lines += ["", "what differs", *_blocks(every[0], settings[:_SETTINGS], made.rows, width)]
+        lines += [f"{more} more on the page and in --format csv"] if (more := len(settings) - _SETTINGS) > 0 else []
     lines += ["", "runs", *_members(made)]
     if made.cautions:
         lines.append("")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,9 @@ _BESIDE = re.compile(
 )
 _CUT_BY_FAST = re.compile(r"train\.(epochs|max_minutes)|lr_finder\.steps|scheduler\..*pct_start")
 _ITEM = re.compile(r"(.*?)\.(\d+)(?:\.(.*))?")  # the list, the place, what is below it
+_WITHIN = re.compile(r" \([^()]*\)(?=$| \+ )")  # an item's arguments, behind its type
 _SHORT = {"weight_decay": "wd", "batch_size": "batch", "learning_rate": "lr"}
+_FINDER = "lr_finder"
 _UNSET = object()
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CLASSES = 5  # named of a run
@@ -56,14 +58,13 @@ class Difference:
     unsaid: frozenset[int] = frozenset()
     follows: bool = False
 
-    @property
-    def kinds(self) -> int:
-        """How many values there are."""
-        return len(set(self.texts))
+    def kinds(self, numbers: Iterable[int]) -> int:
+        """Return how many values the runs of these numbers have."""
+        return len({self.texts[number] for number in numbers})
 
     def mark(self, number: int) -> str:
         """Return how the run of this number is told from others: "lr 0.1", "SGD", "no scheduler"."""
-        text = self.texts[number]
+        text = _WITHIN.sub("", self.texts[number])  # of a list's items their types are enough
         return f"no {self.label}" if not text else text if self.speaks else f"{self.label} {text}"
 
     def is_usual(self, number: int, among: Sequence[int]) -> bool:
@@ -120,6 +121,10 @@ def _settings(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
             found.setdefault(str(path), tuple(_items(run, str(path)) for run in runs))
         elif key not in lists:
             found[key] = tuple(_value(run, key) for run in runs)
+    asked = [key for key in found if key.startswith(f"{_FINDER}.")]
+    if any(_UNSET in found[key] for key in asked):  # some runs have none: what the others asked of theirs tells nothing
+        found = {key: values for key, values in found.items() if key not in asked}
+        found[_FINDER] = tuple("yes" if any(key in run.settings for key in asked) else "no" for run in runs)
     return found
 
 

@@ -21,7 +21,7 @@ from trainer.report.html import html
 from trainer.run.folder import RunFolder
 
 _COLUMNS = 6  # settings that stand in the table of results; more have a table of their own
-_LABEL = 20  # letters of a name beside a curve
+_LABEL = 24  # letters of a name beside a curve
 _MARKED = 5  # of the curves that have a colour, those drawn without dashes
 _SIGN = "±"
 _LOG_RANGES = (8, 1000)  # of the greatest to the least learning rate, between which decades are at equal distances
@@ -133,7 +133,9 @@ def _settings(made: Comparison) -> list[Section]:
     rows = tuple(
         (literal(each.key), *(literal(made.text(each, row)) for row in made.rows)) for each in made.differences
     )
-    table = Table("By dotted path in the recipe", ("setting", *(f"#{row.rank}" for row in made.rows)), rows)
+    table = Table(
+        "By dotted path in the recipe", ("setting", *(f"#{row.rank}" for row in made.rows)), rows, sortable=True
+    )
     return [Section("What differs", (table,), "settings")]
 
 
@@ -231,10 +233,9 @@ def _mean(every: Sequence[Points]) -> Points:
 
 
 def _label(row: Row) -> str:
-    """Return a row's name as there is room for beside a curve, cut between its marks."""
+    """Return a row's name as there is room for beside a curve, cut between words; the rank keeps it apart."""
     label = f"#{row.rank} {row.title}"
     if len(label) <= _LABEL:
         return label
     kept = label[: _LABEL - 3]
-    cut = max(kept.rfind(","), kept.rfind(" ("))
-    return f"{kept[:cut] if cut > 0 else kept.rpartition(' ')[0] or kept} ..."
+    return f"{kept.rpartition(' ')[0].rstrip(',') or kept} ..."

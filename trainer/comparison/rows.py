@@ -176,43 +176,55 @@ def _state(run: Run) -> str:
 
 # -------------------------------------------------------------------------------------------------------------- names
 def _named(rows: Sequence[Row], runs: Sequence[Run], different: Sequence[Difference]) -> list[Row]:
-    """Return the rows under names that keep them apart."""
-    numbers = [list(runs).index(row.runs[0]) for row in rows]
-    recipes = len({run.recipe for run in runs}) > 1
-    told = [each for each in different if each.key not in (DATA, DEVICE) and not each.follows]
-    taken = _most_telling(told) if len(told) > MARKS else list(told)
-    if recipes and len(told) > MARKS:
-        taken = []  # recipes are named by people
-    spare = [each for each in different if each not in taken and each.key != DEVICE]
+    """Return the rows under names that keep them apart: recipes by their names, rows of a recipe by what differs."""
+    found: dict[int, Row] = {}
+    recipes = list(dict.fromkeys(row.runs[0].recipe for row in rows))
+    for recipe in recipes:
+        places = [place for place, row in enumerate(rows) if row.runs[0].recipe == recipe]
+        those = [rows[place] for place in places]
+        marks = _marks(those, [list(runs).index(row.runs[0]) for row in those], different)
+        names = [one_line(", ".join([*([recipe] if len(recipes) > 1 or not each else []), *each])) for each in marks]
+        found |= {place: replace(rows[place], name=name) for place, name in zip(places, names, strict=True)}
+    named = [found[place] for place in range(len(rows))]
+    return [replace(row, name=name) for row, name in zip(named, _apart(named), strict=True)]
+
+
+def _marks(rows: Sequence[Row], numbers: Sequence[int], different: Sequence[Difference]) -> list[list[str]]:
+    """Return what tells rows of one recipe apart: a few settings in any case, more where they are needed.
+
+    Args:
+        rows: of one recipe.
+        numbers: of their first runs.
+        different: what runs differ in.
+    """
+    told = [each for each in different if each.key != DEVICE and each.kinds(numbers) > 1]
+    first = {tuple(each.texts[number] for number in numbers): each for each in reversed(told)}
+    choice = [each for each in told if each.key != DATA and each in first.values()]  # no other says the same before it
+    taken = choice if len(choice) <= MARKS else _most_telling(choice, numbers)
     while True:
-        told_by = [each for each in different if each in taken]
-        names = [_name(row, numbers, told_by, runs, recipes) for row in rows]
-        titles = [replace(row, name=name).title for row, name in zip(rows, names, strict=True)]
+        marks = [_of_one(number, numbers, [each for each in told if each in taken]) for number in numbers]
+        titles = [(each, row.remark) for each, row in zip(marks, rows, strict=True)]
         same = [number for number, title in zip(numbers, titles, strict=True) if titles.count(title) > 1]
-        helps = next((each for each in spare if len({each.texts[number] for number in same}) > 1), None)
+        helps = next((each for each in told if each not in taken and each.kinds(same) > 1), None)
         if helps is None:
-            break
-        taken.append(helps)
-        spare.remove(helps)
-    return [replace(row, name=name) for row, name in zip(rows, _apart(rows, names), strict=True)]
+            return marks
+        taken = [*taken, helps]
 
 
-def _most_telling(different: Sequence[Difference]) -> list[Difference]:
+def _most_telling(different: Sequence[Difference], numbers: Sequence[int]) -> list[Difference]:
     """Return the few differences that tell most runs apart; which component it is goes before its arguments."""
-    return sorted(different, key=lambda each: (not each.speaks, -each.kinds))[:MARKS]
+    return sorted(different, key=lambda each: (not each.speaks, -each.kinds(numbers)))[:MARKS]
 
 
-def _name(row: Row, among: Sequence[int], told_by: Sequence[Difference], runs: Sequence[Run], recipes: bool) -> str:
-    """Return a row's name: its recipe where there are others, and its marks in the recipe's order."""
-    number = list(runs).index(row.runs[0])
-    told = [each for each in told_by if not each.is_usual(number, among)]
-    marks = [each.mark(number) for each in told or ([] if recipes else told_by[:1])]
-    return one_line(", ".join([*([row.runs[0].recipe] if recipes or not marks else []), *marks]))
+def _of_one(number: int, among: Sequence[int], told_by: Sequence[Difference]) -> list[str]:
+    """Return the marks of one run: what is unusual among the others, or the first where nothing is."""
+    unusual = [each for each in told_by if not each.is_usual(number, among)]
+    return [each.mark(number) for each in unusual or told_by[:1]]
 
 
-def _apart(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """Return names, those that are alike for all their remarks with the seed, and then with the folder."""
-    found = list(names)
+def _apart(rows: Sequence[Row]) -> list[str]:
+    """Return the rows' names, those that are alike for all their remarks with the seed, and then with the folder."""
+    found = [row.name for row in rows]
     for more in (lambda run: f"seed {run.seed}", lambda run: one_line(run.folder.resolve().name)):
         titles = [replace(row, name=name).title for row, name in zip(rows, found, strict=True)]
         found = [
@@ -323,13 +335,13 @@ def _cautions(made: Comparison) -> list[str]:
         found.append("All ran with --fast, two epochs of two batches: their numbers say nothing of the recipes")
     other = [row for row in rows if row.fast is first.fast and not alike(row.runs[0], first.runs[0])]
     if other:
-        found.append(f"{_listed(other)} and {first.name} were measured on other images: there is no delta between them")
+        found.append(f"{_listed(other)} had other images to be measured on than #1: there is no distance between them")
     words = data_in_words([run for run in made.runs if run.fast is first.fast])
     if len(words) > 1:
         found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
     unfinished = [row for row in rows if any(run.state for run in row.runs)]
     if unfinished:
-        found.append(f"{_listed(unfinished)}: not run to the end; the numbers are those so far")
+        found.append(f"{_listed(unfinished)} did not come to the end: the numbers are those so far")
     if any(run.summary.get("selected_on") == "test" for run in made.runs):
         found.append("A best epoch was chosen on the test split: its number is too good by the choice")
     if sum(row.remark != COPY for row in rows) > 1 and not any(len(row.runs) > 1 for row in rows):
@@ -351,7 +363,9 @@ def _repeats(runs: Sequence[Run]) -> list[str]:
 
 
 def _listed(rows: Sequence[Row]) -> str:
-    return ", ".join(row.name for row in sorted(rows, key=lambda row: row.rank))
+    """Return rows as a sentence names them: by their ranks, a single one by its name."""
+    ranks = [f"#{row.rank}" for row in sorted(rows, key=lambda row: row.rank)]
+    return f"{ranks[0]} ({rows[0].name})" if len(rows) == 1 else f"{', '.join(ranks[:-1])} and {ranks[-1]}"
 
 
 def said(key: str, spread: Spread | None, plus_minus: str = "+-") -> str:

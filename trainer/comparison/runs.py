@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from registry.errors import CheckpointError, RecipeError
 from registry.printing import one_line
+from registry.recording import Sink
 from trainer.engine import checkpoint
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import Collector
 from trainer.recipe.reading.references import LR_FOUND
-from trainer.recipe.recipe import Recipe
 from trainer.recipe.resolve import flat
 from trainer.run.folder import RunFolder
 from trainer.run.listing import KILLED
@@ -144,7 +144,7 @@ def read_run(path: Path) -> Run:
         folder=path,
         recipe=recipe.name,
         seed=recipe.seed,
-        settings=_settings(recipe, folder),
+        settings=_settings(draft, folder),
         defaults=_defaults(draft),
         metric=(recipe.train.best.metric, recipe.train.best.mode),
         directions=_directions(draft),
@@ -155,14 +155,22 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _settings(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
-    """Return the recipe's values, what the LR finder was asked and told among them."""
-    settings = flat(recipe)
+def _settings(draft: Draft, folder: RunFolder) -> dict[str, Any]:
+    """Return the recipe's values without what only records, and what the LR finder was asked and told."""
+    recipe = draft.recipe
+    settings = {key: value for key, value in flat(recipe).items() if not key.startswith(_sinks(draft))}
+    settings |= {} if any(key.startswith("callbacks.") for key in settings) else {"callbacks": []}
     finding, asked = folder.read_finding(), folder.finder_settings()
     if finding is not None and finding.lr is not None and recipe.lr_finder is None:
         found = [key for key, value in settings.items() if isinstance(value, float) and value == finding.lr]
         settings |= dict.fromkeys(found, f"${LR_FOUND}")
     return settings | {f"lr_finder.{key}": value for key, value in asked.items()}
+
+
+def _sinks(draft: Draft) -> tuple[str, ...]:
+    """Return where the callbacks stand that only record."""
+    classes = [(spec, draft.entry(spec).load()) for spec in draft.recipe.callbacks]
+    return tuple(f"{spec.path}." for spec, found in classes if isinstance(found, type) and issubclass(found, Sink))
 
 
 def _defaults(draft: Draft) -> dict[str, Any]:
