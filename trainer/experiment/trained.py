@@ -217,7 +217,8 @@ def about(resolved: str, recipe: Recipe, input_shape: Sequence[int], facts: Mapp
     normalisation = _normalisation(recipe, input_shape[0], facts)
     if normalisation is not None:
         texts["normalisation"] = json.dumps(normalisation)
-    return {**texts, "recipe": recipe.name, "recipe_sha256": hashlib.sha256(resolved.encode()).hexdigest()}
+    meant = json.dumps(yaml.safe_load(resolved), sort_keys=True, default=str)  # comments mean nothing
+    return {**texts, "recipe": recipe.name, "recipe_sha256": hashlib.sha256(meant.encode()).hexdigest()}
 
 
 def _normalisation(recipe: Recipe, channels: int, facts: Mapping[str, Any]) -> dict[str, Any] | None:
