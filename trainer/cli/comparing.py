@@ -60,17 +60,19 @@ def _read(found: Found) -> tuple[list[Run], list[str]]:
     """Return the runs, and why others that were named are none; a damaged one does not stop thirty.
 
     Raises:
-        RecipeError: fewer than two can be compared.
+        RecipeError: fewer than two can be compared; the first damaged run's error where there is one.
     """
     runs, left_out = [], list(found.skipped)
+    kind: type[UserError] = RecipeError
     for path in found.runs:
         try:
             runs.append(read_run(path))
         except UserError as error:
             left_out.append(f"{one_line(error.message)}: left out")
+            kind = type(error) if kind is RecipeError else kind
     if len(runs) < 2:
         there = f"there is {len(runs)}" if runs else "there is none"
-        raise RecipeError(
+        raise kind(
             "\n".join([f"a comparison takes two runs or more; {there}", *(f"  {note}" for note in left_out)]),
             "name runs, a folder of runs (runs/quickstart) or a pattern",
         )
