@@ -305,24 +305,32 @@ class Code:
     language: str = "text"
 
 
-Block = Paragraph | Table | Figure | Gallery | Code
+Fold = Literal["open", "on screen", "always"]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: a title and blocks, top to bottom.
+    """A part of the report: a title and blocks, top to bottom; sections among the blocks stand below its heading.
 
     Attributes:
         title: heading.
         blocks: content.
         key: stable anchor, e.g. "gradcam".
         facts: numbers worth keeping, "mean heat share" -> 3.4; they go into summary.json under `report.<key>`.
+        fold: where only the heading shows until a reader opens it: nowhere, on the screen, or on paper as well, which
+            leaves it out.
+        in_short: whether it stands in the short version, too.
     """
 
     title: str
     blocks: tuple[Block, ...]
     key: str
     facts: Mapping[str, float] = field(default_factory=dict)
+    fold: Fold = "open"
+    in_short: bool = False
+
+
+Block = Paragraph | Table | Figure | Gallery | Code | Section
 
 
 @runtime_checkable
@@ -344,6 +352,52 @@ class Images(Protocol):
 
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
         """Return the object masks, bool (n, H, W), where the dataset knows them; None otherwise."""
+
+    def files(self, positions: Sequence[int]) -> list[str]:
+        """Return each image's file, printable, below the dataset's folder; "" where it is not a file of its own."""
+
+
+@dataclass(frozen=True)
+class UsedPart:
+    """One part of a run's data.
+
+    Attributes:
+        name: "train", "val" or "test".
+        counts: images per class.
+    """
+
+    name: str
+    counts: tuple[int, ...]
+
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class UsedData:
+    """What a run learnt from and was measured on.
+
+    Attributes:
+        dataset: its name in the recipe.
+        place: the folder that the images come from; "" where the dataset has none.
+        pixels: colour and size of the stored images, in words.
+        parts: as they were used.
+        drawn: how validation was chosen and what is held out, a sentence each.
+        left_out: files that could not be read and were left out.
+    """
+
+    dataset: str
+    place: str
+    pixels: str
+    parts: tuple[UsedPart, ...]
+    drawn: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def part(self, name: str) -> UsedPart | None:
+        """Return a part; None where there is none of that name."""
+        return next((part for part in self.parts if part.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -368,13 +422,19 @@ class Evidence:
             state as they found them.
         predictions: of the model on `split`; None when no epoch was finished.
         images: the images behind `predictions`.
-        train_samples: training images as stored, uint8 (H, W, 3) each, sizes may differ; read when they are asked for.
+        train_samples: training images as stored, the first of each class, uint8 (H, W, 3) each, sizes may differ; read
+            when they are asked for.
         augmented: k -> the same images after their k-th augmentation draw, before normalising, uint8 (H', W', 3) each.
         warnings: one sentence each: selection on test, idle epochs, gap, ...
         recorder: TensorBoard and other sinks.
         parameters: number of trained parameters.
         counted_in: the dataset's split that `predictions.indices` count in: "train" where `split` was cut off it; ""
             where that is `split` itself.
+        data: what the run learnt from and was measured on; None where nothing was trained.
+        sample_classes: class index of each of `train_samples`.
+        sample_files: file of each of `train_samples`, as `Images.files` gives it.
+        defaults: what the language takes for the settings in `resolved` where a recipe leaves them out.
+        rates: learning rate of every optimizer step; empty where only the epochs' are known.
     """
 
     folder: Path
@@ -399,6 +459,11 @@ class Evidence:
     recorder: Recorder
     parameters: int
     counted_in: str = ""
+    data: UsedData | None = None
+    sample_classes: tuple[int, ...] = ()
+    sample_files: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    rates: Sequence[float] = ()
 
     @property
     def numbering(self) -> str:

@@ -14,14 +14,14 @@ _SIDE = 96  # px
 
 
 class AugmentationSheet(ReportPart):
-    """Training images before augmentation and after several draws of it.
+    """A training image of each class, before augmentation and after several draws of it.
 
     Args:
-        images: rows of the sheet.
+        images: rows of the sheet at most, a class each.
         draws: augmented versions of each image.
     """
 
-    def __init__(self, images: Annotated[int, Bounds(min=1)] = 6, draws: Annotated[int, Bounds(min=1)] = 8) -> None:
+    def __init__(self, images: Annotated[int, Bounds(min=1)] = 10, draws: Annotated[int, Bounds(min=1)] = 8) -> None:
         self.images = images
         self.draws = draws
 
@@ -34,7 +34,8 @@ class AugmentationSheet(ReportPart):
         after = [evidence.augmented(k) for k in range(self.draws)]
         rows = []
         for i, image in enumerate(before):
-            tiles = [Tile(enlarged(image, _SIDE), ("before",) if i == 0 else ())]
+            name = evidence.class_names[evidence.sample_classes[i]] if evidence.sample_classes else "as stored"
+            tiles = [Tile(enlarged(image, _SIDE), (name,))]
             tiles += [
                 Tile(enlarged(draw[i], _SIDE), (f"draw {k}",) if i == 0 else ()) for k, draw in enumerate(after, 1)
             ]
@@ -43,6 +44,8 @@ class AugmentationSheet(ReportPart):
         path = "figures/augmentation.png"
         write_png(evidence.folder / path, picture, below=evidence.folder)
         evidence.recorder.image("augmentation", picture)
+        classes = len(evidence.class_names)
         alt = f"{len(before)} training images, each before augmentation and after {self.draws} draws."
-        caption = f"Training images as stored, and after {self.draws} draws of the recipe's augmentation."
+        whole = f"the first {len(before)} of {classes:,} classes" if len(before) < classes else "each class"
+        caption = f"A training image of {whole} as it is stored, and after {self.draws} draws of the augmentation."
         return Section(title, (Figure(path, alt, caption, width=picture.shape[1]),), key)

@@ -29,7 +29,7 @@ class Calibration(ReportPart):
 
     def render(self, evidence: Evidence) -> Section:
         """Write figures/calibration.png and return it with the error in words."""
-        title, key = "Calibration", "calibration"
+        title, key = "How sure it is", "calibration"
         if evidence.predictions is None:
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         answers = scores.read(evidence.predictions)

@@ -14,6 +14,7 @@ import numpy as np
 from registry.contracts import Evidence, Figure, Gallery
 from registry.printing import literal
 from registry.reports.cam import upsampled
+from registry.reports.chart import share_said
 from registry.reports.pictures import TILE, Colormap, Tile, file_name, grid, overlay, sheet, write_png
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Case:
 
     Attributes:
         index: in the dataset's split.
+        file: printable; "" where it is not a file of its own.
         photo: enlarged, uint8 (H, W, 3).
         classes: explained, the gallery's first.
         truth: class index; -1 where it is not known.
@@ -54,6 +56,7 @@ class Case:
     """
 
     index: int
+    file: str
     photo: np.ndarray
     classes: tuple[int, ...]
     truth: int
@@ -73,8 +76,8 @@ class Case:
         predicted = f"Predicted: {names[self.predicted]}"
         return f"Truth: {names[self.truth]}, {predicted}" if self.truth >= 0 else predicted
 
-    def file(self, rank: int, names: Sequence[str]) -> str:
-        """Return the stem of this image's files."""
+    def file_stem(self, rank: int, names: Sequence[str]) -> str:
+        """Return the stem of this image's pictures."""
         truth = f"-t-{file_name(names[self.truth])}" if self.truth >= 0 else ""
         return f"{rank:02d}-{self.index}{truth}-p-{file_name(names[self.predicted])}"
 
@@ -108,11 +111,12 @@ class CamPictures:
         for rank, case in enumerate(cases, start=1):
             target = case.classes[0]
             picture, peak = self._overlay(case, layer, target)
-            path = f"{self.place}/{case.file(rank, names)}-overlay.png"
+            path = f"{self.place}/{case.file_stem(rank, names)}-overlay.png"
             write_png(folder / path, picture, below=folder)
-            sure = f"{100 * case.confidence:.1f} %"
+            sure = share_said(case.confidence)
             truth = f"**{literal(names[case.truth])}** taken for " if case.truth not in (-1, case.predicted) else ""
-            words = f"{truth}**{literal(names[case.predicted])}**, {sure} sure, {_peak(peak)}, #{case.index}"
+            file = f"`{literal(case.file)}`, " if case.file else ""
+            words = f"{truth}**{literal(names[case.predicted])}**, {sure} sure, {_peak(peak)}, {file}#{case.index}"
             alt = f"Image {case.index} with the evidence for {names[target]} at {layer} laid over it."
             figures.append(Figure(path, alt, words, width=TILE))
             answer = f"{names[case.truth]} → {names[case.predicted]}" if case.truth >= 0 else names[case.predicted]
@@ -125,15 +129,17 @@ class CamPictures:
         return Gallery(tuple(figures), caption, columns)
 
     def strip(self, case: Case, rank: int) -> Figure:
-        """Write the maps of one case at every layer, a row per class."""
+        """Write the maps of one case at every layer, the photo once and a row per class beside it."""
         names = self.evidence.class_names
         rows = [(f"evidence for {names[c]}{case.role(c)}", self._row(case, c)) for c in case.classes]
-        sure = f"{names[case.predicted]} {100 * case.confidence:.1f} %"
+        sure = f"{names[case.predicted]} {share_said(case.confidence)}"
         if case.truth not in (-1, case.predicted):
-            sure += f", {names[case.truth]} {100 * case.truth_probability:.1f} %"
+            sure += f", {names[case.truth]} {share_said(case.truth_probability)}"
         within = self.evidence.counted_in or self.evidence.split
-        picture = sheet(rows, case.title(names), f"image {case.index} of {within}; {sure}")
-        path = f"{self.place}/{case.file(rank, names)}.png"
+        which_image = f"{case.file}, image {case.index}" if case.file else f"image {case.index} of {within}"
+        photo = Tile(case.photo, ("image",))
+        picture = sheet(rows, case.title(names), f"{which_image}; {sure}", lead=photo)
+        path = f"{self.place}/{case.file_stem(rank, names)}.png"
         write_png(self.evidence.folder / path, picture, below=self.evidence.folder)
         if rank <= _SENT:
             self.evidence.recorder.image(f"{self.place}/{rank:02d}", picture)
@@ -145,11 +151,12 @@ class CamPictures:
             f"for **{literal(names[c])}**{case.role(c)} {place}".rstrip()
             for c, place in zip(case.classes, places, strict=True)
         )
-        return Figure(path, alt, f"Image {case.index}, {literal(sure)}: evidence {which}.", width=picture.shape[1])
+        caption = f"{literal(which_image[0].upper() + which_image[1:])}: {literal(sure)}: evidence {which}."
+        return Figure(path, alt, caption, width=picture.shape[1])
 
     def _row(self, case: Case, target: int) -> list[Tile]:
-        """Return the photo and the maps of one class."""
-        tiles = [Tile(case.photo, ("image",))]
+        """Return the maps of one class."""
+        tiles = []
         for layer in self.panel.layers:
             height, width = case.maps[layer][target].shape
             picture, peak = self._overlay(case, layer, target)

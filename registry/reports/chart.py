@@ -173,6 +173,14 @@ def format_value(value: float, axis: Axis) -> str:
     return f"{value:.4g}"
 
 
+def share_said(share: float) -> str:
+    """Return a share as per cent with one decimal, which reaches neither 0 nor 100 % by rounding: "> 99.9 %"."""
+    percent = f"{100 * share:.1f}"
+    if percent == "100.0" and share < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if percent == "0.0" and share > 0 else f"{percent} %"
+
+
 Point = tuple[float, float]
 
 

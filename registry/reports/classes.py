@@ -49,7 +49,12 @@ class ConfusionMatrix(ReportPart):
             f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
         )
         figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", svg, width=width)
-        return Section(title, (figure, _worst(counts, names, self.pairs)), key, {"mistakes": float(mistakes)})
+        return Section(
+            title,
+            (figure, worst_confusions(counts, names, self.pairs, "Most frequent confusions")),
+            key,
+            {"mistakes": float(mistakes)},
+        )
 
 
 class PerClass(ReportPart):
@@ -96,7 +101,7 @@ def _how_meant(mean: scores.MeanScores, classes: int) -> Paragraph:
     return Paragraph(f"{words}.", "note")
 
 
-def _worst(counts: np.ndarray, names: tuple[str, ...], most: int) -> Table | Paragraph:
+def worst_confusions(counts: np.ndarray, names: tuple[str, ...], most: int, caption: str) -> Table | Paragraph:
     """Return the most frequent confusions; equals in the order of the classes."""
     off = counts.copy()
     np.fill_diagonal(off, 0)
@@ -109,7 +114,7 @@ def _worst(counts: np.ndarray, names: tuple[str, ...], most: int) -> Table | Par
     )
     if not rows:
         return Paragraph("No image is taken for another class.", "note")
-    return Table("Most frequent confusions", ("truth", "predicted", "images", "of the true class"), rows, "llrr")
+    return Table(caption, ("truth", "predicted", "images", "share"), rows, "llrr")
 
 
 def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> None:

@@ -40,9 +40,7 @@ class Curves(ReportPart):
         """Write figures/loss.png, accuracy.png and lr.png and return them."""
         rows = evidence.history
         if not rows:
-            return Section(
-                "Training curves", (Paragraph("No epoch was finished, so there is no curve.", "note"),), "curves"
-            )
+            return Section("Curves", (Paragraph("No epoch was finished, so there is no curve.", "note"),), "curves")
         best = None if evidence.best is None else evidence.best.get("epoch")
         charts = {
             "loss": _over_epochs("Loss by epoch", "loss", rows, "loss", best),
@@ -50,7 +48,20 @@ class Curves(ReportPart):
             "lr": _learning_rate(rows),
         }
         figures = [_figure(evidence, name, chart, _summary(chart)) for name, chart in charts.items() if chart.lines]
-        return Section("Training curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows))
+        return Section("Curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows))
+
+
+def metric_curve(evidence: Evidence, key: str) -> Figure | None:
+    """Write the curve of a metric over the epochs, of train and validation, as Curves does; None where none has it.
+
+    Args:
+        evidence: of the run.
+        key: "val/accuracy", say; a metric of train has the same name there.
+    """
+    metric = key.partition("/")[2]
+    best = None if evidence.best is None else evidence.best.get("epoch")
+    chart = _over_epochs(f"{metric.capitalize()} by epoch", metric, evidence.history, metric, best)
+    return _figure(evidence, metric.replace("/", "-"), chart, _summary(chart)) if chart.lines else None
 
 
 def _notes(resolved: Mapping[str, Any]) -> list[Paragraph]:

@@ -70,7 +70,7 @@ class GradCAM(ReportPart):
         """Write gradcam/gallery.png and a strip and an overlay per image, and return them."""
         from registry.reports.cam_pictures import CamPictures
 
-        title, key = f"Where the network looked ({self.method})", "-".join(("gradcam", *self._unlike_the_default()))
+        title, key = self._title(), "-".join(("gradcam", *self._unlike_the_default()))
         if evidence.predictions is None:
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         answers = scores.read(evidence.predictions)
@@ -102,6 +102,10 @@ class GradCAM(ReportPart):
         for measured in (score, trust):
             facts |= {} if measured is None else measured.facts()
         return Section(title, tuple(blocks), key, facts)
+
+    def _title(self) -> str:
+        """Return what tells this part from another on the page."""
+        return ", ".join((self.method, *self._unlike_the_default()[self.method != "GradCAM" :]))
 
     def _unlike_the_default(self) -> list[str]:
         """Return what tells this part from a plain one, so that two on one page have places of their own."""
@@ -156,7 +160,7 @@ class GradCAM(ReportPart):
         layers = list(dict.fromkeys((*panel.layers, panel.default)))
         cases = []
         for positions, inputs in _batches(evidence, chosen):
-            shown = evidence.images.shown(positions)
+            shown, files = evidence.images.shown(positions), evidence.images.files(positions)
             classes = self._classes(evidence, answers.truth[positions], answers.predicted[positions])
             found = explain(evidence.model, inputs, layers, _tensor(classes), self.method)
             for i, position in enumerate(positions):
@@ -164,6 +168,7 @@ class GradCAM(ReportPart):
                 cases.append(
                     Case(
                         index=int(evidence.predictions.indices[position]),
+                        file=files[i],
                         photo=enlarged(shown[i]),
                         classes=tuple(dict.fromkeys(int(c) for c in classes[:, i])),
                         truth=int(answers.truth[position]),
@@ -240,8 +245,8 @@ def _which_mistakes(all_wrong: int, shown: int, filled: int, split: str) -> str:
 
 def _how_to_read(part: GradCAM, panel: Panel) -> str:
     return (
-        "Warm colours are evidence for the class named; places without evidence keep the photo. Each map is scaled by "
-        "its own maximum, so compare the maxima printed below the pictures. Layers: "
+        f"Maps by {part.method}: warm colours are evidence for the class named; where there is none, the photo stays. "
+        "Each map is scaled by its own maximum, so compare the maxima printed below the pictures. Layers: "
         + ", ".join(f"`{name}` {h}x{w}" for name, (h, w) in panel.sizes.items())
         + f"; the gallery shows `{panel.default}`."
         + (" EigenCAM explains no class in particular." if part.method == "EigenCAM" else "")

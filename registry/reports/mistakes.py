@@ -10,6 +10,7 @@ from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
 from registry.printing import literal
 from registry.reports import scores
+from registry.reports.chart import share_said
 from registry.reports.pictures import TILE, Tile, enlarged, file_name, grid, write_png
 
 __all__ = ["Misclassified"]
@@ -29,7 +30,7 @@ class Misclassified(ReportPart):
 
     def render(self, evidence: Evidence) -> Section:
         """Write one PNG per image and one per gallery into figures/ and return the galleries."""
-        title, key = "Misclassified images", "misclassified"
+        title, key = "Mistakes", "misclassified"
         predictions = evidence.predictions
         if predictions is None:
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
@@ -52,20 +53,24 @@ class Misclassified(ReportPart):
         self, evidence: Evidence, answers: scores.Answers, positions: np.ndarray, ranking: str, caption: str
     ) -> Gallery:
         assert evidence.predictions is not None
-        images = evidence.images.shown([int(p) for p in positions])
+        places = [int(position) for position in positions]
+        images, files = evidence.images.shown(places), evidence.images.files(places)
         names, tiles, figures = evidence.class_names, [], []
-        for rank, (position, image) in enumerate(zip(positions, images, strict=True), start=1):
+        for rank, (position, image, file) in enumerate(zip(places, images, files, strict=True), start=1):
             truth, predicted = names[answers.truth[position]], names[answers.predicted[position]]
             index = int(evidence.predictions.indices[position])
             sure, loss = answers.confidence[position], answers.loss[position]
-            number = f"{100 * sure:.1f} %" if ranking == "confidence" else f"loss {loss:.2f}"
-            tile = Tile(enlarged(image), (f"{truth} → {predicted}", f"#{index}  {number}"))
+            number = share_said(sure) if ranking == "confidence" else f"loss {loss:.2f}"
+            lines = (f"{truth} → {predicted}", f"#{index}  {number}", *([file] if file else []))
+            tile = Tile(enlarged(image), lines)
             path = f"figures/misclassified/{ranking}-{rank:02d}-{index}-{file_name(truth)}-{file_name(predicted)}.png"
             write_png(evidence.folder / path, tile.image, below=evidence.folder)
-            alt = f"Image {index} of {evidence.counted_in or evidence.split}: truth {truth}, predicted {predicted}."
-            words = f"**{literal(truth)}** taken for **{literal(predicted)}**"
-            text = f"{words}, {100 * sure:.1f} % sure, loss {loss:.2f}, #{index}"
-            figures.append(Figure(path, alt, text, width=TILE))
+            named = file or f"Image {index} of {evidence.counted_in or evidence.split}"
+            alt = f"{named}: truth {truth}, predicted {predicted}."
+            words = f"**{literal(truth)}** taken for **{literal(predicted)}**, {share_said(sure)} sure, "
+            words += f"{share_said(answers.truth_probability[position])} for the truth, loss {loss:.2f}, "
+            words += f"`{literal(file)}`, " if file else ""
+            figures.append(Figure(path, alt, f"{words}#{index}", width=TILE))
             tiles.append(tile)
         picture = grid(tiles, self.columns, f"{caption} (truth → prediction)")
         write_png(evidence.folder / f"figures/misclassified_by_{ranking}.png", picture, below=evidence.folder)

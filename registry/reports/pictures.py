@@ -22,6 +22,8 @@ from registry.reports.lettering import drawable, font_file
 
 TILE = 168  # px: longer side of one picture in a sheet
 _GAP = 10
+_LINE = 18  # px between lines below a tile
+_TITLE, _SUBTITLE, _WORDS, _FIRST, _OTHERS = 20, 15, 15, 14, 13  # px: sizes of letters, readable on paper at half size
 _COMPRESSION = 1  # of PNG files: a sixth smaller at 6, and four times as slow
 _INK, _SOFT, _PAPER, _ALARM = (28, 36, 48), (86, 96, 114), (255, 255, 255), (176, 58, 20)
 
@@ -99,22 +101,38 @@ class Tile:
 
 
 def sheet(
-    rows: Sequence[tuple[str, Sequence[Tile]]], title: str = "", subtitle: str = "", side: int = TILE
+    rows: Sequence[tuple[str, Sequence[Tile]]],
+    title: str = "",
+    subtitle: str = "",
+    side: int = TILE,
+    lead: Tile | None = None,
 ) -> np.ndarray:
-    """Return rows of tiles, `side` px apart, under a title, each row under words of its own, as one picture."""
+    """Return rows of tiles, `side` px apart, under a title, each row under words of its own, as one picture.
+
+    Args:
+        rows: words and tiles.
+        title: above all.
+        subtitle: below the title.
+        side: of a tile.
+        lead: a tile that belongs to every row and stands once, on the left.
+    """
+    left = 0 if lead is None else side + 2 * _GAP
     columns = max((len(tiles) for _, tiles in rows), default=1)
-    width = max([columns * (side + _GAP) + _GAP, _width(title, 17, True) + 2 * _GAP, _width(subtitle, 12) + 2 * _GAP])
-    head = (_GAP + 24 if title else _GAP) + (18 if subtitle else 0)
+    across = left + columns * (side + _GAP) + _GAP
+    width = max([across, _width(title, _TITLE, True) + 2 * _GAP, _width(subtitle, _SUBTITLE) + 2 * _GAP])
+    head = (_GAP + 28 if title else _GAP) + (22 if subtitle else 0)
     heights = [_row_height(words, tiles) for words, tiles in rows]
     canvas = Image.new("RGB", (width, head + sum(heights) + _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
-        draw.text((_GAP, _GAP), drawable(title), _INK, font=_font(17, True))
+        draw.text((_GAP, _GAP), drawable(title), _INK, font=_font(_TITLE, True))
     if subtitle:
-        draw.text((_GAP, _GAP + 25), drawable(subtitle), _SOFT, font=_font(12))
+        draw.text((_GAP, _GAP + 28), drawable(subtitle), _SOFT, font=_font(_SUBTITLE))
+    if lead is not None:
+        _draw_row(canvas, draw, (0, head), side, " ", [lead])
     y = head
     for (words, tiles), height in zip(rows, heights, strict=True):
-        _draw_row(canvas, draw, (y, side), words, tiles)
+        _draw_row(canvas, draw, (left, y), side, words, tiles)
         y += height
     return np.asarray(canvas)
 
@@ -128,27 +146,32 @@ def grid(tiles: Sequence[Tile], columns: int, title: str = "") -> np.ndarray:
 def _row_height(words: str, tiles: Sequence[Tile]) -> int:
     picture = max((tile.image.shape[0] for tile in tiles), default=0)
     lines = max((len(tile.lines) for tile in tiles), default=0)
-    return (24 if words else 0) + picture + 15 * lines + _GAP + 4
+    return (26 if words else 0) + picture + _LINE * lines + _GAP + 4
 
 
 def _draw_row(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], words: str, tiles: Sequence[Tile]
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    side: int,
+    words: str,
+    tiles: Sequence[Tile],
 ) -> None:
-    y, side = place
+    left, y = place
     if words:
-        draw.text((_GAP, y + 5), drawable(words), _INK, font=_font(13, True))
-        y += 24
+        draw.text((left + _GAP, y + 5), drawable(words), _INK, font=_font(_WORDS, True))
+        y += 26
     tallest = max((tile.image.shape[0] for tile in tiles), default=0)
     for column, tile in enumerate(tiles):
-        x = _GAP + column * (side + _GAP)
+        x = left + _GAP + column * (side + _GAP)
         picture = Image.fromarray(tile.image)
         canvas.paste(
             Image.blend(picture, Image.new("RGB", picture.size, _PAPER), 0.55) if tile.pale else picture, (x, y)
         )
         for row, line in enumerate(tile.lines):
-            size = _fitting(line, 12 if row == 0 else 11, side)
+            size = _fitting(line, _FIRST if row == 0 else _OTHERS, side)
             fill = _ALARM if tile.pale and row else _INK if row == 0 else _SOFT
-            draw.text((x, y + tallest + 3 + 15 * row), drawable(line), fill, font=_font(size))
+            draw.text((x, y + tallest + 3 + _LINE * row), drawable(line), fill, font=_font(size))
 
 
 @lru_cache(maxsize=32)

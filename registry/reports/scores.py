@@ -141,6 +141,20 @@ def mean_scores(found: ClassScores) -> MeanScores:
     )
 
 
+_NORMAL = 1.959963985  # standard deviations around the middle that hold 95 % of a normal distribution
+
+
+def interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `count` images: where the share of endlessly many would lie.
+
+    Unlike the share plus and minus two deviations it stays between 0 and 1 and says something at 0 and 1 (Wilson 1927).
+    """
+    squared = _NORMAL**2
+    middle = (share + squared / (2 * count)) / (1 + squared / count)
+    half = _NORMAL / (1 + squared / count) * np.sqrt(share * (1 - share) / count + squared / (4 * count**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Confidence against accuracy in bins of equal width.

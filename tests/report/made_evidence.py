@@ -1,6 +1,6 @@
 """Evidence of runs that never were: small networks, drawn images, whatever a test wants to be odd."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from registry.contracts import Evidence, LRFinding, Predictions
+from registry.contracts import Evidence, LRFinding, Predictions, UsedData, UsedPart
 
 RECIPE = """version: 1
 name: made
@@ -58,6 +58,7 @@ class MadeImages:
 
     stored: np.ndarray
     object_masks: np.ndarray | None = None
+    names: list[str] | None = None
 
     def raw(self, positions):
         return [self.stored[p] for p in positions]
@@ -68,6 +69,9 @@ class MadeImages:
 
     def prepared(self, positions):
         return torch.from_numpy(self.stored[list(positions)]).permute(0, 3, 1, 2).float().div(255).sub(0.5)
+
+    def files(self, positions):
+        return ["" if self.names is None else self.names[p] for p in positions]
 
     def masks(self, positions):
         return None if self.object_masks is None else self.object_masks[list(positions)]
@@ -187,3 +191,19 @@ def made_evidence(
     }
     fields["folder"].mkdir(parents=True, exist_ok=True)
     return Evidence(**{**fields, **changes})
+
+
+def with_data(evidence: Evidence, *, val: tuple[int, ...] | None = None, **changes: Any) -> Evidence:
+    """Return evidence that tells its data, too: 40 training images of each class and, unless said, 15 of validation."""
+    classes = len(evidence.class_names)
+    parts = (UsedPart("train", (40,) * classes), UsedPart("val", val or (15,) * classes))
+    drawn = ("Validation: 10 % of the dataset's training images, drawn with seed 0, every class in its share.",)
+    told = {"dataset": "Shapes", "place": "", "pixels": "RGB, 24 x 24 px", "parts": parts, "drawn": drawn}
+    shown = min(classes, len(evidence.train_samples))
+    return replace(
+        evidence,
+        data=UsedData(**{**told, **changes}),
+        train_samples=evidence.train_samples[:shown],
+        sample_classes=tuple(range(shown)),
+        sample_files=("",) * shown,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_evidence import made_evidence
+from made_evidence import made_evidence, with_data
 
 from registry.contracts import Paragraph, Section
 from registry.reports.classes import ConfusionMatrix
@@ -69,12 +69,13 @@ def write(evidence, parts=PARTS):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return write(made_evidence(tmp_path_factory.mktemp("run"), warnings=("The best epoch was chosen on **test**.",)))
+    evidence = made_evidence(tmp_path_factory.mktemp("run"), warnings=("The best epoch was chosen on **test**.",))
+    return write(with_data(evidence, val=(40,) * 4))
 
 
 def test_the_page_opens_with_the_answer(written):
     _, page, markdown, _ = written
-    start = page.text[: page.text.index("Recipe", 400)]
+    start = page.text[: page.text.index("Most confused on val")]
     expected = [
         *(
             "made",
@@ -85,11 +86,14 @@ def test_the_page_opens_with_the_answer(written):
             "minimum_over_10",
             "15 s",
         ),
-        *("a processor with 2 cores", "The best epoch was chosen on", "Read the 1 warning below"),
+        *("a processor with 2 cores", "The best epoch was chosen on", "Read the 2 cautions below"),
     ]
     assert [words for words in expected if words not in start] == []
     assert markdown.startswith("# made\n")
-    assert "| Best accuracy | **83.24 %** epoch 5 of 6, chosen on val |" in markdown
+    assert (
+        "| Best accuracy | **83.24 %** epoch 5 of 6, chosen on val; 95 % interval 76.7 to 88.2 %, 160 images |"
+        in markdown
+    )
 
 
 def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
@@ -101,7 +105,7 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
     for why in ("", "train.epochs is overridden"):
         evidence = replace(made_evidence(tmp_path), summary={"expect": {"not_judged": why, "lines": lines}})
         _, page, markdown, _ = write(evidence)
-        assert page.text.index("Expectations", 300) < page.text.index("Settings, defaults included")
+        assert page.text.index("What the recipe expects of a run") < page.text.index("Loss by epoch")
         first, second = ("not judged",) * 2 if why else ("reached", "**missed**")
         assert f"| best val/accuracy | &gt;= 0.8 | 0.8324 | {first} |" in markdown
         assert f"| final val/loss | &lt;= 0.1 | 0.6 | {second} |" in markdown
@@ -118,16 +122,31 @@ def test_the_figure_with_test_time_augmentation_stands_beside_the_one_without(tm
     assert "83.24 %" in page.text
 
 
-def test_the_page_has_every_section_in_order(written):
+ORDER = [
+    "Data", "Curves", "Where it fails", "Where it looked", "Learning-rate finder", "How sure it is", "Recipe", "Model",
+    "Epochs", "Augmentation", "Environment and how to repeat this",
+]  # fmt: skip
+
+
+def test_the_page_leads_with_evidence_and_ends_with_what_is_looked_up(written):
     _, page, markdown, _ = written
-    headings = [
-        "Answer", "Recipe", "Model", "Learning-rate finder", "Training curves", "Epochs", "Per class",
-        "Confusion matrix", "Calibration", "Misclassified images", "Where the network looked (GradCAM)", "Augmentation",
-        "Environment and how to repeat this",
-    ]  # fmt: skip
-    places = [page.text.index(heading, page.text.index("Answer Best")) for heading in headings[1:]]
-    assert places == sorted(places)
-    assert re.findall(r"^## (.*)$", markdown, re.M) == headings[1:]
+    assert [a["id"] for _, a in page.all("section") if "level-2" in a.get("class", "")] == [
+        *("data", "curves", "failures", "gradcam", "lr_finder", "calibration"),
+        *("recipe", "model", "epochs", "augmentation", "environment"),
+    ]
+    assert re.findall(r"^## (.*)$", markdown, re.M) == ORDER
+    assert re.findall(r"^### (.*)$", markdown, re.M) == [
+        *("Confusion matrix", "Per class", "Mistakes"),
+        "All settings",
+    ]
+
+
+def test_what_is_looked_up_is_folded_on_the_screen_and_all_settings_on_paper_as_well(written):
+    _, page, _, _ = written
+    folded = [a["class"] for _, a in page.all("details")]
+    assert folded.count("fold") == 6
+    on_screen = [a["id"] for _, a in page.all("section") if "on-screen" in a.get("class", "").split()]
+    assert on_screen == ["settings"]
 
 
 def test_the_page_is_one_file_that_asks_the_network_for_nothing(written):
@@ -208,7 +227,7 @@ def test_numbers_in_a_matrix_can_be_read_on_cells_of_any_shade(scheme):
 
 def test_long_rows_of_pictures_fold_after_the_first_six(written):
     _, page, _, _ = written
-    assert len(page.all("details")) == 1
+    assert [a["class"] for _, a in page.all("details")].count("more") == 1
     assert "2 more" in page.text
 
 
@@ -255,7 +274,7 @@ def test_a_part_that_fails_becomes_a_section_that_says_so(tmp_path):
     assert said == ["report part Broken failed: ZeroDivisionError: division by zero"]
     assert result.failed == tuple(said)
     assert "This part could not be made. ZeroDivisionError: division by zero" in page.text
-    assert "Training curves" in page.text
+    assert "Loss by epoch" in page.text
     assert "> **Warning.** This part could not be made." in markdown
 
 

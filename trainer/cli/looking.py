@@ -28,6 +28,7 @@ from trainer.report.page import write_report
 from trainer.run.folder import RunFolder
 from trainer.run.loading import LoadedRun, load
 from trainer.run.recorder import Recorder
+from trainer.run.reporting import print_pdf, report_again
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.lr_finder import find_lr
 from trainer.stages.report import gather
@@ -107,6 +108,22 @@ def explain(run: Path, pictures: Sequence[Path]) -> int:
     return _explained(evidence, [GradCAM(select="confident", count=len(pictures))], console)
 
 
+def report(run: Path, overrides: Sequence[str], *, pdf: bool, short: bool) -> int:
+    """Write a run's page again, and print it where that is wanted.
+
+    Raises:
+        ReportError: the page lacks a part, or cannot be printed.
+    """
+    console = Console()
+    result = report_again(run, overrides, console)
+    console.line(f"report {result.html} ({duration(result.seconds)})")
+    if pdf:
+        console.line(f"report {print_pdf(result.html, short=short)}")
+    if result.failed:
+        raise ReportError(f"{result.html} is not complete: {'; '.join(result.failed)}")
+    return 0
+
+
 def require_pictures(pictures: Sequence[Path]) -> None:
     """Refuse what is no file, before a network is loaded; a pipe would be waited for.
 
@@ -165,6 +182,9 @@ class _Pictures:
 
     def prepared(self, positions: Sequence[int]) -> Tensor:
         return self._run.preprocess([self._pictures[i] for i in positions])
+
+    def files(self, positions: Sequence[int]) -> list[str]:
+        return [one_line(str(self._pictures[i])) for i in positions]
 
     def masks(self, positions: Sequence[int]) -> None:  # noqa: ARG002  (own pictures have none)
         return None

@@ -21,7 +21,19 @@ from registry.printing import printable
 from trainer.recipe.load import Loaded
 from trainer.recipe.reading.references import LR_FOUND, bind
 from trainer.recipe.reading.scalars import spelling
-from trainer.recipe.recipe import Expectation, Group, LRFinder, Origin, Recipe, Reference, Spec
+from trainer.recipe.recipe import (
+    Data,
+    Ema,
+    Expectation,
+    Fraction,
+    Group,
+    LRFinder,
+    Origin,
+    Recipe,
+    Reference,
+    Spec,
+    Train,
+)
 
 _HIDDEN = ("seeds", "description", "plugins", "expect", "scheduler", "lr_finder")  # left out where they are not set
 _ORDER = (
@@ -146,6 +158,24 @@ def hparams(
         text = _flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
         told[path] = printable(text) if isinstance(text, str) else text
     return told
+
+
+def default_settings() -> dict[str, Any]:
+    """Return what the language takes where a recipe says nothing, nested as in resolved.yaml; components by name."""
+    sections = {"data": Data, "train": Train, "lr_finder": LRFinder}
+    found = {**_defaults(Recipe), **{name: _defaults(section) for name, section in sections.items()}}
+    found["data"]["val"], found["train"]["ema"] = _defaults(Fraction), _defaults(Ema)
+    return found
+
+
+def _defaults(section: type) -> dict[str, Any]:
+    """Return the fields of a section that have a default, with it."""
+    written = [field for field in dataclasses.fields(section) if field.metadata.get("recipe", True)]
+    return {
+        field.name: _defaults(type(field.default)) if _is_section(field.default) else _plain(field.default)
+        for field in written
+        if field.default is not dataclasses.MISSING
+    }
 
 
 def _origin(recipe: Recipe, path: str) -> Origin | None:

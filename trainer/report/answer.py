@@ -1,6 +1,6 @@
 """What the page opens with: how good, by what evidence, at what cost, and what to beware of.
 
-Reads the evidence and puts it in words; renders nothing.
+Reads the evidence and puts it in words, with one curve and the worst confusions; what to beware of is cautions.py's.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.contracts import Evidence
+from registry.contracts import Block, Evidence, Paragraph, Table
 from registry.printing import duration, literal
 from registry.printing import metric_text as said
+from registry.reports import scores
+from registry.reports.classes import worst_confusions
+from registry.reports.curves import metric_curve
+from trainer.report.cautions import cautions_of
+
+_PAIRS = 3  # confusions named
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,13 @@ class Tile:
         label: what it is.
         value: the number, as text.
         note: the evidence for it.
+        interval: how far chance reaches; "" where that is not known.
     """
 
     label: str
     value: str
     note: str = ""
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,31 @@ class Answer:
         tiles: numbers, the most important first.
         verdict: one paragraph.
         warnings: what to beware of, one sentence each.
+        blocks: the evidence at a glance.
+        banner: what nobody may overlook, above everything; "" for nothing.
     """
 
     description: str
     tiles: tuple[Tile, ...]
     verdict: str
     warnings: tuple[str, ...]
+    blocks: tuple[Block, ...] = ()
+    banner: str = ""
 
 
 def answer_of(evidence: Evidence) -> Answer:
-    """Return the answer that `evidence` allows."""
+    """Return the answer that `evidence` allows; its curve is written below the run's folder."""
     tiles = [*_quality(evidence), *_learning_rate(evidence), *_cost(evidence)]
-    return Answer(evidence.description, tuple(tiles), _verdict(evidence), tuple(evidence.warnings))
+    cautions = cautions_of(evidence)
+    blocks = () if is_look(evidence) else (*_curve(evidence), *_confusions(evidence), *_expectations(evidence))
+    banner = _FAST if evidence.summary.get("fast") else ""
+    return Answer(evidence.description, tuple(tiles), _verdict(evidence, cautions), cautions, tuple(blocks), banner)
+
+
+_FAST = (
+    "**A fast run** (`--fast`): a few batches of each part, to see that everything works. No number on this page says "
+    "how good the recipe is."
+)
 
 
 def is_look(evidence: Evidence) -> bool:
@@ -73,16 +94,19 @@ def _quality(evidence: Evidence) -> list[Tile]:
     tiles = []
     held_out = _held_out(evidence, word)
     if held_out is not None:
-        tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), "held out: it played no part in any choice"))
+        note, within = "held out, chose nothing", _interval(key, held_out, evidence, evidence.split)
+        tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), note, within))
     if evidence.best is not None and key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {len(evidence.history)}, chosen on {evidence.selected_on}"
-        tiles.append(Tile(f"Best {word}", said(key, evidence.best[key]), note))
+        value = evidence.best[key]
+        tiles.append(Tile(f"Best {word}", said(key, value), note, _interval(key, value, evidence, "val")))
     if key in last:
         tiles.append(
             Tile(
                 f"Final {word}",
                 said(key, last[key]),
                 f"after epoch {last['epoch']:g}, on {evidence.selected_on}",
+                _interval(key, last[key], evidence, "val"),
             )
         )
     augmented = _test_time_augmented(evidence, word)
@@ -92,9 +116,51 @@ def _quality(evidence: Evidence) -> list[Tile]:
                 f"{word.capitalize()} with TTA",
                 said(key, augmented),
                 f"test-time augmentation, best weights, on {evidence.split}",
+                _interval(key, augmented, evidence, evidence.split),
             )
         )
     return tiles
+
+
+def _interval(key: str, value: float, evidence: Evidence, split: str) -> str:
+    """Say between what chance lets an accuracy lie that was measured on a part; "" for what is no share of images."""
+    measured = evidence.data
+    part = None if measured is None else measured.part(split) or measured.part("val")
+    if "accuracy" not in key or part is None or not part.images or not 0 <= value <= 1:
+        return ""
+    low, high = scores.interval(value, part.images)
+    return f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, {part.images:,} images"
+
+
+def _curve(evidence: Evidence) -> list[Block]:
+    """Return the curve of the metric that chose the best epoch; nothing where no epoch has it."""
+    figure = metric_curve(evidence, best_metric(evidence.resolved))
+    return [] if figure is None else [figure]
+
+
+def _confusions(evidence: Evidence) -> list[Block]:
+    if evidence.predictions is None:
+        return []
+    counts = scores.confusion(scores.read(evidence.predictions), len(evidence.class_names))
+    return [worst_confusions(counts, evidence.class_names, _PAIRS, f"Most confused on {evidence.split}")]
+
+
+def _expectations(evidence: Evidence) -> list[Block]:
+    """Return what the recipe expected of the run, and whether it came so."""
+    expect = evidence.summary.get("expect")
+    if not expect:
+        return []
+    verdict = {True: "reached", False: "**missed**"}
+    rows = []
+    for line in expect["lines"]:
+        key, _, band = line["text"].partition(": ")
+        value = "not measured" if line["value"] is None else f"{line['value']:.4g}"
+        rows.append((key, band, value, "not judged" if expect["not_judged"] else verdict[bool(line["ok"])]))
+    headers = ("number", "expected", "measured", "verdict")
+    blocks: list[Block] = [Table("What the recipe expects of a run", headers, tuple(rows))]
+    if expect["not_judged"]:
+        blocks.append(Paragraph(f"Not judged, because the recipe did not run as written: {expect['not_judged']}."))
+    return blocks
 
 
 def _test_time_augmented(evidence: Evidence, metric: str) -> float | None:
@@ -140,7 +206,7 @@ def hardware(environment: Mapping[str, Any]) -> str:
     return ""
 
 
-def _verdict(evidence: Evidence) -> str:
+def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     model = literal(_name(evidence.resolved.get("model")))
     data = literal(_name(_at(evidence.resolved, "data", "dataset")))
     if is_look(evidence):
@@ -150,7 +216,9 @@ def _verdict(evidence: Evidence) -> str:
     key = best_metric(evidence.resolved)
     word = key.removeprefix("val/").removeprefix("train/")
     epochs = len(evidence.history)
-    text = f"**{model}** was trained on **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
+    learnt = None if evidence.data is None else evidence.data.part("train")
+    images = "" if learnt is None else f" {learnt.images:,} images of"
+    text = f"**{model}** was trained on{images} **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
     if evidence.best is None:
         text += f"No epoch has both a finite validation loss and a finite {word}, so there are no best weights: "
         text += "this page speaks of the final ones. "
@@ -163,9 +231,9 @@ def _verdict(evidence: Evidence) -> str:
         which = "final" if evidence.best is None else "best"
         text += f"On {evidence.split}, which took no part in any choice, the {which} weights reach "
         text += f"**{said(key, held_out)}**. "
-    if evidence.warnings:
-        count = len(evidence.warnings)
-        text += f"Read the {count} warning{'s' * (count > 1)} below before you rely on it."
+    if cautions:
+        count = len(cautions)
+        text += f"Read the {count} caution{'s' * (count > 1)} below before you rely on it."
     return text.strip()
 
 

@@ -15,13 +15,29 @@ from trainer.report.inline import pieces
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _LONG_TABLE = 40  # rows; a longer table scrolls in itself
-_OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen
+_TWO_COLUMNS = 12  # rows or lines; more than these stand in two columns on paper
+_OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen, and are left out on paper
 
 
 def html(
-    title: str, answer: Answer, sections: Sequence[Section], folder: Path, *, kind: str = "Training report"
+    title: str,
+    answer: Answer,
+    sections: Sequence[Section],
+    folder: Path,
+    *,
+    dated: str = "",
+    kind: str = "Training report",
 ) -> str:
-    """Return the page; `folder` is where figures' paths begin, `kind` says above the title what it is."""
+    """Return the page.
+
+    Args:
+        title: of the page.
+        answer: what it opens with.
+        sections: in order; those among a section's blocks stand below its heading.
+        folder: where figures' paths begin.
+        dated: the day that the foot of a printed page names; "" for none.
+        kind: what it is, said above the title.
+    """
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -35,13 +51,15 @@ def html(
     templates.globals["sketch"] = lambda table, row: Markup(table.sketches[row])
     templates.globals["sorted_by"] = _sorted_by
     templates.globals["picture"] = lambda figure: _picture(figure, folder)
-    templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE)
+    templates.globals["grouped"] = _grouped
+    templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE, two_columns=_TWO_COLUMNS)
     return templates.get_template("page.html").render(
         title=title,
         kind=kind,
+        dated=dated,
         answer=answer,
-        sections=[(section, _grouped(section.blocks)) for section in sections],
-        style=Markup(_asset("page.css")),
+        sections=sections,
+        style=Markup(_asset("page.css") + _foot(title, dated)),
         script=Markup(_asset("page.js")),
     )
 
@@ -63,6 +81,14 @@ def _sorted_by(table: Table, row: int, column: int) -> Markup:
     return Markup(' data-order="{}"').format("" if value is None else value)
 
 
+def _foot(title: str, dated: str) -> str:
+    """Return the style sheet's rule for the foot of a printed page: name, date and page number."""
+    words = " · ".join(each for each in (title, dated) if each)
+    # Every sign as its number: no name can end the text, or the style sheet.
+    spelled = "".join(f"\\{ord(letter):06x}" for letter in words)
+    return f'@page {{ @bottom-left {{ content: "{spelled}"; }} }}\n'
+
+
 def _asset(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
@@ -77,14 +103,19 @@ def _picture(figure: Figure, folder: Path) -> Markup:
 
 
 def _grouped(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
-    """Return blocks by kind, neighbouring charts and neighbouring pictures together."""
+    """Return blocks by kind: neighbouring charts and neighbouring pictures together, a chart beside its tables."""
     groups: list[tuple[str, list[Block]]] = []
     for block in blocks:
         kind = type(block).__name__.lower()
         if isinstance(block, Figure):
             kind = "charts" if block.svg is not None else "figures"
-        if groups and groups[-1][0] == kind and isinstance(block, Figure):
-            groups[-1][1].append(block)
+        last = groups[-1] if groups else ("", [])
+        if last[0] == kind and isinstance(block, Figure):
+            last[1].append(block)
+        elif isinstance(block, Table) and last[0] == "charts" and len(last[1]) == 1:
+            groups[-1] = ("beside", [*last[1], block])
+        elif isinstance(block, Table) and last[0] == "beside":
+            last[1].append(block)
         else:
             groups.append((kind, [block]))
     return groups

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from registry.contracts import Block, Code, Figure, Gallery, Paragraph, Section, Table
-from trainer.report.answer import Answer
+from trainer.report.answer import Answer, Tile
 from trainer.report.inline import pieces
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
@@ -21,19 +21,20 @@ _GALLERY_WIDTH = 128  # px
 def markdown(title: str, answer: Answer, sections: Sequence[Section]) -> str:
     """Return the report as Markdown."""
     parts = [f"# {escaped(title)}"]
+    if answer.banner:
+        parts.append(f"> {_inline(answer.banner)}")
     if answer.description:
         parts.append(escaped(answer.description))
-    parts.append(
-        markdown_table(
-            Table("", ("", ""), tuple((tile.label, f"**{tile.value}** {tile.note}") for tile in answer.tiles))
-        )
-    )
+    parts.append(markdown_table(Table("", ("", ""), tuple((tile.label, _words(tile)) for tile in answer.tiles))))
     parts.append(_inline(answer.verdict))
     parts.extend(f"> **Warning.** {_inline(warning)}" for warning in answer.warnings)
-    for section in sections:
-        parts.append(f"## {escaped(section.title)}")
-        parts.extend(_block(block) for block in section.blocks)
+    parts.extend(_block(block) for block in answer.blocks)
+    parts.extend(_block(section) for section in sections)
     return "\n\n".join(parts) + "\n"
+
+
+def _words(tile: Tile) -> str:
+    return f"**{tile.value}** {tile.note}" + (f"; {tile.interval}" if tile.interval else "")
 
 
 def escaped(text: str) -> str:
@@ -42,7 +43,11 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, level: int = 2) -> str:
+    """Return a block; a section with those below it, one heading deeper."""
+    if isinstance(block, Section):
+        heading = f"{'#' * level} {escaped(block.title)}"
+        return "\n\n".join([heading, *(_block(each, level + 1) for each in block.blocks)])
     if isinstance(block, Paragraph):
         return _TONES[block.tone] + _inline(block.text)
     if isinstance(block, Table):

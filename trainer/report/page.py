@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry import files
-from registry.contracts import Evidence, Paragraph, ReportPart, Section
+from registry.contracts import Block, Evidence, Fold, Paragraph, ReportPart, Section
 from registry.printing import printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
@@ -22,20 +22,58 @@ from registry.reports.classes import PerClass
 from registry.reports.curves import LRFinderCurve
 from trainer.report.answer import answer_of, is_look
 from trainer.report.frame import (
+    data_section,
+    date_of,
     environment_section,
     epochs_section,
-    expectations_section,
     model_section,
     recipe_section,
 )
 from trainer.report.html import html
 from trainer.report.markdown import markdown
 
-# Sections by key as the page has them; those of plug-ins stand before the environment, in the recipe's order.
-_ORDER = (
-    "expectations", "recipe", "model", "lr_finder", "curves", "epochs", "per_class", "confusion", "calibration",
-    "misclassified", "gradcam", "augmentation",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class _Chapter:
+    """A heading of the page and the sections it gathers.
+
+    Attributes:
+        title: heading.
+        keys: of its sections, in order; a second part of a kind, "gradcam-layercam", stands beside the first.
+        name: anchor of a chapter of several sections; one alone keeps its own.
+        fold: where only the heading shows at first.
+        short: which of its sections stand in the short version.
+    """
+
+    title: str
+    keys: tuple[str, ...]
+    name: str = ""
+    fold: Fold = "open"
+    short: tuple[str, ...] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Its anchor where it has several sections."""
+        return self.name or f"{self.keys[0]}-all"
+
+
+# The page below the answer: evidence first, then, folded, what only some readers look up. Sections of plug-ins stand
+# between the two, in the recipe's order.
+_EVIDENCE = (
+    _Chapter("Data", ("data",), short=("data",)),
+    _Chapter("Curves", ("curves",), short=("curves",)),
+    _Chapter("Where it fails", ("confusion", "per_class", "misclassified"), "failures", short=("confusion",)),
+    _Chapter("Where it looked", ("gradcam",), "explanations", short=("gradcam",)),
+    _Chapter("Learning-rate finder", ("lr_finder",)),
+    _Chapter("How sure it is", ("calibration",)),
+)
+_LOOKED_UP = (
+    _Chapter("Recipe", ("recipe",), fold="on screen"),
+    _Chapter("Model", ("model",), fold="on screen"),
+    _Chapter("Epochs", ("epochs",), fold="on screen"),
+    _Chapter("Augmentation", ("augmentation",), fold="on screen"),
+    _Chapter("Environment and how to repeat this", ("environment",), fold="on screen"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +109,13 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     sections = [_section(name, render, evidence, failed) for name, render in _renderers(evidence, parts)]
     for words in failed:
         log(words)
-    sections = _with_anchors(sorted(sections, key=lambda section: _place(section.key)))
+    sections = _with_anchors(sections)
+    chapters = in_chapters(sections)
     answer = answer_of(evidence)
     page, text = evidence.folder / "report.html", evidence.folder / "report.md"
     for path, content in (
-        (page, html(evidence.name, answer, sections, evidence.folder)),
-        (text, markdown(evidence.name, answer, sections)),
+        (page, html(evidence.name, answer, chapters, evidence.folder, dated=date_of(evidence))),
+        (text, markdown(evidence.name, answer, chapters)),
     ):
         files.write(path, printable(content).encode(), below=evidence.folder)
     facts = {section.key: dict(section.facts) for section in sections if section.facts}
@@ -95,9 +134,8 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
         always.append(AugmentationSheet())
     named = {type(part) for part in parts}
     found += [(type(part).__name__, part.render) for part in always if type(part) not in named]
-    if evidence.summary.get("expect"):
-        found.append((expectations_section.__name__, expectations_section))
-    frame = (recipe_section, model_section, epochs_section, environment_section)
+    frame = [recipe_section, model_section, epochs_section, environment_section]
+    frame += [] if evidence.data is None else [data_section]
     return found + [(function.__name__, function) for function in frame]
 
 
@@ -113,20 +151,41 @@ def _section(name: str, render: Callable[[Evidence], Section], evidence: Evidenc
         )
 
 
-def _place(key: str) -> int:
-    """Return where a section stands; a second part of a kind, "gradcam-layercam", beside the first."""
-    kind = key.partition("-")[0]
-    if kind == "environment":
-        return len(_ORDER) + 1
-    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+def in_chapters(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections in the page's order, gathered below the headings of its chapters."""
+    known = {key for chapter in (*_EVIDENCE, *_LOOKED_UP) for key in chapter.keys}
+    others = [section for section in sections if _kind(section) not in known]
+    return [*_filled(_EVIDENCE, sections), *others, *_filled(_LOOKED_UP, sections)]
+
+
+def _filled(chapters: Sequence[_Chapter], sections: Sequence[Section]) -> Iterator[Section]:
+    """Yield each chapter that has a section."""
+    for chapter in chapters:
+        own = [
+            replace(section, in_short=key in chapter.short)
+            for key in chapter.keys
+            for section in sections
+            if _kind(section) == key
+        ]
+        if len(own) == 1:
+            yield replace(own[0], title=chapter.title, fold=chapter.fold)
+        elif own:
+            blocks: tuple[Block, ...] = tuple(own)
+            yield Section(chapter.title, blocks, chapter.anchor, fold=chapter.fold, in_short=bool(chapter.short))
+
+
+def _kind(section: Section) -> str:
+    return section.key.partition("-")[0]
 
 
 def _with_anchors(sections: Sequence[Section]) -> list[Section]:
     """Return sections whose keys are anchors: no two alike, letters, digits and hyphens."""
-    found: dict[str, Section] = {}
+    taken = {"answer", *(chapter.anchor for chapter in (*_EVIDENCE, *_LOOKED_UP))}
+    found: list[Section] = []
     for section in sections:
         wanted = re.sub(r"[^A-Za-z0-9_-]+", "-", section.key) or "section"
         names = itertools.chain([wanted], (f"{wanted}-{n}" for n in itertools.count(2)))
-        key = next(name for name in names if name not in (*found, "answer"))
-        found[key] = replace(section, key=key)
-    return list(found.values())
+        key = next(name for name in names if name not in taken)
+        taken.add(key)
+        found.append(replace(section, key=key))
+    return found

@@ -40,7 +40,7 @@ from trainer.run import index
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
 from trainer.run.environment import describe_environment, device_name, processes_lines, program_facts
-from trainer.run.folder import RunFolder
+from trainer.run.folder import GIVEN, RunFolder
 from trainer.run.following import FollowedFolder, RankLog
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
@@ -181,7 +181,7 @@ def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, pr
 
 def _new_run(order: Order, root: Path, display: Display, processes: Processes, suffix: str = "") -> Result:
     recipe = order.recipe
-    files = {"recipe.yaml": recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
+    files = {GIVEN: recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
     made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix))
     folder = made if processes.is_first else FollowedFolder(made.path)
     with folder.locked():
@@ -474,6 +474,7 @@ class _Run:
             "precision": self._environment["precision"],
             "seed": self._recipe.seed,
             "fast": self.order.recipe.fast,
+            "warnings": list(self._warnings),
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
         }
         return summary
@@ -498,6 +499,7 @@ class _Run:
                 experiment,
                 self.folder.path,
                 recorder=recorder,
+                given=self.folder.read_given(),
                 resolved=self.folder.resolved.read_text(encoding="utf-8"),
                 history=fitted.progress.history,
                 best=fitted.progress.best,

@@ -25,6 +25,7 @@ from trainer.recipe.recipe import LRFinder
 from trainer.recipe.resolve import RESOLVED
 from trainer.run.locking import Held, lock
 
+GIVEN = "recipe.yaml"  # in a run folder
 SETTINGS = "settings"  # in lr_finder.json, beside the result
 SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
 
@@ -88,6 +89,14 @@ class RunFolder:
     def resolved(self) -> Path:
         """The recipe with all that was left out or supplied: what a run is continued, used and compared by."""
         return self.path / RESOLVED
+
+    def read_given(self) -> str:
+        """Return the recipe's text as the run was given it; "" where the file is gone.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        return self._read(self.path / GIVEN) if (self.path / GIVEN).exists() else ""
 
     @property
     def checkpoints(self) -> Path:

@@ -21,17 +21,26 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.data.splits import Part
 from trainer.experiment.experiment import Experiment
-
-SHEET_IMAGES = 8  # training images on the augmentation sheet
+from trainer.recipe.resolve import default_settings
+from trainer.stages.rates import rates_of_steps
+from trainer.stages.used_data import file_of, first_of_each_class, folder_of, used_data
 
 
 @dataclass(frozen=True)
 class PartImages:
-    """The images of a part, by position, as the report's parts ask for them."""
+    """The images of a part, by position, as the report's parts ask for them.
+
+    Attributes:
+        part: that they are of.
+        pipeline: what the model sees of them.
+        device: where the model lies.
+        folder: of the dataset; "" where it has none.
+    """
 
     part: Part
     pipeline: Pipeline
     device: torch.device
+    folder: str
 
     def raw(self, positions: Sequence[int]) -> list[np.ndarray]:
         """Return the stored images, uint8 (H, W, C)."""
@@ -50,6 +59,10 @@ class PartImages:
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
         """Return the object masks, where the dataset knows them."""
         return self.part.store.masks(self._indices(positions).tolist())
+
+    def files(self, positions: Sequence[int]) -> list[str]:
+        """Return each image's file below the dataset's folder; "" where it is not a file of its own."""
+        return [file_of(self.part.store, index, self.folder) for index in self._indices(positions).tolist()]
 
     def _indices(self, positions: Sequence[int]) -> Tensor:
         return self.part.indices[torch.as_tensor(list(positions), dtype=torch.int64)]
@@ -92,6 +105,7 @@ def gather(
     *,
     recorder: Recorder,
     part: Part | None = None,
+    given: str = "",
     resolved: str = "",
     history: Sequence[Mapping[str, float]] = (),
     best: Mapping[str, float] | None = None,
@@ -108,6 +122,7 @@ def gather(
         folder: where pictures and page go.
         recorder: pictures go to TensorBoard too.
         part: that predictions and images are of; None for the test part, or validation's where there is no test.
+        given: the recipe's text as the run was given it; "" for the recipe's own.
         resolved: text of resolved.yaml.
         history: a row per epoch.
         best: the best epoch's row; None when no epoch was finished, or none could be the best.
@@ -119,13 +134,13 @@ def gather(
     """
     recipe, data = experiment.recipe, experiment.data
     part, train = part or data.test or data.val, data.train
-    first = train.indices[:: max(len(train) // SHEET_IMAGES, 1)][:SHEET_IMAGES]
+    first, place = first_of_each_class(train), folder_of(experiment)
 
     return Evidence(
         folder=folder,
         name=recipe.name,
         description=recipe.description,
-        recipe=recipe.text,
+        recipe=given or recipe.text,
         resolved=yaml.safe_load(resolved) or {},
         class_names=tuple(one_line(name) for name in data.class_names),
         split=data.selected_on if part is data.val else part.name,
@@ -137,11 +152,16 @@ def gather(
         finding=finding,
         model=experiment.model,
         predictions=predictions,
-        images=PartImages(part, experiment.eval_pipeline, experiment.device),
+        images=PartImages(part, experiment.eval_pipeline, experiment.device, place),
         train_samples=StoredImages(train, first),
         augmented=lambda draw: _shown(train, experiment.train_pipeline, first, epoch=draw),
         warnings=warnings,
         recorder=recorder,
         parameters=sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         counted_in=part.dataset_split,
+        data=used_data(experiment),
+        sample_classes=tuple(train.store.targets[first].tolist()),
+        sample_files=tuple(file_of(train.store, index, place) for index in first.tolist()),
+        defaults=default_settings(),
+        rates=rates_of_steps(experiment, history),
     )

@@ -109,6 +109,17 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
 }
 
+// A heading that is folded opens when somebody goes there; on paper it is open, and afterwards as it was.
+const folds = [...document.querySelectorAll("details.fold")];
+const openAt = (hash) => {
+  const fold = hash.length > 1 && document.getElementById(hash.slice(1))?.querySelector(":scope > details.fold");
+  if (fold) fold.open = true;
+};
+for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => openAt(link.hash));
+openAt(location.hash);
+let closed = [];
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  closed = folds.filter((fold) => !fold.open);
+  for (const fold of closed) fold.open = true;
 });
+addEventListener("afterprint", () => { for (const fold of closed) fold.open = false; });

@@ -1,0 +1,145 @@
+"""The top of the page and the data: how sure each number is, what to beware of, which images there were."""
+
+from dataclasses import replace
+
+import pytest
+from made_evidence import MadeImages, made_evidence, with_data
+
+from registry.contracts import Figure, Gallery, Paragraph, Table
+from registry.reports import scores
+from registry.reports.mistakes import Misclassified
+from trainer.report.answer import answer_of
+from trainer.report.frame import data_section, environment_section, recipe_section
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    [(0.9, 60, 0.7985, 0.9534), (1.0, 10, 0.7225, 1.0), (0.0, 10, 0.0, 0.2775), (0.5, 10_000, 0.4902, 0.5098)],
+)
+def test_the_interval_of_an_accuracy_is_wilsons(share, count, low, high):
+    """Against the formula's values as tables have them."""
+    assert scores.interval(share, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_every_accuracy_of_the_answer_has_its_interval_and_the_images_it_is_of(tmp_path):
+    tiles = {tile.label: tile for tile in answer_of(with_data(made_evidence(tmp_path), val=(40,) * 4)).tiles}
+    assert tiles["Best accuracy"].interval == "95 % interval 76.7 to 88.2 %, 160 images"
+    assert tiles["Final accuracy"].interval.endswith("160 images")
+    assert tiles["Learning rate"].interval == ""
+
+
+def test_the_answer_shows_the_curve_that_chose_and_the_three_most_confused_pairs(tmp_path):
+    figure, pairs = answer_of(made_evidence(tmp_path)).blocks
+    assert isinstance(figure, Figure)
+    assert figure.caption == "Accuracy by epoch"
+    assert (tmp_path / figure.path).is_file()
+    assert isinstance(pairs, Table)
+    assert pairs.caption == "Most confused on val"
+    assert len(pairs.rows) == 3
+
+
+def cautions(evidence):
+    return answer_of(evidence).warnings
+
+
+def test_a_run_that_holds_nothing_out_says_so(tmp_path):
+    (said,) = cautions(with_data(made_evidence(tmp_path), val=(40,) * 4))
+    assert said.startswith("There is no held-out test")
+
+
+def test_a_run_with_a_test_split_and_enough_images_has_no_caution(tmp_path):
+    evidence = with_data(made_evidence(tmp_path, split="test"), val=(40,) * 4)
+    parts = (*evidence.data.parts, replace(evidence.data.parts[1], name="test"))
+    assert cautions(replace(evidence, data=replace(evidence.data, parts=parts))) == ()
+
+
+def test_classes_of_fewer_than_30_images_are_named_with_their_number(tmp_path):
+    _, said = cautions(with_data(made_evidence(tmp_path), val=(29, 30, 7, 0)))
+    assert said.startswith("Fewer than 30 images of class 2 (7), class 0 (29) on val")
+
+
+def test_missed_expectations_are_cautions_where_they_count(tmp_path):
+    lines = [
+        {"text": "best val/accuracy: >= 0.95", "value": 0.8324, "ok": False},
+        {"text": "final val/loss: <= 9", "value": 0.6, "ok": True},
+    ]
+    for why, expected in (
+        ("", ("The recipe expects best val/accuracy: >= 0.95; measured was 0.8324.",)),
+        ("train.epochs is overridden", ()),
+    ):
+        summary = {"expect": {"not_judged": why, "lines": lines}}
+        assert cautions(made_evidence(tmp_path, summary=summary)) == expected
+
+
+def test_a_fast_run_has_a_banner_and_other_runs_have_none(tmp_path):
+    fast = answer_of(made_evidence(tmp_path, summary={"fast": True}))
+    assert fast.banner.startswith("**A fast run** (`--fast`)")
+    assert fast.warnings[0].startswith("This was a fast run (`--fast`)")
+    assert answer_of(made_evidence(tmp_path)).banner == ""
+
+
+def test_images_that_were_left_out_are_a_caution_and_named_below_data(tmp_path):
+    evidence = with_data(made_evidence(tmp_path), val=(40,) * 4, left_out=("cat/broken*.jpg", "cat/empty.png"))
+    assert cautions(evidence)[-1] == "2 files could not be read and were left out; see Data."
+    warning = next(b for b in data_section(evidence).blocks if isinstance(b, Paragraph) and b.tone == "warning")
+    assert warning.text == "2 files could not be read and were left out: `cat/broken\\*.jpg`, `cat/empty.png`."
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+def test_the_data_are_counted_by_class_and_part_and_one_of_each_class_is_shown(tmp_path):
+    evidence = with_data(made_evidence(tmp_path), place="/data/pets", val=(15, 15, 15, 3))
+    section = data_section(evidence)
+    about = section.blocks[0]
+    assert about.text.startswith(
+        "**Shapes** in `/data/pets`: **208** images of 4 classes; RGB, 24 x 24 px. Validation: "
+    )
+    (table,) = [block for block in section.blocks if isinstance(block, Table)]
+    assert table.headers == ("class", "train", "val")
+    assert table.rows[3] == ("class 3", "40", "3")
+    assert table.rows[-1] == ("**all**", "**160**", "**48**")
+    (samples,) = [block for block in section.blocks if isinstance(block, Gallery)]
+    assert [figure.caption for figure in samples.figures] == [f"**class {i}**" for i in range(4)]
+    assert section.facts == {"train": 160, "val": 48}
+
+
+def test_of_many_classes_those_with_the_fewest_images_are_counted(tmp_path):
+    evidence = with_data(made_evidence(tmp_path, classes=50, count=60))
+    (table,) = [block for block in data_section(evidence).blocks if isinstance(block, Table)]
+    assert len(table.rows) == 41
+    assert table.caption.endswith("the 40 of 50 classes with the fewest training images")
+
+
+def test_a_mistake_is_named_by_its_file_with_both_probabilities_and_its_index(tmp_path):
+    evidence = made_evidence(tmp_path)
+    files = [f"class/IMG_{number}.jpg" for number in range(60)]
+    named = replace(evidence, images=MadeImages(evidence.images.stored, names=files))
+    (gallery, *_) = [b for b in Misclassified(count=3).render(named).blocks if isinstance(b, Gallery)]
+    for figure in gallery.figures:
+        index = int(figure.caption.rsplit("#", 1)[1])
+        assert f", `class/IMG_{index - 1000}.jpg`, #" in figure.caption
+        assert " sure, " in figure.caption
+        assert " for the truth, " in figure.caption
+        assert figure.alt.startswith(f"class/IMG_{index - 1000}.jpg: truth ")
+
+
+# --------------------------------------------------------------------------------------------------- recipe, repeating
+def test_the_recipe_begins_with_what_differs_from_the_defaults(tmp_path):
+    defaults = {"seed": 1, "loss": "CrossEntropyLoss", "data": {"batch_size": 64}, "train": {"device": "auto"}}
+    resolved = {
+        "seed": 1,
+        "loss": {"type": "CrossEntropyLoss"},
+        "data": {"batch_size": 64, "workers": 2},
+        "train": {"device": "cpu", "epochs": 3},
+    }
+    section = recipe_section(made_evidence(tmp_path, defaults=defaults, resolved=resolved))
+    table = section.blocks[0]
+    assert table.rows == (("data.workers", "2"), ("train.device", "cpu"), ("train.epochs", "3"))
+    assert section.blocks[-1].fold == "always"
+    assert ("loss", "CrossEntropyLoss") in section.blocks[-1].blocks[0].rows
+
+
+def test_the_command_that_started_the_run_is_said_as_it_was_typed(tmp_path):
+    command = ["python", "-m", "trainer", "my recipe.yaml", "--fast", "data.augment=[]"]
+    section = environment_section(made_evidence(tmp_path, environment={"command": command}, summary={"fast": True}))
+    assert section.blocks[1].text == "python -m trainer 'my recipe.yaml' --fast 'data.augment=[]'"
+    assert section.blocks[3].text.splitlines()[0].endswith("/resolved.yaml --fast")

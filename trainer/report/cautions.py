@@ -1,0 +1,65 @@
+"""What a reader should beware of before relying on a run's numbers, in plain sentences.
+
+Reads the evidence; the checks of the recipe have added theirs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.contracts import Evidence
+from registry.printing import literal
+
+_FEW = 30  # images of a class below which its scores are rough: one image is three points and more
+_NAMED = 3  # classes named
+
+
+def cautions_of(evidence: Evidence) -> tuple[str, ...]:
+    """Return what to beware of, the gravest first."""
+    found = (*_fast(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
+    return (*found, *_small_classes(evidence), *_left_out(evidence))
+
+
+def _fast(evidence: Evidence) -> Iterator[str]:
+    if evidence.summary.get("fast"):
+        yield "This was a fast run (`--fast`): it saw a few batches, and its numbers say nothing of the recipe."
+
+
+def _missed(evidence: Evidence) -> Iterator[str]:
+    expect = evidence.summary.get("expect") or {"not_judged": True, "lines": ()}
+    for line in () if expect["not_judged"] else expect["lines"]:
+        if not line["ok"]:
+            measured = "nothing" if line["value"] is None else f"{line['value']:.4g}"
+            yield f"The recipe expects {literal(line['text'])}; measured was {measured}."
+
+
+def _not_held_out(evidence: Evidence) -> Iterator[str]:
+    if evidence.data is not None and evidence.data.part("test") is None and evidence.selected_on != "test":
+        yield (
+            f"There is no held-out test: the numbers are of {evidence.selected_on}, which chose the best epoch, and so "
+            "somewhat too good for new images."
+        )
+
+
+def _small_classes(evidence: Evidence) -> Iterator[str]:
+    """Name the classes that have too few images, of those that the page's scores are of, for a score of their own."""
+    measured = None if evidence.data is None else evidence.data.part(evidence.split) or evidence.data.part("val")
+    if measured is None or evidence.predictions is None:
+        return
+    few = sorted(
+        (count, name) for name, count in zip(evidence.class_names, measured.counts, strict=True) if 0 < count < _FEW
+    )
+    if few:
+        named = ", ".join(f"{literal(name)} ({count})" for count, name in few[:_NAMED])
+        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        yield (
+            f"Fewer than {_FEW} images of {named}{more} on {evidence.split}: the scores of such a class move by "
+            "several points with every single image."
+        )
+
+
+def _left_out(evidence: Evidence) -> Iterator[str]:
+    if evidence.data is not None and evidence.data.left_out:
+        count = len(evidence.data.left_out)
+        were = "files could not be read and were" if count > 1 else "file could not be read and was"
+        yield f"{count} {were} left out; see Data."
