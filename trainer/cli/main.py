@@ -455,6 +455,20 @@ def explain(words: Words) -> int:
 
 
 @_command(
+    examples=("report runs/quickstart/20261126-101500", "report RUN --pdf --short"),
+    writes="The run's report.html, report.md and figures/; with --pdf report.pdf, with --short report-short.pdf.",
+)
+@takes("RUN [key=value ...]")
+@click.option("--pdf", is_flag=True, help="Print the page into a PDF, by Chromium, Chrome or Edge.")
+@click.option("--short", is_flag=True, help="Print its short version: three pages to hand in.")
+def report(words: Words, pdf: bool, short: bool) -> int:
+    """Write a run's report again; `resume RUN report=...` changes what stands in it."""
+    from trainer.cli import looking
+
+    return looking.report(Path(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
+
+
+@_command(
     examples=("compare runs/quickstart", "compare runs/a/20261126-101500 runs/b --sort test/accuracy"),
     writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
 )
