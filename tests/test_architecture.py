@@ -34,7 +34,7 @@ MAY_KNOW = {
     "registry.optimizers": {"registry.catalogue"},
     "registry.reports": {"registry", "registry.catalogue"},
     "registry.transforms": {"registry", "registry.catalogue"},
-    "trainer": {"trainer.cli", "trainer.run", "trainer.experiment", "trainer.recipe"},
+    "trainer": {"registry", "trainer.cli", "trainer.run", "trainer.experiment", "trainer.recipe"},
     "trainer.cli": {
         "registry.*",
         "trainer.comparison",
