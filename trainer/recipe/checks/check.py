@@ -15,7 +15,7 @@ from typing import Any
 
 from registry.catalogue.grammar import Mismatch, Type, mismatch, plain_words, words
 from registry.catalogue.suggest import nearest
-from trainer.recipe.checks.habits import KEYS
+from trainer.recipe.checks.habits import key_elsewhere
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.reading.references import FACTS, NO_ARITHMETIC, calculates, is_reference, literal, type_of
@@ -293,7 +293,7 @@ def _where_it_belongs(key: str) -> str:
     homes = homes_of(key)
     if homes:
         return f"it belongs to {' or '.join(homes)}"
-    return f"here it is {KEYS[key]}" if key in KEYS else ""
+    return key_elsewhere(key)
 
 
 def _default_hint(value: object) -> str:

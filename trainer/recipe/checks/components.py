@@ -16,7 +16,7 @@ from registry.catalogue.slots import SLOTS
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from trainer.recipe.checks.check import INVALID, Checker, Invalid, Place
-from trainer.recipe.checks.habits import ARGUMENTS, COMPONENTS
+from trainer.recipe.checks.habits import ARGUMENTS, component_elsewhere
 from trainer.recipe.problems import did_you_mean, listed, shown
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.recipe import Group, Origin, Spec, default_name
@@ -116,11 +116,11 @@ class Components:
     def _unknown(self, slot: str, name: str, origin: Origin, path: str) -> None:
         names = self.catalogue.names(slot)
         near = [] if self.checker.problems.full else nearest(name, names)
-        here = COMPONENTS.get(slot, {}).get(name)
+        here = component_elsewhere(slot, name)
         elsewhere = [_article(other) for other in self.catalogue.slots_of(name)]
         otherwise = f"'list {slot}' shows all {len(names)}" if len(names) > 12 else f"there are {listed(names)}"
-        if here is not None:
-            near, otherwise = [], f"here it is '{here}'"
+        if here:
+            near, otherwise = [], here
         elif elsewhere and not near:
             otherwise = f"{name} is {' and '.join(elsewhere)}"
         self._report("R020", origin, f"there is no {slot} '{name}'", hint=did_you_mean(near, otherwise), path=path)
