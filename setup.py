@@ -1,14 +1,17 @@
 """Packaging of the declarative image-classification trainer."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+PROGRAM = Path(__file__).with_name("registry") / "program.py"  # what the program calls itself, too
+VERSION = re.findall(r'^VERSION = "(.+)"$', PROGRAM.read_text(encoding="utf-8"), re.MULTILINE)[0]
 RECIPES = "trainer.cli.templates.recipes"  # where a wheel has the shipped recipes, for `new`
 
 setup(
     name="recipe-trainer",
-    version="0.1.0",
+    version=VERSION,
     description="A declarative trainer for image classifiers: one YAML recipe, the whole experiment.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 PROGRAM, MODULE = "recipe-trainer", "python -m trainer"
+VERSION = "0.1.0"
 
 
 def typed_as() -> str:

@@ -116,12 +116,20 @@ def deepest_readable(seen: Sequence[Visit]) -> str | None:
 
 def panel_layers(seen: Sequence[Visit], most: int = 4) -> list[str]:
     """Return the last layer of each map size, the deepest `most` of them, in execution order: a panel by default."""
-    by_size: dict[tuple[int, ...], str] = {}
-    for visit in _worth_showing(seen):
-        if visit.map_shape:
-            by_size.pop(visit.map_shape[1:], None)
-            by_size[visit.map_shape[1:]] = visit.name
-    return list(by_size.values())[-most:]
+    return [visit.name for visit in _last_of_each_size(_worth_showing(seen))][-most:]
+
+
+def layers_by_size(seen: Sequence[Visit]) -> str:
+    """Name the layers with a map for a person to choose from: the last of each size, in execution order, and its size.
+
+    A deep network has hundreds, and those of one size tell nearly the same.
+    """
+    eligible = [visit for visit in seen if visit.eligible]
+    kept = _last_of_each_size(_worth_showing(seen) or eligible)
+    names = ", ".join(f"{visit.name} ({visit.map_shape[1]}x{visit.map_shape[2]})" for visit in kept if visit.map_shape)
+    if not names:
+        return "none; this network has no convolutional map"
+    return names if len(kept) == len(eligible) else f"{names}: the last of each size, of {len(eligible)} in all"
 
 
 def select_layers(patterns: Sequence[str], seen: Sequence[Visit], most: int = MOST_LAYERS) -> list[str]:
@@ -135,12 +143,13 @@ def select_layers(patterns: Sequence[str], seen: Sequence[Visit], most: int = MO
         fitting = [visit for visit in seen if visit.name and matches(pattern, visit.name)]
         found = [visit.name for visit in fitting if visit.eligible]
         if not found:
-            raise RecipeError(_why_not(pattern, fitting), f"layers with a map: {_listing(seen)}")
+            raise RecipeError(_why_not(pattern, fitting), f"layers with a map: {layers_by_size(seen)}")
         chosen.update(found)
     if len(chosen) > most:
+        fewer = _last_of_each_size([visit for visit in seen if visit.name in chosen])
         raise RecipeError(
             f"{len(chosen)} layers fit {', '.join(patterns)}, and a panel holds {most}",
-            f"name fewer: {', '.join(sorted(chosen))}",
+            f"name fewer; the last of each size are {', '.join(visit.name for visit in fewer)}",
         )
     return [visit.name for visit in seen if visit.name in chosen]
 
@@ -184,16 +193,14 @@ def _why_not(pattern: str, fitting: Sequence[Visit]) -> str:
     return f"layer {visit.name} ({visit.kind}) gives {shape}, not a map (N x C x H x W)"
 
 
-def _listing(seen: Sequence[Visit]) -> str:
-    """List the eligible layers with their map sizes, or say that there are none."""
-    return (
-        ", ".join(
-            f"{visit.name} ({visit.map_shape[1]}x{visit.map_shape[2]})"
-            for visit in seen
-            if visit.eligible and visit.map_shape
-        )
-        or "none; this network has no convolutional map"
-    )
+def _last_of_each_size(visits: Sequence[Visit]) -> list[Visit]:
+    """Return of the layers of one map size the last, in execution order."""
+    by_size: dict[tuple[int, ...], Visit] = {}
+    for visit in visits:
+        if visit.map_shape:
+            by_size.pop(visit.map_shape[1:], None)
+            by_size[visit.map_shape[1:]] = visit
+    return list(by_size.values())
 
 
 # ----------------------------------------------------------------------------------------------------------- operations

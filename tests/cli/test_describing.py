@@ -12,6 +12,7 @@ from registry.catalogue.catalog import catalogue
 from registry.catalogue.slots import SLOTS
 from registry.errors import RecipeError
 from trainer.cli.describing import WIDTH, describe_text, list_text, schema
+from trainer.cli.main import main
 from trainer.recipe.problems import Collector
 from trainer.recipe.reading.nodes import plain
 from trainer.recipe.reading.text import compose
@@ -295,3 +296,70 @@ def test_describe_prefers_a_likely_misspelling_to_a_search():
     with pytest.raises(RecipeError, match="there is nothing called 'stepp'") as raised:
         describe_text("stepp")
     assert "did you mean 'StepLR'?" in str(raised.value.hint)
+
+
+# ------------------------------------------------------------------------------------------------------------ plug-ins
+PLUGIN = '''
+from torch import nn
+from registry import component
+
+@component("model")
+class OwnNet(nn.Module):
+    """A network of one's own.
+
+    Args:
+        hidden: units.
+    """
+    def __init__(self, num_classes: int, hidden: int = 3) -> None:
+        super().__init__()
+'''
+
+
+@pytest.mark.parametrize("named", ["nets.py", "own.yaml"])
+def test_list_describe_and_schema_know_components_of_a_plug_in(named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(PLUGIN)
+    Path("own.yaml").write_text(
+        "version: 1\nplugins: [./nets.py]\ndata: {dataset: Shapes}\nmodel: OwnNet\n"
+        "optimizer: {type: SGD, lr: 0.1}\ntrain: {epochs: 1}\n"
+    )
+    assert main(["describe", "OwnNet"]) == 2
+    for words, said in (
+        (["list", "model", "Own"], "OwnNet  nets.py"),
+        (["describe", "OwnNet"], "hidden: integer; default 3"),
+        (["schema"], '"OwnNet"'),
+    ):
+        capsys.readouterr()
+        assert main([*words, "--plugins", named]) == 0
+        assert said in capsys.readouterr().out
+
+
+def test_another_librarys_name_is_answered_by_describe_and_list(capsys):
+    for words, said in (
+        (["describe", "Rotation"], "here it is 'Rotate'"),
+        (["list", "transform", "RandomFlip"], "here it is 'HorizontalFlip'"),
+        (["describe", "data.root"], "here it is data.dataset.root"),
+        (["describe", "warmup_epochs"], "here it is scheduler.warmup.epochs"),
+    ):
+        main(words)
+        shown = capsys.readouterr()
+        assert said in shown.out + shown.err
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["list", "transform"],
+        ["list", "model"],
+        ["describe", "recipe"],
+        ["describe", "GradCAM"],
+        ["describe", "SGD"],
+        ["describe", "R021"],
+    ],
+)
+def test_what_is_listed_and_described_fits_the_columns_there_are(words, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(words) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns

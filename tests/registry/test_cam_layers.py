@@ -132,6 +132,19 @@ def test_layers_without_a_map_are_refused_with_the_reason_and_the_eligible_names
     assert caught.value.hint == "layers with a map: first (8x8), second (4x4)"
 
 
+def test_of_many_layers_the_last_of_each_size_is_named():
+    seen = visits(cifar_resnet18(10), torch.randn(1, 3, 32, 32))
+    for pattern in ("fc", "nothing"):
+        with pytest.raises(RecipeError) as caught:
+            select_layers([pattern], seen)
+        assert caught.value.hint.startswith(
+            "layers with a map: layer1 (32x32), layer2 (16x16), layer3 (8x8), layer4 (4x4): the last of each size, of "
+        )
+    with pytest.raises(RecipeError) as caught:
+        select_layers(["layer[12].**"], seen)
+    assert caught.value.hint == "name fewer; the last of each size are layer1.1, layer2.1"
+
+
 def test_a_network_without_maps_says_so():
     seen = visits(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.randn(1, 3, 2, 2))
     with pytest.raises(RecipeError) as caught:

@@ -249,6 +249,21 @@ def test_explain_of_a_flat_folder_shows_its_own_validation_part(capsys, run):
     assert list(run.glob("explain/mistakes/*/report.html"))
 
 
+def test_a_training_split_with_classes_of_its_own_is_left_out_where_there_are_others(capsys, run):
+    for split, names in (("train", ("red", "zinc")), ("val", ("red",)), ("test", ("blue", "red"))):
+        for name in names:
+            put(f"more/{split}", name, 4, start=100)
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=more")
+    assert row(ended, "val")[2] == 4
+    assert row(ended, "test")[2] == 8
+    said = "split 'train' is left out: split 'train' has classes that the network was not trained on: zinc"
+    assert said in ended.out
+    shutil.rmtree("more/val")
+    shutil.rmtree("more/test")
+    ended = command(capsys, "evaluate", str(run), "data.dataset.root=more")  # nothing else to measure on
+    assert (ended.code, "has classes that the network was not trained on: zinc" in ended.err) == (3, True)
+
+
 # ----------------------------------------------------------------------------------------------------------- overrides
 @pytest.mark.parametrize(
     ("overrides", "named"),

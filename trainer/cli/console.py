@@ -1,16 +1,17 @@
 """What a person sees while a run goes on: a progress bar on a terminal, plain lines elsewhere, and log.txt in any case.
 
 Owns wording and layout only; the numbers come through the Recorder. Colours and bars are rich's, which honours NO_COLOR
-and narrow terminals.
+and narrow terminals; where lines break, layout.py says.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
@@ -21,12 +22,15 @@ from rich.progress import Progress as RichProgress
 
 from registry import files
 from registry.printing import ERRORS, harmless, metric_text, one_line, printable
+from trainer.cli.layout import folded, in_words, width_of
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 from trainer.recipe.recipe import CROSS_ENTROPY
 from trainer.run.display import Display
 
 REDRAW_SECONDS = 0.25
+LABEL = 24  # letters of a row's name up to which values stand in one column; a longer one has its own beside it
+_UNBROKEN = "\x00"  # stands for a space at which no line ends; nothing that is shown holds it
 
 
 class _Forgiving:
@@ -93,7 +97,7 @@ class Console(Display):
         """Show and log one line."""
         text = harmless(text)
         style = "yellow" if text.startswith("warning") else None
-        self._out.print(text, style=style, markup=False, emoji=False)
+        self._out.print(folded(text, sys.stdout), style=style, markup=False, emoji=False)
         self._write_down(text)
 
     # ----------------------------------------------------------------------------------------------------------- epochs
@@ -160,6 +164,21 @@ class Console(Display):
         )
         self._bar.refresh()
 
+    def counting(self, words: str, total: int) -> Callable[[], None]:
+        """Return what is called before each of `total` batches, to show inside a bar how far a measurement is."""
+        numbers = itertools.count()
+
+        def counted() -> None:
+            done, now = next(numbers), time.monotonic()
+            if self._bar is None or now < self._next_redraw:
+                return
+            self._next_redraw = now + REDRAW_SECONDS
+            assert self._task is not None
+            self._bar.update(self._task, completed=done, total=total, description=words, words="")
+            self._bar.refresh()
+
+        return counted
+
     @contextlib.contextmanager
     def bar(self) -> Iterator[None]:
         """Show a bar for the length of the block, on a terminal."""
@@ -179,9 +198,9 @@ class Console(Display):
     def table(self, rows: Mapping[str, str]) -> None:
         """Show a short two-column table."""
         rows = {one_line(key): one_line(value) for key, value in rows.items()}
-        width = max((len(key) for key in rows), default=0)
-        for key, value in rows.items():  # never broken by us: a path over two lines could not be copied
-            self._out.print(f"{key:<{width}}  {value}", markup=False, emoji=False)
+        width = max((len(key) for key in rows if len(key) <= LABEL), default=0)
+        for key, value in rows.items():
+            self._out.print(_row(f"{key:<{width}}  ", value, width_of(sys.stdout)), markup=False, emoji=False)
         self._write_down(*(f"{key}: {value}" for key, value in rows.items()))
 
     def _write_down(self, *lines: str) -> None:
@@ -195,6 +214,18 @@ class Console(Display):
         elif text:
             with contextlib.suppress(OSError), files.append(self._log_file, below=self._log_file.parent) as file:
                 file.write(printable(text).encode())
+
+
+def _row(key: str, value: str, width: int | None) -> str:
+    """Return a row of a table; what does not fit goes on below the value, after a comma.
+
+    Elsewhere it is never broken: a path over two lines could not be copied.
+    """
+    if width is None or len(key) + len(value) <= width or ", " not in value:
+        return key + value
+    kept = value.replace(" ", _UNBROKEN).replace(f",{_UNBROKEN}", ", ")
+    lines = in_words(kept, width, first=key, hanging=" " * len(key))
+    return "\n".join(lines).replace(_UNBROKEN, " ")
 
 
 def _main(key: str) -> bool:

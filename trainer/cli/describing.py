@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
@@ -17,12 +18,16 @@ from registry.catalogue.grammar import Type, component_at, plain_words, words
 from registry.catalogue.slots import SLOTS
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
+from trainer.cli.layout import PAGE, in_words, page_width, table_width
 from trainer.cli.snippets import snippet
+from trainer.recipe.checks.habits import component_elsewhere, key_elsewhere
 from trainer.recipe.checks.rules import RULES
 from trainer.recipe.schema import schema as schema
 from trainer.recipe.sections import recipe_type, section_class, section_type
 
-WIDTH = 110
+WIDTH = PAGE  # columns where nobody says how many there are
+_NOTHING = "nothing is called"
+_LEAST = 20  # columns of what a component is, beside its name
 OTHERWISE = {"warmup": ("LinearLR", "SequentialLR", "OneCycleLR")}  # what upstream's own words do not call so
 
 
@@ -52,7 +57,8 @@ def list_text(slot: str | None = None, pattern: str | None = None, *, components
     text = "\n\n".join(block for block in blocks if block)
     if not text:
         everything = [name for one in slots for name in components.names(one)]
-        raise RecipeError(f"nothing is called {pattern!r}", _meant(pattern or "", [*everything, *SLOTS]))
+        hint = _elsewhere(pattern or "", slots) or _meant(pattern or "", [*everything, *SLOTS])
+        raise RecipeError(f"nothing is called {pattern!r}", hint)
     return text
 
 
@@ -78,11 +84,14 @@ def _slot_text(components: Catalogue, slot: str, pattern: str | None) -> str:
         return ""
     entries = [components.entry(slot, name) for name in kept]
     count = f"{len(kept)}" if len(kept) == len(names) else f"{len(kept)} of {len(names)}"
-    rows = [
-        ("  " + entry.name, entry.origin if entry.own else entry.origin.partition(" ")[0], entry.doc)
-        for entry in entries
-    ]
+    rows = [("  " + entry.name, _origin(entry), entry.doc) for entry in entries]
     return "\n".join([f"{slot}: {count}", *_columns(rows)])
+
+
+def _origin(entry: Entry) -> str:
+    """Return in a word where a component comes from: us, a library without its version, a plug-in."""
+    whence = entry.origin.partition(" ")[0]
+    return "ours" if whence.startswith("registry.") else Path(whence).name
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -94,11 +103,11 @@ def _matches(name: str, pattern: str) -> bool:
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Align columns; the last takes what is left of the line and is cut off there."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    head = sum(widths) + 2 * len(widths)
+    head, width = sum(widths) + 2 * len(widths), table_width() or WIDTH
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        last = textwrap.shorten(row[-1], max(30, WIDTH - head), placeholder=" ...") if row[-1] else ""
+        last = textwrap.shorten(row[-1], max(_LEAST, width - head), placeholder=" ...") if row[-1] else ""
         lines.append("  ".join([*cells, last]).rstrip())
     return lines
 
@@ -125,9 +134,10 @@ def describe_text(name: str, *, components: Catalogue | None = None) -> str:
         if text:
             return text
     everything = _everything(components)
-    if not nearest(name, everything) and (mentions := _mentions(name, components)):
-        return mentions
-    raise RecipeError(f"there is nothing called {name!r}", _meant(name, everything))
+    elsewhere = _elsewhere(name)
+    if (elsewhere or not nearest(name, everything)) and (mentions := _mentions(name, components)):
+        return f"{name}: {elsewhere}\n{mentions}" if elsewhere and mentions.startswith(_NOTHING) else mentions
+    raise RecipeError(f"there is nothing called {name!r}", elsewhere or _meant(name, everything))
 
 
 def _mentions(word: str, components: Catalogue) -> str:
@@ -147,7 +157,7 @@ def _mentions(word: str, components: Catalogue) -> str:
                 _speaks(text, wanted) for text in (entry.doc, *(parameter.doc for parameter in taken))
             ):
                 rows.append((f"  {slot}.{name}", entry.doc))
-    return "\n".join([f"nothing is called {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+    return "\n".join([f"{_NOTHING} {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
 
 
 def _speaks(text: str, wanted: str) -> bool:
@@ -178,6 +188,14 @@ def _everything(components: Catalogue) -> list[str]:
     return [*named, *SLOTS, *recipe_type()["fields"], *RULES]
 
 
+def _elsewhere(name: str, slots: Iterable[str] = SLOTS) -> str:
+    """Return what another library's name of a component, or of a recipe's key, is here; "" where it is not known."""
+    said = {slot: hint for slot in slots if (hint := component_elsewhere(slot, name))}
+    if not said:
+        return key_elsewhere(name.rpartition(".")[2])
+    return "; ".join(f"as a {slot} {hint}" if len(said) > 1 else hint for slot, hint in said.items())
+
+
 def _meant(word: str, choices: Iterable[str]) -> str:
     close = nearest(word, choices)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "`list` shows what there is"
@@ -195,7 +213,7 @@ def _entry_text(entry: Entry, components: Catalogue) -> str:
         lines.append("  It takes no arguments.")
     for knob, cls in SLOTS[entry.slot].knobs.items():
         fields = ", ".join(section_type(section_class(cls))["fields"])
-        lines.append(f"  {knob}: read by the engine, with {fields}; see `describe {cls}`")
+        lines += _hanging(f"{knob}: read by the engine, with {fields}; see `describe {cls}`")
     lines += _left_out(entry) + _fact_lines(entry)
     return "\n".join([*lines, "", "In a recipe:", textwrap.indent(snippet(entry, components), "  ").rstrip()])
 
@@ -208,7 +226,8 @@ def _parameter_lines(parameter: Parameter) -> list[str]:
     default = "required" if parameter.required else f"default {_default_words(parameter)}"
     if parameter.role == "supplied":
         default = f"supplied: {parameter.reason}"
-    return [f"  {parameter.name}: {words(parameter.type)}; {default}", *_wrapped(parameter.doc, "      ")]
+    said = f"{parameter.name}: {words(parameter.type)}; {default}"
+    return [*_hanging(said), *_wrapped(parameter.doc, "      ")]
 
 
 def _default_words(parameter: Parameter) -> str:
@@ -250,7 +269,7 @@ def _fact_lines(entry: Entry) -> list[str]:
             else value
         )
         shown = ", ".join(map(str, said)) if isinstance(said, list) else str(said)
-        lines.append(textwrap.shorten(f"{name.replace('_', ' ')}: {shown}", WIDTH - 2, placeholder=" ..."))
+        lines.append(textwrap.shorten(f"{name.replace('_', ' ')}: {shown}", page_width() - 2, placeholder=" ..."))
     return ["", *(f"  {line}" for line in lines)] if lines else []
 
 
@@ -258,7 +277,12 @@ def _rule_text(name: str) -> str:
     rule = RULES.get(name.upper())
     if rule is None:
         return ""
-    return "\n".join([f"{rule.id}: {rule.title}", "", rule.explanation, "", textwrap.indent(rule.example, "  ")])
+    said = [
+        line
+        for paragraph in rule.explanation.split("\n\n")
+        for line in ("", *_wrapped(" ".join(paragraph.split()), ""))
+    ]
+    return "\n".join([f"{rule.id}: {rule.title}", *said, "", textwrap.indent(rule.example, "  ")])
 
 
 # ----------------------------------------------------------------------------------------------------------- sections
@@ -273,7 +297,7 @@ def _section_text(name: str) -> str:
                 return _class_text(name)
             field = record["fields"][key]
     record = _record_of(field["type"])
-    head = [f"{name} - {_field_words(field)}", *_wrapped(field["doc"], "  ")]
+    head = [*_hanging(f"{name} - {_field_words(field)}", ""), *_wrapped(field["doc"], "  ")]
     if record is not None:
         return "\n".join([*head, "", *_field_lines(record)])
     slot = component_at(field["type"]) or component_at(field["type"], (0,))
@@ -299,7 +323,7 @@ def _record_of(type: Type) -> Type | None:
 def _field_lines(record: Type) -> list[str]:
     lines = []
     for name, field in record["fields"].items():
-        lines += [f"  {name}: {_field_words(field)}", *_wrapped(field["doc"], "      ")]
+        lines += [*_hanging(f"{name}: {_field_words(field)}"), *_wrapped(field["doc"], "      ")]
     return lines
 
 
@@ -323,9 +347,14 @@ def _slot_about(name: str, components: Catalogue) -> str:
     rules = SLOTS[slot]
     lines = [f"{slot} - {rules.about}; {len(components.names(slot))} of them, `list {slot}` names them."]
     for title, reasons in (("supplied where left out", rules.supplied), ("not settable", rules.engine)):
-        lines += [f"  {title}: {parameter} ({reason})" for parameter, reason in reasons.items()]
+        lines += [line for name, why in reasons.items() for line in _hanging(f"{title}: {name} ({why})")]
     return "\n".join(lines)
 
 
+def _hanging(text: str, indent: str = "  ") -> list[str]:
+    """Return the lines of an entry, what is left of it further in than the text below it."""
+    return in_words(text, page_width(), first=indent, hanging=indent + 6 * " ")
+
+
 def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return in_words(text, page_width(), first=indent, hanging=indent)

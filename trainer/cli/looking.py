@@ -27,6 +27,7 @@ from trainer.recipe.recipe import LRFinder, Recipe
 from trainer.report.page import write_report
 from trainer.run.folder import RunFolder
 from trainer.run.loading import LoadedRun, load
+from trainer.run.recorded import held_against_recorded
 from trainer.run.recorder import Recorder
 from trainer.run.reporting import print_pdf, report_again
 from trainer.stages.evaluate import evaluate_weights
@@ -60,7 +61,7 @@ def preview(loaded: Loaded) -> int:
     """Draw a sheet of training images and what augmentation makes of them."""
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
-    experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
+    experiment = Experiment.of_images(recipe, loaded.catalogue, log=console.line)
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
     evidence = gather(experiment, folder.path, recorder=Recorder([], console.line))
     AugmentationSheet().render(evidence)
@@ -71,16 +72,24 @@ def preview(loaded: Loaded) -> int:
 
 
 def evaluate(run: Path, overrides: Sequence[str]) -> int:
-    """Measure a run's best weights on all images given that it has not learnt from, split by split."""
-    console = Console()
-    trained = Trained.read(RunFolder.open(run).path, overrides)
+    """Measure a run's best weights on all images given that it has not learnt from, split by split.
+
+    Says beside it whether the numbers are those that the run recorded.
+    """
+    console, folder = Console(), RunFolder.open(run)
+    trained = Trained.read(folder.path, overrides)
     experiment, parts = Experiment.of_trained(trained, log=console.line)
-    rows = {"weights": str(trained.file)}
+    tta, summary = trained.recipe.train.tta, folder.read_json("summary.json")
+    rows, recorded = {"weights": str(trained.file)}, []
     for part in parts:
-        outcome = evaluate_weights(experiment, part, tta=trained.recipe.train.tta)
+        batches = len(experiment.batches(part)) * (1 if tta == "none" else 2)
+        with console.bar():
+            counted = console.counting(f"measuring {part.name}", batches)
+            outcome = evaluate_weights(experiment, part, tta=tta, between=counted)
         values = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
         rows[part.name] = f"{values} ({len(part):,} images)"
-    console.table(rows)
+        recorded.append(f"{part.name}: {held_against_recorded(trained, part, outcome.values, summary)}")
+    console.table({**rows, "recorded": "; ".join(recorded)})
     return 0
 
 
@@ -155,6 +164,7 @@ def _explained(evidence: Evidence, parts: Sequence[ReportPart], console: Console
     Raises:
         ReportError: a part of what was asked for is not on it.
     """
+    console.line("writing the report ...")
     result = write_report(evidence, parts, log=lambda _: None)
     console.line(f"report {result.html}")
     if result.failed:

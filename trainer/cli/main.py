@@ -11,11 +11,11 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import shell_complete
@@ -23,17 +23,21 @@ from click.shell_completion import shell_complete
 from registry.catalogue.suggest import nearest
 from registry.errors import ExpectationError, RecipeError, UserError
 from registry.printing import harmless, never_fails, one_line
-from registry.program import PROGRAM, typed_as
+from registry.program import PROGRAM, VERSION, typed_as
+from trainer.cli.layout import folded
 from trainer.cli.templates import TEMPLATES
+from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE, RESOLVED, Free
+from trainer.run.naming import RUNS, located, names_a_run
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from registry.catalogue.catalog import Catalogue
     from trainer.engine.processes import Processes
     from trainer.recipe.load import Loaded
     from trainer.run.conduct import Order
 
-RUNS = Path("runs")
+Tried = Literal["text", "images", "all"]  # of a recipe: its words, what happens to images, all that a run builds
 _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
 
 
@@ -46,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        return _run([word for word in words if word != "--debug"], typed=(*typed_as().split(), *words))
+        return _answer([word for word in words if word != "--debug"], typed=(*typed_as().split(), *words))
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(harmless(f"error: {error}"), file=sys.stderr)
+        print(folded(harmless(f"error: {error}"), sys.stderr), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush is quiet too
@@ -72,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(words: list[str], typed: Sequence[str]) -> int:
+def _answer(words: list[str], typed: Sequence[str]) -> int:
     if instruction := os.environ.get(_COMPLETE):
         return shell_complete(program, {}, PROGRAM, _COMPLETE, instruction)
     if not words:
@@ -147,14 +151,25 @@ class _Program(click.Group):
 
 
 class _Command(click.Command):
-    """A command whose help ends with two examples and what it writes."""
+    """A command whose help ends with two examples and what it writes.
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), writes: str = "", **options: Any) -> None:
+    Args:
+        examples: of its command line, without the program's name.
+        writes: what it leaves behind.
+        anew: keys of the recipe that it takes as key=value; empty where it takes all, or none.
+    """
+
+    def __init__(
+        self, *args: Any, examples: Sequence[str] = (), writes: str = "", anew: Sequence[Free] = (), **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        self.examples, self.writes = tuple(examples), writes
+        self.examples, self.writes, self.anew = tuple(examples), writes, anew
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         name = typed_as()
+        if self.anew:
+            with formatter.section("Keys that key=value may give anew"):
+                formatter.write_dl([(one.pattern, one.why) for one in self.anew])
         with formatter.section("Examples"):
             for example in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{name} {example}\n")
@@ -205,18 +220,13 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"{PROGRAM} {version(PROGRAM)}")
-        except PackageNotFoundError:
-            print(f"{PROGRAM}, run from a folder where it is not installed")
+        print(f"{PROGRAM} {VERSION}")
         context.exit()
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def program() -> None:
     """Train an image classifier as a recipe says.
@@ -229,6 +239,16 @@ def program() -> None:
 _FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
 _TEXT_OR_JSON = click.Choice(["text", "json"])
 _TABLE = click.Choice(["text", "csv", "json", "markdown"])
+
+
+def _plugins_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command `--plugins`, whose components it knows as well."""
+    return click.option(
+        "--plugins",
+        multiple=True,
+        metavar="FILE|PACKAGE|RECIPE",
+        help="Know components of your own, too: a .py file, a package, or a recipe that names them. May be repeated.",
+    )(command)
 
 
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
@@ -244,50 +264,73 @@ def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
 @_FAST
 @click.pass_obj
 def train(typed: Sequence[str], words: Words, fast: bool) -> int:
-    """Train what a recipe says."""
-    from trainer.cli.console import Console
-    from trainer.run import conduct
+    """Train what a recipe says.
+
+    key=value changes a value of the recipe for this run: train.epochs=3, optimizer.lr=0.1, data.augment.0.p=0.2.
+    """
+    path = words.plain[0]
+    if names_a_run(Path(path)):
+        raise RecipeError(
+            f"{one_line(path)} is a run, not a recipe",
+            f"`resume {one_line(path)}` continues it; `train {one_line(str(located(Path(path))))}/resolved.yaml` "
+            "makes another like it",
+        )
+    with _importing(told=True):
+        from trainer.cli.console import Console
+        from trainer.run import conduct
 
     with _processes() as processes:
-        order = _order(words.plain[0], words.overrides, typed, fast=fast)
-        return conduct.start(order, RUNS, Console(), processes).exit_code
+        return conduct.start(_order(path, words.overrides, typed, fast=fast), RUNS, Console(), processes).exit_code
 
 
 @_command(
     examples=("resume runs/quickstart/20261126-101500", "resume runs/a/20261126-101500 train.epochs=20"),
     writes="Goes on in the run's own folder.",
+    anew=FREE_AT_RESUME,
 )
 @takes("RUN [key=value ...]")
 @click.pass_obj
 def resume(typed: Sequence[str], words: Words) -> int:
-    """Continue a run exactly where it stopped."""
-    from trainer.cli.console import Console
-    from trainer.run.resuming import continued
+    """Continue a run exactly where it stopped.
+
+    RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
+    """
+    run = _run(words.plain[0])
+    with _importing(told=True):
+        from trainer.cli.console import Console
+        from trainer.run.resuming import continued
 
     with _processes() as processes:
-        return continued(Path(words.plain[0]), words.overrides, typed, Console(), processes)
+        return continued(run, words.overrides, typed, Console(), processes)
 
 
 @_command(
-    examples=("verify recipes/quickstart.yaml", "verify recipes/*.yaml data.dataset.root=/data"),
-    writes="A run folder per recipe; exit code 8 where an expectation is missed.",
+    examples=("verify recipes/quickstart.yaml", "verify runs/quickstart/latest"),
+    writes="A run folder per recipe, none for a run; exit code 8 where an expectation is missed.",
 )
-@takes("RECIPE... [key=value ...]", most=None)
+@takes("RECIPE|RUN... [key=value ...]", most=None)
 @click.pass_obj
 def verify(typed: Sequence[str], words: Words) -> int:
-    """Run recipes against what they expect."""
-    from trainer.cli.console import Console
-    from trainer.run import conduct
-    from trainer.run.verdicts import rows
+    """Hold recipes against what they expect.
+
+    A RECIPE is run and judged by its `expect` section. A RUN is judged by what it has recorded, and nothing is trained.
+    """
+    with _importing(told=True):
+        from trainer.cli.console import Console
+        from trainer.run import conduct
+        from trainer.run.verdicts import EXPECT, exit_code, recorded, rows
 
     lines, missed = [], False
-    for path in words.plain:
-        order = _order(path, words.overrides, typed)
-        if not order.recipe.expect:
-            raise RecipeError(f"{path}: has no `expect:` section to verify")
-        result = conduct.start(order, RUNS, Console())
-        missed |= result.exit_code != 0
-        lines += [f"{one_line(path)}: {key}: {text}" for key, text in rows(result.verdicts, order.not_judged).items()]
+    for word in words.plain:
+        if names_a_run(Path(word)):
+            verdicts, not_judged = recorded(_run(word), words.overrides)
+        else:
+            order = _order(word, words.overrides, typed)
+            if not order.recipe.expect:
+                raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
+            verdicts, not_judged = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
+        missed |= exit_code(verdicts, not_judged) != 0
+        lines += [f"{one_line(word)}: {key}: {text}" for key, text in rows(verdicts, not_judged).items()]
     print("\n".join(lines))
     return ExpectationError.exit_code if missed else 0
 
@@ -305,8 +348,8 @@ def validate(words: Words, quick: bool, form: str) -> int:
     from trainer.recipe.problems import to_json
 
     failed, collected = False, []
-    for path in words.plain:
-        loaded = _read(path, words.overrides, built=not quick)
+    for path in map(_recipe_in, words.plain):
+        loaded = _read(path, words.overrides, tried="text" if quick else "all")
         failed |= bool(loaded.problems)
         collected += [*loaded.problems, *loaded.warnings]
         if form == "text":
@@ -323,10 +366,10 @@ def validate(words: Words, quick: bool, form: str) -> int:
 @takes("RECIPE [key=value ...]")
 @click.option("--origin", is_flag=True, help="Say of every value where it was written.")
 def show(words: Words, origin: bool) -> int:
-    """Print the resolved recipe."""
+    """Print a recipe with all that it leaves out; of a run, the one that it was made by."""
     from trainer.recipe.resolve import show_text
 
-    print(show_text(_checked(words.plain[0], words.overrides, built=False), origin=origin))
+    print(show_text(_checked(_recipe_in(words.plain[0]), words.overrides, tried="text"), origin=origin))
     return 0
 
 
@@ -337,44 +380,63 @@ def show(words: Words, origin: bool) -> int:
 @takes("A B", least=2, most=2)
 def diff(words: Words) -> int:
     """What differs between two recipes or runs."""
-    from trainer.recipe.resolve import RESOLVED, diff_text
+    from trainer.recipe.resolve import diff_text
 
-    files = [str(Path(word) / RESOLVED) if Path(word).is_dir() else word for word in words.plain]
-    first, second = (_checked(file, (), built=False).recipe for file in files)
+    first, second = (_checked(_recipe_in(word), (), tried="text").recipe for word in words.plain)
     assert first is not None
     assert second is not None
     print(diff_text(first, second) or "no difference")
     return 0
 
 
-@_command(name="list", examples=("list optimizer", "list transform Rotat"), writes="A table, on standard output.")
+@_command(
+    name="list",
+    examples=("list transform Rotat", "list model --plugins my_nets.py"),
+    writes="A table, on standard output.",
+)
 @takes("[SLOT] [PATTERN]", least=0, most=2)
-def list_components(words: Words) -> int:
-    """Components a recipe may name."""
+@_plugins_option
+def list_components(words: Words, plugins: Sequence[str]) -> int:
+    """Components a recipe may name.
+
+    SLOT is a kind of component, such as model or transform; PATTERN a part of a name, or one with * and ?.
+    """
     from trainer.cli.describing import list_text
 
-    print(list_text(*words.plain))
+    print(list_text(*words.plain, components=_known(plugins)))
     return 0
 
 
-@_command(examples=("describe SGD", "describe R021"), writes="Its arguments, defaults and a snippet to copy.")
+@_command(
+    examples=("describe SGD", "describe MyNet --plugins my_nets.py"),
+    writes="Its arguments, defaults and a snippet to copy, on standard output.",
+)
 @takes("NAME")
-def describe(words: Words) -> int:
-    """A component, a section or a rule in full."""
+@_plugins_option
+def describe(words: Words, plugins: Sequence[str]) -> int:
+    """A component, a section or a rule in full.
+
+    NAME is a component (SGD), a kind of them (optimizer), a section or key of recipes (train, data.val), or the number
+    of a rule (R021).
+    """
     from trainer.cli.describing import describe_text
 
-    print(describe_text(words.plain[0]))
+    print(describe_text(words.plain[0], components=_known(plugins)))
     return 0
 
 
-@_command(examples=("schema > recipe.schema.json", "schema | head"), writes="The JSON Schema of recipes, for editors.")
+@_command(
+    examples=("schema > recipe.schema.json", "schema --plugins my_nets.py > recipe.schema.json"),
+    writes="The JSON Schema of recipes, on standard output.",
+)
 @takes("", least=0, most=0)
-def schema(words: Words) -> int:  # noqa: ARG001
+@_plugins_option
+def schema(words: Words, plugins: Sequence[str]) -> int:  # noqa: ARG001
     """JSON Schema of the recipe language, for editors."""
     from trainer.recipe.schema import schema as make
     from trainer.recipe.schema_text import schema_text
 
-    print(schema_text(make()))
+    print(schema_text(make(_known(plugins))))
     return 0
 
 
@@ -399,9 +461,10 @@ def new(words: Words) -> int:
 @takes("RECIPE [key=value ...]")
 def preview(words: Words) -> int:
     """A sheet of augmented images, no training."""
-    from trainer.cli import looking
+    with _importing():
+        from trainer.cli import looking
 
-    return looking.preview(_checked(words.plain[0], words.overrides))
+    return looking.preview(_checked(_recipe_in(words.plain[0]), words.overrides, tried="images"))
 
 
 @_command(
@@ -412,21 +475,27 @@ def preview(words: Words) -> int:
 @takes("RECIPE [key=value ...]")
 def lr_find(words: Words) -> int:
     """Sweep the learning rate, nothing else."""
-    from trainer.cli import looking
+    with _importing():
+        from trainer.cli import looking
 
-    return looking.lr_find(_checked(words.plain[0], words.overrides))
+    return looking.lr_find(_checked(_recipe_in(words.plain[0]), words.overrides))
 
 
 @_command(
     examples=("evaluate runs/quickstart/20261126-101500", "evaluate RUN data.dataset.root=/new/pictures"),
     writes="Numbers, on standard output.",
+    anew=READ_BY_EVALUATE,
 )
 @takes("RUN [key=value ...]")
 def evaluate(words: Words) -> int:
-    """Measure a run's best weights again."""
-    from trainer.cli import looking
+    """Measure a run's best weights again, and hold them against what it recorded.
 
-    return looking.evaluate(Path(words.plain[0]), words.overrides)
+    RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
+    """
+    with _importing():
+        from trainer.cli import looking
+
+    return looking.evaluate(_run(words.plain[0]), words.overrides)
 
 
 @_command(
@@ -437,9 +506,10 @@ def evaluate(words: Words) -> int:
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes named per picture.")
 def predict(words: Words, top: int) -> int:
     """Name what is on pictures."""
-    from trainer.cli import looking
+    with _importing():
+        from trainer.cli import looking
 
-    return looking.predict(Path(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
+    return looking.predict(_run(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
 
 
 @_command(
@@ -449,9 +519,10 @@ def predict(words: Words, top: int) -> int:
 @takes("RUN [IMAGE...]", most=None)
 def explain(words: Words) -> int:
     """GradCAM of pictures, or of the run's own mistakes."""
-    from trainer.cli import looking
+    with _importing():
+        from trainer.cli import looking
 
-    return looking.explain(Path(words.plain[0]), [Path(word) for word in words.plain[1:]])
+    return looking.explain(_run(words.plain[0]), [Path(word) for word in words.plain[1:]])
 
 
 @_command(
@@ -477,9 +548,10 @@ def report(words: Words, pdf: bool, short: bool) -> int:
 @click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
 def compare(words: Words, form: str, sort: str) -> int:
     """Runs side by side, the best first; RUN may be a folder of runs."""
-    from trainer.cli import comparing
+    with _importing():
+        from trainer.cli import comparing
 
-    return comparing.compare(words.plain, form, sort)
+    return comparing.compare([str(_run(word)) for word in words.plain], form, sort)
 
 
 @_command(
@@ -521,19 +593,71 @@ def completion(words: Words) -> int:
     return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{words.plain[0]}_source")
 
 
+# --------------------------------------------------------------------------------------------- what a command works on
+@contextmanager
+def _importing(*, told: bool = False) -> Iterator[None]:
+    """Say that torch is imported, which takes seconds: on a terminal until it is, else in a line where `told`."""
+    if "torch" in sys.modules:
+        yield
+        return
+    words = "importing torch ..."
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of one run one speaks
+    told, on_terminal = told and is_first, sys.stderr.isatty() and is_first
+    if on_terminal:
+        print(words, end="", file=sys.stderr, flush=True)
+    elif told:
+        print(words, flush=True)
+    try:
+        yield
+    finally:
+        if on_terminal:
+            print(f"\r{'':{len(words)}}\r", end="", file=sys.stderr, flush=True)
+
+
+def _run(word: str) -> Path:
+    """Return the folder of the run that a word means, and say which one `latest` is."""
+    found = located(Path(word))
+    if found != Path(word):
+        print(f"{one_line(word)} is {one_line(str(found))}", file=sys.stderr)
+    return found
+
+
+def _recipe_in(word: str) -> str:
+    """Return the file of a recipe; a run stands for the one that it was made by, with every default."""
+    return str(_run(word) / RESOLVED) if names_a_run(Path(word)) else word
+
+
+def _known(plugins: Sequence[str]) -> Catalogue | None:
+    """Return the catalogue with plug-ins; None for the one without.
+
+    Raises:
+        RecipeError: a plug-in does not exist, or the recipe that is to name some has problems.
+    """
+    if not plugins:
+        return None
+    from registry.catalogue.catalog import catalogue
+
+    named: list[str] = []
+    for word in plugins:
+        is_recipe = word.endswith((".yaml", ".yml")) or names_a_run(Path(word))
+        named += _read(_recipe_in(word), (), tried="text").usable().plugins if is_recipe else [word]
+    return catalogue(named)
+
+
 # ---------------------------------------------------------------------------------------------------- reading, checking
-def _read(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
-    """Read and check a recipe, by what must be built only where that is wanted: it needs torch."""
-    if built:
+def _read(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tried = "all") -> Loaded:
+    """Read and check a recipe; all but its text needs torch."""
+    if tried == "text":
+        from trainer.recipe.load import load_recipe
+
+        return load_recipe(path, overrides, fast=fast)
+    with _importing():
         from trainer.experiment.checking import examined
 
-        return examined(path, overrides, fast=fast)
-    from trainer.recipe.load import load_recipe
-
-    return load_recipe(path, overrides, fast=fast)
+    return examined(path, overrides, fast=fast, only_images=tried == "images")
 
 
-def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, built: bool = True) -> Loaded:
+def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tried = "all") -> Loaded:
     """Read and check a recipe that is going to be used; print warnings and notes.
 
     Raises:
@@ -541,7 +665,7 @@ def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, built: 
     """
     from trainer.recipe.problems import render
 
-    loaded = _read(path, overrides, fast=fast, built=built)
+    loaded = _read(path, overrides, fast=fast, tried=tried)
     loaded.usable()
     if loaded.warnings:
         print(render(loaded.warnings), file=sys.stderr)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import CheckpointError
-from trainer.recipe.resolve import RESOLVED
+from trainer.recipe.afterwards import RESOLVED
 
 PAGES = "compare"  # the folder of comparisons, below runs/
 _LEVELS = 2  # runs/ holds names, a name holds runs

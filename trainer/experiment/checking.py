@@ -23,35 +23,45 @@ from trainer.recipe.recipe import Recipe
 RARE = 5  # a class is rare with less than this part (a fifth) of what it had if all were equally frequent
 
 
-def examined(path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Loaded:
+def examined(
+    path: str | Path, overrides: Sequence[str] = (), *, fast: bool = False, only_images: bool = False
+) -> Loaded:
     """Read a recipe and check it, the first tier and, where that finds nothing, the second.
 
     Args:
         path: of the recipe.
         overrides: `key=value`, in order.
         fast: mark it as one that is run end to end but small.
+        only_images: try what happens to images alone; no network is built.
     """
     loaded = load_recipe(path, overrides, fast=fast)
     if loaded.recipe is None:
         return loaded
     assert loaded.catalogue is not None
-    found = check_built(loaded.recipe, loaded.catalogue)
+    found = check_built(loaded.recipe, loaded.catalogue, only_images=only_images)
     errors = tuple(problem for problem in found if problem.severity == "error")
     warnings = tuple(problem for problem in found if problem.severity == "warning")
     return replace(loaded, problems=(*loaded.problems, *errors), warnings=(*loaded.warnings, *warnings))
 
 
-def check_built(recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = None) -> tuple[Problem, ...]:
+def check_built(
+    recipe: Recipe, catalogue: Catalogue, known: DataKnown | None = None, *, only_images: bool = False
+) -> tuple[Problem, ...]:
     """Build what a recipe names and return what is wrong with it, by position; warnings are among them.
 
     Args:
         recipe: without problems in its text.
         catalogue: what it names.
         known: facts of the data; what the dataset declares, else stand-ins, where omitted.
+        only_images: try what happens to images alone.
     """
     problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
-    Trial(draft, known or declared(draft)).run()
+    trial = Trial(draft, known or declared(draft))
+    if only_images:
+        trial.images()
+    else:
+        trial.run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
 
 

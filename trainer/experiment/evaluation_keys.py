@@ -1,7 +1,4 @@
-"""What of its recipe a finished run is measured by: the keys that an override of `evaluate` can change something with.
-
-Everything else was said to the training, which is over; the network, its classes and statistics lie in the checkpoint.
-"""
+"""Overrides of `evaluate`: those that would change nothing are refused; recipe/afterwards.py says which are read."""
 
 from __future__ import annotations
 
@@ -9,34 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import RecipeError
-from registry.patterns import matches
+from trainer.recipe.afterwards import READ_BY_EVALUATE, free, patterns
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Recipe
 from trainer.recipe.resolve import flat
 
-READ = (
-    "data.dataset.**",
-    "data.eval.**",
-    "data.preprocess.**",
-    "data.augment_backend",
-    "data.eval_batch_size",
-    "data.workers",
-    "data.on_bad_image",
-    "model.**",
-    "loss.**",
-    "plugins.**",
-    "train.metrics.**",
-    "train.tta",
-    "train.device",
-    "train.precision",
-    "train.compile",
-    "train.deterministic",
-)
-
 
 def is_read(key: str) -> bool:
     """Say whether an evaluation reads a key, or some below it: "train.tta", "data.dataset.root", "data.dataset"."""
-    return any(matches(pattern, key) or key == pattern.removesuffix(".**") for pattern in READ)
+    return free(key, READ_BY_EVALUATE) is not None
 
 
 def refuse_idle(overrides: Sequence[str], resolved: Path) -> None:
@@ -55,7 +33,7 @@ def refuse_idle(overrides: Sequence[str], resolved: Path) -> None:
         them = "it" if len(idle) == 1 else "them"
         raise RecipeError(
             f"{', '.join(idle)} would change nothing: an evaluation does not read {them}",
-            f"leave {them} out. What matters: {', '.join(READ)}",
+            f"leave {them} out. What matters: {patterns(READ_BY_EVALUATE)}",
         )
 
 

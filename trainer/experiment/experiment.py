@@ -114,6 +114,35 @@ class Experiment(Assembly):
             RecipeError: a component refuses its arguments.
             DataError: the data are missing or do not fit.
         """
+        experiment = cls._on_data(recipe, catalogue, log, trained, processes, say)
+        if trained is not None:
+            measured = {name for name in trained.facts if name.startswith("data.")}
+            experiment.facts.take(measured - KNOWN_WITHOUT_DATA, trained.fact)
+        experiment._build()
+        return experiment
+
+    @classmethod
+    def of_images(cls, recipe: Recipe, catalogue: Catalogue, *, log: Callable[[str], None]) -> Experiment:
+        """Read the data for whoever looks at nothing but images: no network is built, an empty one stands for it.
+
+        Raises:
+            DataError: the data are missing or do not fit.
+        """
+        experiment = cls._on_data(recipe, catalogue, log)
+        experiment.model, experiment.penalties, experiment.report = nn.Identity(), (), ()
+        return experiment
+
+    @classmethod
+    def _on_data(
+        cls,
+        recipe: Recipe,
+        catalogue: Catalogue,
+        log: Callable[[str], None],
+        trained: Trained | None = None,
+        processes: Processes = ONE,
+        say: Callable[[str], None] | None = None,
+    ) -> Experiment:
+        """Read the data and define what they tell."""
         rng.seed_everything(recipe.seed)
         device = processes.device(recipe.train.device, recipe.origins.get("train.device", recipe.file))
         tune_backends(device, deterministic=recipe.train.deterministic)
@@ -122,10 +151,6 @@ class Experiment(Assembly):
         log(data.describe(place_of(recipe, catalogue)))
         experiment = cls(recipe, catalogue, device, data, Facts(), log, trained, processes)
         experiment._define_facts()
-        if trained is not None:
-            measured = {name for name in trained.facts if name.startswith("data.")}
-            experiment.facts.take(measured - KNOWN_WITHOUT_DATA, trained.fact)
-        experiment._build()
         return experiment
 
     @classmethod

@@ -51,6 +51,10 @@ class Measured:
     data: LoadedData
 
 
+class UnknownClasses(DataError):
+    """A split has images of classes that the network does not know."""
+
+
 def open_measured(trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> Measured:
     """Open the data that the recipe names, for measuring alone.
 
@@ -78,9 +82,9 @@ class _Measuring:
         """Open the splits that there are and choose the parts to measure on."""
         chosen = self._section.val
         own = chosen if isinstance(chosen, str) else "val" if chosen is None else ""  # split that "val" is; "" for none
-        train = self._store("train")
         stores = {split: self._store(split) for split in dict.fromkeys((own, "val", "test")) if split}
         held_out = {split: store for split, store in stores.items() if store is not None}
+        train = self._training_store(needed=not held_out)
         parts = []
         if train is not None and {own, "val"} & held_out.keys() and self._is_unseen(train):
             parts.append(_all_of("train", train, "train"))
@@ -112,13 +116,27 @@ class _Measuring:
         self._name_classes(store, split)
         return store if self._fitting.suits(store.channels, store.image_size) else self._fitted(store, split)
 
+    def _training_store(self, *, needed: bool) -> AnyStore | None:
+        """Open the training split; None where there is none, or where others are measured and it has unknown classes.
+
+        Args:
+            needed: whether there is nothing else to measure on.
+        """
+        try:
+            return self._store("train")
+        except UnknownClasses as error:
+            if needed:
+                raise
+            self._log(f"split 'train' is left out: {error.message}")
+            return None
+
     def _name_classes(self, store: AnyStore, split: str) -> None:
         """Give a store's labels the network's numbers, by the names of the classes."""
         own, names = store.class_names, self._trained.class_names
         present = set(store.targets.tolist())
         unknown = [name for number, name in enumerate(own) if number in present and name not in names]
         if unknown:
-            raise DataError(
+            raise UnknownClasses(
                 f"split {split!r} has classes that the network was not trained on: {listed(unknown)}; "
                 f"it knows {listed(names)}",
                 composed_otherwise(unknown, names)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor, nn
 
@@ -25,10 +26,10 @@ from trainer.engine import checkpoint
 from trainer.engine.modules import load_network
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.evaluation_keys import is_unread, refuse_idle
+from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
-from trainer.recipe.resolve import RESOLVED
 
 _LEARNT_UNDER = (("model",), ("data", "eval"), ("data", "preprocess"))  # what weights mean nothing without
 
@@ -89,7 +90,9 @@ class Trained(Assembly):
             raise RecipeError(f"{folder}: its recipe cannot be used\n{render(loaded.problems)}")
         refuse_idle(overrides, resolved)
         _refuse_another_recipe(resolved, state)
-        return cls.of(files[0], loaded.recipe, state)
+        trained = cls.of(files[0], loaded.recipe, state)
+        trained._refuse_idle_models(overrides, resolved, state)
+        return trained
 
     @classmethod
     def of(cls, file: Path, recipe: Recipe, state: Mapping[str, Any]) -> Trained:
@@ -149,6 +152,37 @@ class Trained(Assembly):
             model: nn.Module = self.new_model(self.input_shape)
         self.load_into(model)
         return model
+
+    def _refuse_idle_models(self, overrides: Sequence[str], resolved: Path, state: Mapping[str, Any]) -> None:
+        """Refuse overrides of the model with which the network answers as it does without them.
+
+        What only training does, such as dropout, is not there any more; of two networks that take the same weights, one
+        image tells whether they are the same.
+
+        Raises:
+            RecipeError: naming those keys.
+            CheckpointError: the weights do not fit the recipe's model.
+        """
+        keys = {each: each.partition("=")[0] for each in overrides}
+        of_model = [each for each in overrides if keys[each].partition(".")[0] == "model"]
+        if not of_model:
+            return
+        self.model()  # one that the weights do not fit is told before one that changes nothing
+        answer = self._answer_of((), resolved, state)
+        idle = [keys[each] for each in of_model if torch.equal(answer, self._answer_of([each], resolved, state))]
+        if idle:
+            raise RecipeError(
+                f"{', '.join(idle)} would change nothing: the network that was trained answers the same with it",
+                "leave it out: dropout and the like act in training alone, and the weights come from the checkpoint",
+            )
+
+    def _answer_of(self, overrides: Sequence[str], resolved: Path, state: Mapping[str, Any]) -> Tensor:
+        """Return the logits for one image of noise, (1, C), of the network that the recipe says with `overrides`."""
+        recipe = load_recipe(resolved, overrides, unread=is_unread).usable()
+        image = torch.rand((1, *self.input_shape), generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            answer: Tensor = Trained.of(self.file, recipe, state).model().eval()(image)
+        return answer
 
     def load_into(self, model: nn.Module) -> None:
         """Give a model the weights.

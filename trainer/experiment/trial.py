@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
 from trainer.experiment.groups import ParameterGroups, named_groups
 from trainer.experiment.known import CLASSES, DataKnown
 from trainer.experiment.measures import try_loss, try_metric
-from trainer.experiment.passage import Passage
+from trainer.experiment.passage import Passage, Shapes
 from trainer.recipe.checks import lengths
 from trainer.recipe.checks.classes import told
 from trainer.recipe.checks.draft import Draft
@@ -108,7 +108,7 @@ class Trial:
     def run(self) -> None:
         """Build everything and report what is wrong to the draft."""
         self._classes()
-        shapes = Passage(self.draft, self.known, self.make).shapes(self.parts.take_size)
+        shapes = self.images()
         shape = shapes.evaluation
         model = self._model(shape)
         if model is not None and shapes.training is not None:
@@ -121,6 +121,10 @@ class Trial:
         self._loss()
         self._rest()
         self._start_from()
+
+    def images(self) -> Shapes:
+        """Send images through the transforms and return what becomes of them; report what is wrong to the draft."""
+        return Passage(self.draft, self.known, self.make).shapes(self.parts.take_size)
 
     def _assembly(self) -> StandIns:
         recipe, known, said = self.recipe, self.known, told(self.draft)
@@ -242,7 +246,7 @@ class Trial:
         sizes = {visit.name: visit.map_shape for visit in seen}
         if not any(matches(pattern, visit.name) for visit in seen if visit.name):
             text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
-            hint = "; ".join(part for part in (_near(pattern, model), _maps(sizes)) if part)
+            hint = f"{_near(pattern, model)}; maps: {cam_layers.layers_by_size(seen)}"
             self.draft.report("R073", path, text, hint)
             return
         with self._reported("R073", path):
@@ -385,10 +389,3 @@ def _near(pattern: str, model: nn.Module) -> str:
     modules = [name for name, _ in model.named_modules() if name]
     top = [name for name, _ in model.named_children()]
     return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
-
-
-def _maps(sizes: Mapping[str, tuple[int, int, int] | None]) -> str:
-    """Return the layers that have a map, with its size: the outer ones, in the order in which they run."""
-    found = [f"{name} {size[1]}x{size[2]}" for name, size in sizes.items() if size and size[1] * size[2] > 1]
-    outer = [words for words in found if "." not in words]
-    return f"maps: {listed(outer or found)}" if found else ""

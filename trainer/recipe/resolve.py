@@ -59,9 +59,6 @@ _WATCHED = (  # what changes nothing in the network that a run ends with
 _COLUMN = 44  # remarks begin here where the line is short enough
 
 
-RESOLVED = "resolved.yaml"  # in a run folder
-
-
 def resolved_yaml(
     recipe: Recipe,
     *,

@@ -29,12 +29,13 @@ from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
 from trainer.experiment.known import known_from
 from trainer.experiment.trained import Trained, callbacks_changed, to_keep
+from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.checks.expect import Verdict, judge, not_judged_because
 from trainer.recipe.fast import fast_limit, fast_recipe
 from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
-from trainer.recipe.resolve import RESOLVED, hparams, resolved_yaml
+from trainer.recipe.resolve import hparams, resolved_yaml
 from trainer.report.page import write_report
 from trainer.run import index
 from trainer.run import verdicts as verdicts_table
@@ -494,6 +495,7 @@ class _Run:
                 "not_judged": self.order.not_judged,
                 "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
             }
+        self._log("writing the report ...")
         try:
             evidence = gather(
                 experiment,

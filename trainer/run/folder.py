@@ -21,9 +21,10 @@ from registry import files
 from registry.contracts import LRFinding
 from registry.errors import CheckpointError, StorageError
 from registry.printing import printable
+from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.recipe import LRFinder
-from trainer.recipe.resolve import RESOLVED
 from trainer.run.locking import Held, lock
+from trainer.run.naming import is_run, located, runs_below
 
 GIVEN = "recipe.yaml"  # in a run folder
 SETTINGS = "settings"  # in lr_finder.json, beside the result
@@ -76,12 +77,16 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Open an existing run.
 
+        Args:
+            path: its folder; `latest` stands for the newest run of those below (trainer/run/naming.py).
+
         Raises:
             CheckpointError: there is no run at `path`.
         """
-        if not (path / RESOLVED).exists():
+        path = located(path)
+        if not is_run(path):
             what = "is not a run folder (it has no resolved.yaml)" if path.exists() else "does not exist"
-            raise CheckpointError(f"{path}: {what}", "a run is a folder like runs/quickstart/20260131-120000")
+            raise CheckpointError(f"{path}: {what}", _instead_of(path))
         return cls(path)
 
     # ------------------------------------------------------------------------------------------------------------ paths
@@ -236,6 +241,13 @@ class RunFolder:
             files.refuse_links(self.path)
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be looked through ({error.strerror or error})") from error
+
+
+def _instead_of(path: Path) -> str:
+    """Return the hint for what is no run: which one was probably meant."""
+    if any(runs_below(path)):
+        return f"it holds runs: {path}/latest is the newest of them"
+    return "a run is a folder like runs/quickstart/20260131-120000; `latest` is the newest one in runs/"
 
 
 def _made(parent: Path, below: Path, texts: Mapping[str, str], suffix: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import yaml
 
 from registry.catalogue.catalog import Catalogue
 from registry.errors import CheckpointError, RecipeError
-from registry.patterns import matches
 from trainer.engine.keeper import find_latest, require_best
 from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
+from trainer.recipe.afterwards import FREE_AT_RESUME, free, patterns
 from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
@@ -29,38 +29,6 @@ from trainer.run.following import FollowedFolder
 # What the engine tells a scheduler of the run, where the recipe does not.
 LENGTHS = ("total_steps", "total_iters", "epochs", "T_max")
 SHOWN = 4  # keys named that differ
-
-
-@dataclass(frozen=True)
-class Free:
-    """A key that may change at resume.
-
-    Attributes:
-        pattern: of the dotted path.
-        why: what changes, or why nothing does.
-        redone: whether a completed run is evaluated and reported anew for it.
-    """
-
-    pattern: str
-    why: str
-    redone: bool = False
-
-
-FREE_AT_RESUME = (
-    Free("train.epochs", "more or fewer epochs, unless the scheduler was planned on their number"),
-    Free("train.max_minutes", "only ends training earlier or later"),
-    Free("train.checkpoint.**", "only when the state is written"),
-    Free("train.device", "continues elsewhere; equal to the last bit only on the same device"),
-    Free("train.tta", "only the final evaluation", redone=True),
-    Free("data.workers", "every image's draws are keyed by its index, not by the worker"),
-    Free("data.eval_batch_size", "validation only; its sums may differ in the last bits"),
-    Free("data.dataset.root", "the same images in another place"),
-    Free("data.on_bad_image", "images that cannot be read; those learnt from must be the same"),
-    Free("callbacks.**", "behaviour; those that stay keep their state, and more patience continues a run", redone=True),
-    Free("report.**", "only the page", redone=True),
-    Free("description", "only words", redone=True),
-    Free("expect.**", "only the verdict", redone=True),
-)
 
 
 def continued(
@@ -136,23 +104,19 @@ def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> 
     """
     for override in overrides:
         key = override.partition("=")[0]
-        if _free(key) is not None:
+        if free(key, FREE_AT_RESUME) is not None:
             continue
         was, after = _below(key, before), load_recipe(resolved, [override]).recipe
         if (was and after is None) or (after is not None and _below(key, after) != was):
             raise RecipeError(
                 f"{key} cannot change at resume: the run so far was made with another value",
-                f"start a new run for it. What may change: {_allowed()}",
+                f"start a new run for it. What may change: {patterns(FREE_AT_RESUME)}",
             )
 
 
 def _below(key: str, recipe: Recipe) -> dict[str, Any]:
     """Return the values at and below a key, by dotted path."""
     return {path: value for path, value in flat(recipe).items() if path == key or path.startswith(f"{key}.")}
-
-
-def _allowed() -> str:
-    return ", ".join(free.pattern for free in FREE_AT_RESUME)
 
 
 def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
@@ -163,12 +127,13 @@ def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
     """
     texts = (state["recipe"], resolved.read_text(encoding="utf-8"))
     before, now = (dict(_leaves(yaml.safe_load(text))) for text in texts)
-    other = [key for key in {**before, **now} if before.get(key) != now.get(key) and _free(key) is None]
+    other = [key for key in {**before, **now} if before.get(key) != now.get(key) and free(key, FREE_AT_RESUME) is None]
     if other:
         named = ", ".join(other[:SHOWN]) + (f", ... ({len(other) - SHOWN} more)" if len(other) > SHOWN else "")
         raise CheckpointError(
             f"{resolved}: not what the run was made with: {named}",
-            f"bring resolved.yaml back as it was, or start a new run with it. What may change: {_allowed()}",
+            "bring resolved.yaml back as it was, or start a new run with it. What may change: "
+            + patterns(FREE_AT_RESUME),
         )
 
 
@@ -185,18 +150,10 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def changes(before: Recipe, after: Recipe) -> Iterator[str]:
     """Yield the keys that may change at resume and did: "train.epochs", "callbacks", ..."""
     one, other = flat(before), flat(after)
-    for free in FREE_AT_RESUME:
-        left, right = ({key: value for key, value in each.items() if _fits(free, key)} for each in (one, other))
+    for each in FREE_AT_RESUME:
+        left, right = ({key: value for key, value in values.items() if each.fits(key)} for values in (one, other))
         if left != right:
-            yield free.pattern.removesuffix(".**")
-
-
-def _free(key: str) -> Free | None:
-    return next((free for free in FREE_AT_RESUME if _fits(free, key)), None)
-
-
-def _fits(free: Free, key: str) -> bool:
-    return matches(free.pattern, key) or key == free.pattern.removesuffix(".**")
+            yield each.pattern.removesuffix(".**")
 
 
 def refuse_other_length(recipe: Recipe, catalogue: Catalogue) -> None:
@@ -238,7 +195,7 @@ def _has_more_to_do(recipe: Recipe, summary: Mapping[str, Any], changed: Sequenc
             f"train.epochs would change nothing: the run was ended after epoch {epochs} ({stopped})",
             "what ended it may change: callbacks=[...], with more patience or without it",
         )
-    if any(free.redone for key in changed if (free := _free(key)) is not None):
+    if any(found.redone for key in changed if (found := free(key, FREE_AT_RESUME)) is not None):
         return True
     if by_time:
         limit = recipe.train.max_minutes

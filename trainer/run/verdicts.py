@@ -1,6 +1,6 @@
 """The last lines of a run: what it reached, whether that was expected, and over several seeds.
 
-Pure functions of summaries and verdicts; `trainer.recipe.checks.expect` judges, `trainer.run.conduct` calls.
+Functions of summaries and verdicts; `trainer.recipe.checks.expect` judges, `trainer.run.conduct` calls.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.errors import ExpectationError
+from registry.errors import CheckpointError, ExpectationError, RecipeError
 from registry.printing import duration
-from trainer.recipe.checks.expect import Verdict, verdict_on
+from trainer.recipe.checks.expect import Verdict, judge, verdict_on
+from trainer.recipe.load import load_recipe
 from trainer.report.frame import has_curves
+from trainer.run.folder import RunFolder
+
+EXPECT = "say what a run must reach, as in expect: {best val/accuracy: '>= 0.9'}"
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -53,6 +57,37 @@ def rows(verdicts: Sequence[Verdict], not_judged: str) -> dict[str, str]:
         state = f"not judged: {not_judged}" if not_judged else "reached" if verdict.ok else "MISSED"
         lines[f"expected {verdict.expectation.text}"] = f"got {reached} ({state})"
     return lines
+
+
+def recorded(run: Path, overrides: Sequence[str]) -> tuple[Sequence[Verdict], str]:
+    """Judge a run that has ended by what it recorded.
+
+    Args:
+        run: its folder.
+        overrides: `key=value`, of `expect` alone; what they expect is judged.
+
+    Returns:
+        The verdicts, and why they do not count; "" where they do.
+
+    Raises:
+        RecipeError: nothing is expected, or an override is of something else.
+        CheckpointError: the run has not been completed.
+    """
+    folder = RunFolder.open(run)
+    others = [each for each in overrides if each.partition("=")[0].partition(".")[0] != "expect"]
+    if others:
+        text = f"{', '.join(others)}: of a run that has ended, only what is expected can be given anew"
+        raise RecipeError(text, "as in 'expect={best val/accuracy: \">= 0.9\"}'; verify the recipe to run it anew")
+    recipe = load_recipe(folder.resolved, overrides).usable()
+    if not recipe.expect:
+        raise RecipeError(f"{run}: has no `expect:` section to verify", EXPECT)
+    summary = folder.read_json("summary.json")
+    if summary.get("status") != "completed":
+        state = summary.get("status", "unknown")
+        raise CheckpointError(f"{run}: cannot be judged: it is {state}, not completed", f"`resume {run}` continues it")
+    then = str((summary.get("expect") or {}).get("not_judged", ""))
+    not_judged = "--fast" if summary.get("fast") else "" if overrides else then
+    return judge(recipe.expect, folder.read_history(), summary), not_judged
 
 
 def exit_code(verdicts: Sequence[Verdict], not_judged: str) -> int:

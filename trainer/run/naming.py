@@ -1,0 +1,73 @@
+"""Which folder a run is meant by: its path, or `latest` for the newest run that lies below a folder.
+
+    latest                        the newest of all in runs/
+    runs/quickstart/latest        the newest of that name
+
+Knows where runs lie and what they are called, nothing of what is in them; imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from registry.errors import CheckpointError
+from registry.program import typed_as
+from trainer.recipe.afterwards import RESOLVED
+
+RUNS = Path("runs")  # in the working directory
+LATEST = "latest"
+_STAMP = "%Y%m%d-%H%M%S"
+_STAMPED = re.compile(r"\d{8}-\d{6}")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run lies at `path`."""
+    return (path / RESOLVED).is_file()
+
+
+def names_a_run(path: Path) -> bool:
+    """Whether `path` is a run's, or stands for the newest one."""
+    return is_run(path) or _stands_for_newest(path)
+
+
+def located(path: Path) -> Path:
+    """Return the folder of the run that `path` means; it may be none.
+
+    Raises:
+        CheckpointError: it ends in `latest`, and there is no run.
+    """
+    if not _stands_for_newest(path):
+        return path
+    above = RUNS if path == Path(LATEST) else path.parent
+    found = max(runs_below(above), key=_begun, default=None)
+    if found is None:
+        raise CheckpointError(
+            f"{path}: there is no run in {above}",
+            f"runs/ lies in the folder where a run was started; make one: {typed_as()} new quickstart",
+        )
+    return found
+
+
+def runs_below(folder: Path) -> Iterator[Path]:
+    """Yield the runs in a folder, `runs/` or one name's, in no order."""
+    for pattern in ("*", "*/*"):
+        for resolved in folder.glob(f"{pattern}/{RESOLVED}"):
+            if not any(part.startswith(".") for part in resolved.relative_to(folder).parts):  # one being made
+                yield resolved.parent
+
+
+def _stands_for_newest(path: Path) -> bool:
+    return path.name == LATEST and not path.exists()
+
+
+def _begun(run: Path) -> tuple[str, int]:
+    """Return what sorts runs by when they began: the stamp in the name, then when the recipe was written."""
+    try:
+        written = (run / "recipe.yaml").stat().st_mtime_ns
+    except OSError:
+        written = 0
+    stamped = _STAMPED.match(run.name)
+    return (stamped[0] if stamped else datetime.fromtimestamp(written / 1e9).strftime(_STAMP)), written
