@@ -52,6 +52,9 @@ setup(
             "captum>=0.7.0",
             "jsonschema>=4.20.0",
             "axe-core-python>=0.1.0",
+            "nbclient>=0.10.0",  # runs the notebook, in a kernel of its own
+            "ipykernel>=6.29.0",
+            "pandas>=2.2.2",  # which the notebook shows a run's history with
             "setuptools>=70.1.0",  # makes the wheel that is tested, without a second environment
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from registry.reports.cam import upsampled
-from registry.reports.chart import INK, PAPER, SOFT_INK
+from registry.reports.chart import INK, SOFT_INK
 from registry.reports.lettering import drawable
 from registry.reports.pictures import enlarged, overlay
 
@@ -46,14 +46,10 @@ class Look:
 
 def figure_of(looks: Sequence[Look]) -> Figure:
     """Return the figure; a notebook shows it once, as the value of its cell."""
-    from matplotlib import pyplot  # noqa: F401  (with it a notebook learns to show figures)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from registry.reports.shown_figure import ShownFigure
 
     columns = 1 + max((len(look.maps) for look in looks), default=0)
-    size = (columns * _INCHES, max(1, len(looks)) * (_INCHES + 0.4))
-    figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = ShownFigure(columns * _INCHES, max(1, len(looks)) * (_INCHES + 0.4))
     places = figure.subplots(max(1, len(looks)), columns, squeeze=False)
     for axes in places.flat:
         axes.set(xticks=[], yticks=[])

@@ -74,7 +74,11 @@ class Console(Display):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._out = RichConsole(
-            file=cast("IO[str]", _Forgiving(sys.stdout)), highlight=False, quiet=quiet, soft_wrap=True
+            file=cast("IO[str]", _Forgiving(sys.stdout)),
+            highlight=False,
+            quiet=quiet,
+            soft_wrap=True,
+            force_jupyter=False,  # else a notebook keeps each line as a piece of HTML of its own
         )
         self._log_file: Path | None = None
         self._progress: Progress | None = None
