@@ -41,6 +41,7 @@ setup(
         "rich>=13.0.0",
         "click>=8.1.7",
         "numpy>=2.0.0",
+        "scipy>=1.13.0",
     ],
     extras_require={
         "test": [

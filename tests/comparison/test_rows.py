@@ -6,6 +6,7 @@ import pytest
 from made_runs import IMAGES, run
 
 from registry.errors import RecipeError
+from trainer.comparison.cautions import cautions
 from trainer.comparison.differences import shown
 from trainer.comparison.rows import compared, delta_text, number_title, said
 
@@ -117,8 +118,8 @@ def test_a_copy_counts_once_and_the_same_seed_again_is_no_second_one():
         ("tiny (copy)", (1,)),
         ("tiny (seed 1 again)", (1,)),
     ]
-    assert any("tiny/copy is identical to tiny/a" in text for text in made.cautions)
-    assert any("tiny/b has the seed of tiny/a" in text for text in made.cautions)
+    assert any("tiny/copy is identical to tiny/a" in text for text in cautions(made))
+    assert any("tiny/b has the seed of tiny/a" in text for text in cautions(made))
 
 
 def test_runs_on_other_images_are_not_averaged_and_have_no_distance():
@@ -126,13 +127,13 @@ def test_runs_on_other_images_are_not_averaged_and_have_no_distance():
     made = compared([run("a", 0.8), run("b", 0.9, seed=2, images=others)])
     assert [(row.name, row.seeds) for row in made.rows] == [("data B", (2,)), ("data A", (1,))]
     assert [row.delta for row in made.rows] == [None, None]
-    assert any("other images to be measured on" in text for text in made.cautions)
+    assert any("other images to be measured on" in text for text in cautions(made))
 
 
 def test_a_run_whose_images_nothing_tells_counts_in_no_mean():
     made = compared([run("a", 0.8), run("b", 0.9, seed=2, images=None), run("c", 0.7, seed=3)])
     assert sorted(row.seeds for row in made.rows) == [(1, 3), (2,)]
-    assert any("tiny/b has no whole checkpoint" in text for text in made.cautions)
+    assert any("tiny/b has no whole checkpoint" in text for text in cautions(made))
 
 
 def test_a_run_that_goes_on_shows_its_best_so_far_and_counts_in_no_mean():
@@ -163,7 +164,7 @@ def test_a_fast_run_is_marked_and_stands_behind_whole_ones_whatever_it_reached()
     assert made.rows[-1].title.endswith("(--fast)")
     assert made.rows[-1].delta is None
     assert "train.epochs" not in {each.key for each in made.differences}, "--fast cut it"
-    assert any("ran with --fast" in text for text in made.cautions)
+    assert any("ran with --fast" in text for text in cautions(made))
 
 
 def test_rows_are_sorted_by_a_number_a_setting_or_the_name_and_keep_their_ranks():

@@ -11,9 +11,11 @@ from pathlib import Path
 from registry.errors import RecipeError, UserError
 from registry.printing import harmless, one_line
 from trainer.cli.console import Console
+from trainer.comparison.cautions import cautions
 from trainer.comparison.finding import PAGES, Found, find_runs
 from trainer.comparison.forms import FORMS
 from trainer.comparison.page import write_page
+from trainer.comparison.pairs import pairs_of
 from trainer.comparison.rows import Comparison, Row, compared, number_text, number_title
 from trainer.comparison.runs import Run, read_run
 from trainer.comparison.table import Column, columns, fitting, is_setting
@@ -21,6 +23,7 @@ from trainer.run.folder import RunFolder
 
 OUTPUT = Path("runs")
 _GAP = 2  # letters between columns
+_PAIRS = 3  # sentences on what differences are worth
 _SETTINGS = 15  # that a terminal shows
 _NAMED = 4  # columns that are named where there is no room for them
 _NARROWEST = 16  # letters of a name before it is wrapped further
@@ -42,7 +45,7 @@ def compare(words: Sequence[str], form: str = "text", sort: str = "") -> int:
     runs, left_out = _read(found)
     made = compared(runs, sort)
     if form != "text":
-        for note in (*left_out, *made.cautions):
+        for note in (*left_out, *cautions(made)):
             print(harmless(f"note: {note}"), file=sys.stderr)
         print(FORMS[form](made), end="")
         return 0
@@ -93,9 +96,11 @@ def _lines(made: Comparison, width: int) -> list[str]:
         lines += ["", "what differs", *_blocks(every[0], settings[:_SETTINGS], made.rows, width)]
         lines += [f"{more} more on the page and in --format csv"] if (more := len(settings) - _SETTINGS) > 0 else []
     lines += ["", "runs", *_members(made)]
-    if made.cautions:
-        lines.append("")
-    return lines + [line for text in made.cautions for line in _caution(text, width)]
+    found, beware = pairs_of(made), cautions(made)
+    if found:
+        lines += ["", *(line for pair in found[:_PAIRS] for line in _wrapped(pair.sentence(), width))]
+        lines += [f"{more} more on the page and in --format json"] if (more := len(found) - _PAIRS) > 0 else []
+    return lines + ([""] if beware else []) + [line for text in beware for line in _wrapped(f"warning: {text}", width)]
 
 
 def _head(made: Comparison) -> str:
@@ -180,7 +185,5 @@ def _members(made: Comparison) -> list[str]:
     return lines
 
 
-def _caution(text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        f"warning: {text}", width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(one_line(text), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

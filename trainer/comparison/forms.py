@@ -10,7 +10,9 @@ from typing import Any
 
 from registry.contracts import Table
 from registry.printing import literal, one_line, printable
-from trainer.comparison.rows import Comparison, Row
+from trainer.comparison.cautions import cautions
+from trainer.comparison.pairs import Pair, pairs_of
+from trainer.comparison.rows import Comparison, Row, interval
 from trainer.comparison.table import columns
 from trainer.report.markdown import markdown_table
 
@@ -18,19 +20,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a tex
 
 
 def as_csv(made: Comparison) -> str:
-    """Return a line per row: name, seeds, folders, what differs, and mean, deviation and count of every number."""
+    """Return a line per row: name, seeds, folders, what differs, and every number with deviation and interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     settings = [each.key for each in made.differences]
-    numbers = [name for key in made.numbers for name in (key, f"{key}/sd")]
+    numbers = [name for key in made.numbers for name in (key, f"{key}/sd", f"{key}/low", f"{key}/high")]
     writer.writerow(["rank", "name", "remark", "runs", "seeds", "fast", "folders", *settings, "delta", *numbers])
     for row in made.rows:
-        reached = [
-            value
-            for key in made.numbers
-            for spread in [row.numbers.get(key)]
-            for value in ((None, None) if spread is None else (spread.mean, spread.deviation))
-        ]
+        reached = [value for key in made.numbers for value in _reached(row, key)]
         words = [
             *(row.name, row.remark, len(row.runs), " ".join(map(str, row.seeds)), row.fast),
             " ".join(str(run.folder) for run in row.runs),
@@ -38,6 +35,14 @@ def as_csv(made: Comparison) -> str:
         different = [made.text(each, row) for each in made.differences]
         writer.writerow([row.rank, *(_cell(each) for each in [*words, *different]), row.delta, *reached])
     return printable(text.getvalue())
+
+
+def _reached(row: Row, key: str) -> list[float | None]:
+    """Return mean, deviation and the ends of the interval of a number, None for what there is not."""
+    spread = row.numbers.get(key)
+    if spread is None:
+        return [None] * 4
+    return [spread.mean, spread.deviation, *(_ends(row, key) or (None, None))]
 
 
 def _cell(value: object) -> object:
@@ -62,7 +67,23 @@ def _plain(made: Comparison) -> Mapping[str, Any]:
         "sorted_by": made.sorted_by or made.number,
         "differences": [each.key for each in made.differences],
         "rows": [_row(made, row) for row in made.rows],
-        "cautions": [printable(text) for text in made.cautions],
+        "pairs": [_pair(pair) for pair in pairs_of(made)],
+        "cautions": [printable(text) for text in cautions(made)],
+    }
+
+
+def _pair(pair: Pair) -> Mapping[str, Any]:
+    return {
+        "ranks": [pair.first.rank, pair.other.rank],
+        "split": pair.split,
+        "images": pair.images,
+        "difference": pair.difference,
+        "interval": [pair.interval.low, pair.interval.high],
+        "differ_on": pair.apart,
+        "test": pair.test,
+        "p": pair.p,
+        "p_holm": pair.corrected,
+        "sentence": printable(pair.sentence()),
     }
 
 
@@ -76,11 +97,16 @@ def _row(made: Comparison, row: Row) -> Mapping[str, Any]:
         "delta": row.delta,
         "settings": {each.key: each.raw[number] for each in made.differences},
         "numbers": {
-            key: {"mean": spread.mean, "sd": spread.deviation, "runs": spread.count}
+            key: {"mean": spread.mean, "sd": spread.deviation, "runs": spread.count, "interval": _ends(row, key)}
             for key, spread in row.numbers.items()
         },
         "runs": [{"folder": printable(str(run.folder)), "seed": run.seed, "numbers": run.numbers} for run in row.runs],
     }
+
+
+def _ends(row: Row, key: str) -> list[float] | None:
+    found = interval(row, key)
+    return None if found is None else [found.low, found.high]
 
 
 def as_markdown(made: Comparison) -> str:
@@ -92,8 +118,9 @@ def as_markdown(made: Comparison) -> str:
         tuple(tuple(literal(each.text(row, "±")) for each in every) for row in made.rows),
         "".join("r" if each.right else "l" for each in every),
     )
-    cautions = "".join(f"\n> {one_line(text)}\n" for text in made.cautions)
-    return printable(f"{markdown_table(table)}\n{cautions}")
+    told = [*(pair.sentence() for pair in pairs_of(made)), *cautions(made)]
+    words = "".join(f"\n> {one_line(text)}\n" for text in told)
+    return printable(f"{markdown_table(table)}\n{words}")
 
 
 FORMS: Mapping[str, Callable[[Comparison], str]] = {"csv": as_csv, "json": as_json, "markdown": as_markdown}

@@ -13,6 +13,8 @@ from registry.printing import duration, literal, one_line
 from registry.reports.chart import SERIES, Axis, Line, LineChart
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
+from trainer.comparison.cautions import cautions
+from trainer.comparison.pairs import Pair, p_text, pairs_of
 from trainer.comparison.rows import COPY, Comparison, Row, delta_text, number_text, number_title, said
 from trainer.comparison.runs import SECONDS, Run
 from trainer.comparison.table import MAIN, Column, columns, is_setting
@@ -23,6 +25,13 @@ from trainer.run.folder import RunFolder
 _COLUMNS = 6  # settings that stand in the table of results; more have a table of their own
 _LABEL = 24  # letters of a name beside a curve
 _MARKED = 5  # of the curves that have a colour, those drawn without dashes
+_SENTENCES = 3  # on what differences are worth
+_HOW = (
+    "The interval is the paired bootstrap's over the images, 10,000 draws. Rows of one run are compared by McNemar's "
+    "exact test on the images that only one of both answers rightly, rows over seeds by Welch's test; several tests "
+    "are corrected by Holm. Another seed alone moves a result: what these images show of two runs need not hold for "
+    "two others."
+)
 _SIGN = "±"
 _LOG_RANGES = (8, 1000)  # of the greatest to the least learning rate, between which decades are at equal distances
 Points = tuple[list[float], list[float]]
@@ -30,9 +39,17 @@ Points = tuple[list[float], list[float]]
 
 def write_page(made: Comparison, folder: RunFolder, left_out: Sequence[str] = ()) -> None:
     """Write report.html and the figures it shows into `folder`; `left_out` says what was named and is not on it."""
-    sections = [_results(made, folder.path), _curves(made, folder.path), *_settings(made), _runs(made, folder.path)]
-    warnings = (*(literal(f"{text}.") for text in made.cautions), *(literal(f"{text}.") for text in left_out))
-    answer = Answer(_description(made), _tiles(made), _verdict(made), warnings)
+    pairs = pairs_of(made)
+    sections = [
+        _results(made, folder.path),
+        *_worth(pairs),
+        _curves(made, folder.path),
+        *_settings(made),
+        _runs(made, folder.path),
+    ]
+    warnings = (*(literal(f"{text}.") for text in cautions(made)), *(literal(f"{text}.") for text in left_out))
+    verdict = " ".join([_verdict(made), *(literal(f"{pair.sentence()}.") for pair in pairs[:1])])
+    answer = Answer(_description(made), _tiles(made), verdict, warnings)
     folder.write_text("report.html", html(_title(made), answer, sections, folder.path, kind="Comparison"))
 
 
@@ -96,6 +113,7 @@ def _results(made: Comparison, page: Path) -> Section:
     main, more = ([each for each in every if (each.need <= MAIN) is first] for first in (True, False))
     points = ", in points" if _unit(made.number) == "points" else ""
     said_first = f"Best {number_title(made.number)} first; `to #1` is how far it is from the first{points}"
+    said_first += "; `95 %` is an interval" if any(each.key.endswith("/interval") for each in main) else ""
     tables = [_table(said_first, main, made, page)]
     if more:
         tables.append(_table("More numbers: at the best epoch, and `final` at the last", more, made, page))
@@ -125,6 +143,34 @@ def _link(run: Run, page: Path) -> str:
     if not report.is_file():
         return ""
     return quote(Path(os.path.relpath(report.resolve(), page.resolve())).as_posix())
+
+
+def _worth(pairs: Sequence[Pair]) -> list[Section]:
+    """Return what the differences from the best row are worth, each in numbers and in words."""
+    if not pairs:
+        return []
+    rows = tuple(
+        (
+            _named(pair.other),
+            f"{100 * pair.difference:+.2f}",
+            f"{100 * pair.interval.low:+.2f} to {100 * pair.interval.high:+.2f}",
+            "" if pair.apart is None else f"{pair.apart:,}",
+            "" if pair.p is None else p_text(pair.p),
+            "" if pair.corrected is None else p_text(pair.corrected),
+            pair.test,
+        )
+        for pair in pairs
+    )
+    headers = ("#1 against", "points", "95 % interval", "images apart", "p", "p by Holm", "test")
+    caption = f"{_named(pairs[0].first)} against the others on the same {pairs[0].images:,} {pairs[0].split} images"
+    words = [Paragraph(literal(f"{pair.sentence()}.")) for pair in pairs[:_SENTENCES]]
+    return [
+        Section(
+            "What the differences are worth",
+            (*words, Table(caption, headers, rows, "lrrrrrl"), Paragraph(_HOW, "note")),
+            "worth",
+        )
+    ]
 
 
 def _settings(made: Comparison) -> list[Section]:

@@ -12,12 +12,12 @@ from functools import cached_property
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from registry.printing import duration, metric_text, one_line
-from trainer.comparison.differences import DATA, DEVICE, Difference, data_in_words, differences, experiments
+from trainer.comparison.differences import DATA, DEVICE, Difference, differences, experiments
 from trainer.comparison.differences import measured_alike as alike
 from trainer.comparison.runs import SECONDS, Better, Run
+from trainer.comparison.statistics import Interval, of_mean, wilson
 
 MARKS = 3  # settings that a name has without need
-_UNTOLD = "has no whole checkpoint: which images it saw cannot be told, so it counts in no mean over seeds"
 COPY = "copy"  # the remark on a run that is another's copy
 _SAMPLE = "val_loss"  # ranks where nothing else does
 
@@ -41,6 +41,21 @@ class Spread:
         """Return mean and deviation of at least one value."""
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.mean(values), deviation, len(values))
+
+
+def interval(row: Row, number: str) -> Interval | None:
+    """Return where a number of a row may lie: over its seeds by Student's t, a share of images of one run by Wilson.
+
+    None where neither can be told, and of what is no measure of quality.
+    """
+    if "/" not in number or number.endswith("/epoch"):
+        return None
+    values = [run.numbers[number] for run in row.runs if number in run.numbers]
+    count = row.runs[0].count(number)
+    if len(values) > 1:
+        found = of_mean(values)
+        return found if count is None else Interval(max(0.0, found.low), min(1.0, found.high))
+    return wilson(round(values[0] * count), count) if values and count else None
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,6 @@ class Comparison:
         number: the flat name of the number that ranks, "best/val_accuracy".
         better: its direction.
         sorted_by: what the rows are sorted by; "" for the number that ranks.
-        cautions: what to beware of, a sentence each.
     """
 
     runs: tuple[Run, ...]
@@ -103,7 +117,6 @@ class Comparison:
     number: str
     better: Better
     sorted_by: str
-    cautions: tuple[str, ...]
 
     @property
     def best(self) -> Row:
@@ -136,8 +149,8 @@ def compared(runs: Sequence[Run], sort: str = "") -> Comparison:
     number = _ranking(runs)
     better = runs[0].better(number)
     rows = _ranked(rows, number, better)
-    made = Comparison(tuple(runs), different, tuple(rows), number, better, sort, ())
-    return replace(made, rows=tuple(_sorted(made, sort)), cautions=tuple(_cautions(made)))
+    made = Comparison(tuple(runs), different, tuple(rows), number, better, sort)
+    return replace(made, rows=tuple(_sorted(made, sort)))
 
 
 # --------------------------------------------------------------------------------------------------------------- rows
@@ -147,7 +160,7 @@ def _grouped(runs: Sequence[Run]) -> list[Row]:
     rows: list[Row] = []
     place: dict[object, int] = {}  # experiment -> its row
     for number, run in enumerate(runs):
-        twin = next((each for each in runs[:number] if _copied(run, each)), None)
+        twin = next((each for each in runs[:number] if is_copy(run, each)), None)
         if twin is not None:
             rows.append(Row((run,), "", COPY))
         elif not run.finished or run.images is None:
@@ -165,7 +178,8 @@ def _grouped(runs: Sequence[Run]) -> list[Row]:
     return rows
 
 
-def _copied(run: Run, other: Run) -> bool:
+def is_copy(run: Run, other: Run) -> bool:
+    """Whether two folders hold one run."""
     return (run.settings, run.history, run.summary) == (other.settings, other.history, other.summary)
 
 
@@ -282,7 +296,7 @@ def _sorted(made: Comparison, sort: str) -> list[Row]:
 
 def _values(made: Comparison, wanted: str) -> tuple[dict[int, object], bool]:
     """Return what to sort by, by rank, and whether the greatest comes first."""
-    number = next((key for key in made.numbers if _same(wanted, key, number_title(key))), None)
+    number = _number_called(made, wanted)
     if number is not None:
         better = made.runs[0].better(number)
         return {row.rank: row.numbers[number].mean if number in row.numbers else None for row in made.rows}, (
@@ -299,6 +313,15 @@ def _values(made: Comparison, wanted: str) -> tuple[dict[int, object], bool]:
     raw = {row.rank: each.raw[made.runs.index(row.runs[0])] for row in made.rows}
     numeric = all(isinstance(value, (int, float)) for value in raw.values() if value is not None)
     return raw if numeric else {row.rank: made.text(each, row) or None for row in made.rows}, False
+
+
+def sorted_number(made: Comparison) -> str | None:
+    """Return the number that the rows are sorted by; None where it is something else."""
+    return _number_called(made, made.sorted_by.removeprefix("-")) if made.sorted_by else None
+
+
+def _number_called(made: Comparison, wanted: str) -> str | None:
+    return next((key for key in made.numbers if _same(wanted, key, number_title(key))), None)
 
 
 def _same(wanted: str, *names: str) -> bool:
@@ -321,53 +344,7 @@ def number_title(key: str) -> str:
     return f"{part} {metric}" if when == "best" else f"{when} {part} {metric}"
 
 
-# ------------------------------------------------------------------------------------------------------------ cautions
-def _cautions(made: Comparison) -> list[str]:
-    """Return what a reader must know before he relies on the ranks."""
-    rows = made.rows
-    found = [f"{run.title} {_UNTOLD}" for run in made.runs if run.images is None and run.finished]
-    found += _repeats(made.runs)
-    first = made.best
-    if any(row.fast for row in rows) and not all(row.fast for row in rows):
-        named = _listed([row for row in rows if row.fast])
-        found.append(f"{named} ran with --fast, two epochs of two batches: ranked behind all others")
-    elif rows[0].fast:
-        found.append("All ran with --fast, two epochs of two batches: their numbers say nothing of the recipes")
-    other = [row for row in rows if row.fast is first.fast and not alike(row.runs[0], first.runs[0])]
-    if other:
-        found.append(f"{_listed(other)} had other images to be measured on than #1: there is no distance between them")
-    words = data_in_words([run for run in made.runs if run.fast is first.fast])
-    if len(words) > 1:
-        found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
-    unfinished = [row for row in rows if any(run.state for run in row.runs)]
-    if unfinished:
-        found.append(f"{_listed(unfinished)} did not come to the end: the numbers are those so far")
-    if any(run.summary.get("selected_on") == "test" for run in made.runs):
-        found.append("A best epoch was chosen on the test split: its number is too good by the choice")
-    if sum(row.remark != COPY for row in rows) > 1 and not any(len(row.runs) > 1 for row in rows):
-        found.append("Every row is one run: another seed alone moves a result, so a small delta shows nothing")
-    return found
-
-
-def _repeats(runs: Sequence[Run]) -> list[str]:
-    """Say of each run that repeats an earlier one what it is: a copy, or the same seed again."""
-    found, kinds = [], experiments(runs)
-    for number, run in enumerate(runs):
-        copied = next((each for each in runs[:number] if _copied(run, each)), None)
-        again = [runs[i] for i in range(number) if kinds[i] == kinds[number] and runs[i].seed == run.seed]
-        if copied is not None:
-            found.append(f"{run.title} is identical to {copied.title}: a copy, which counts once")
-        elif again:
-            found.append(f"{run.title} has the seed of {again[0].title}: no second seed")
-    return found
-
-
-def _listed(rows: Sequence[Row]) -> str:
-    """Return rows as a sentence names them: by their ranks, a single one by its name."""
-    ranks = [f"#{row.rank}" for row in sorted(rows, key=lambda row: row.rank)]
-    return f"{ranks[0]} ({rows[0].name})" if len(rows) == 1 else f"{', '.join(ranks[:-1])} and {ranks[-1]}"
-
-
+# --------------------------------------------------------------------------------------------------------------- words
 def said(key: str, spread: Spread | None, plus_minus: str = "+-") -> str:
     """Return a number of a row as people read it: "97.50 %", "96.25 +- 0.35 %"; "" where there is none."""
     if spread is None:
@@ -394,3 +371,12 @@ def delta_text(key: str, delta: float | None) -> str:
         return ""
     text = metric_text(key, abs(delta)).removesuffix(" %")
     return f"{'-' if delta < 0 else '+'}{text}"
+
+
+def interval_text(key: str, found: Interval | None) -> str:
+    """Return where a number may lie, "96.7 to 98.1 %"; "" where nobody knows."""
+    if found is None:
+        return ""
+    if number_text(key, found.high).endswith(" %"):
+        return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+    return f"{number_text(key, found.low)} to {number_text(key, found.high)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +22,11 @@ from trainer.recipe.resolve import flat
 from trainer.run.folder import RunFolder
 from trainer.run.listing import KILLED
 from trainer.run.locking import is_held
+from trainer.run.predictions import Answers, read_answers
 from trainer.run.verdicts import numbers
 
 Better = Literal["min", "max"]
+_SHARE = re.compile(r"(tta_)?(top_k_)?accuracy")  # metrics that count images
 SECONDS, LR = "seconds", "lr_found"  # numbers of a run beside those of its metrics
 
 
@@ -59,6 +62,7 @@ class Run:
         history: a row per epoch.
         summary: of summary.json.
         images: None where no checkpoint tells.
+        answers: on the split it reports; None where it has kept none.
     """
 
     folder: Path
@@ -72,6 +76,7 @@ class Run:
     history: Sequence[Mapping[str, float]]
     summary: Mapping[str, Any]
     images: Images | None
+    answers: Answers | None = None
 
     @cached_property
     def title(self) -> str:
@@ -115,6 +120,12 @@ class Run:
         rows = [row for row in self.history if row.get(key) is not None and math.isfinite(row[key])]
         return (min if better == "min" else max)(rows, key=lambda row: row[key], default={})
 
+    def count(self, number: str) -> int | None:
+        """Return how many images a number is a share of; None where it is no share of images, or nobody knows."""
+        part, _, metric = number.partition("/")[2].partition("_")
+        counts = self.summary.get("images") or {}
+        return counts.get(part) if _SHARE.fullmatch(metric) else None
+
     def better(self, number: str) -> Better:
         """Return in which direction a number of `numbers` is better; of a metric that declares none, greater."""
         if number in (SECONDS, LR):
@@ -152,6 +163,7 @@ def read_run(path: Path) -> Run:
         history=folder.read_history(),
         summary=summary,
         images=_images(folder, ("train", "val") if drawn else ()),
+        answers=read_answers(path),
     )
 
 

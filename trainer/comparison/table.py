@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.comparison.differences import Difference
-from trainer.comparison.rows import Comparison, Row, delta_text, number_title, said
+from trainer.comparison.rows import Comparison, Row, delta_text, interval, interval_text, number_title, said
 
 _NEED = (1, 5, 6, 3, 4, 7)  # of a number by its place: the test metric, val, test, best epoch, time, the last epoch
-MAIN = 4  # the need up to which a column belongs to the first table
+MAIN = 3  # the need up to which a column belongs to the first table
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Column:
 
 def columns(made: Comparison) -> list[Column]:
     """Return all columns: rank, name, seeds, the ranking number, deltas, what differs, the other numbers."""
-    first, *others = [_number(made, key) for key in _numbers(made)]
+    shown = _numbers(made)
+    others = [column for key in shown[1:] for column in (_number(made, key), *_interval(made, key))]
     different = [_difference(made, each) for each in made.differences if not each.follows]
     many = any(len(row.runs) > 1 for row in made.rows)
     seeds = Column("seeds", "seeds", lambda row, _: _seeds(row), lambda row: len(row.runs), 0 if many else 3)
@@ -47,7 +48,8 @@ def columns(made: Comparison) -> list[Column]:
         Column("rank", "#", lambda row, _: str(row.rank), lambda row: row.rank, 0),
         Column("name", "run", lambda row, _: row.title, lambda row: row.title, 0, right=False),
         seeds,
-        first,
+        _number(made, made.number),
+        *_interval(made, made.number),
         Column("delta", "to #1", lambda row, _: delta_text(made.number, row.delta), lambda row: _delta(row), 0),
         *different,
         *others,
@@ -95,6 +97,25 @@ def _number(made: Comparison, key: str) -> Column:
         return row.numbers[key].mean if key in row.numbers else None
 
     return Column(key, number_title(key), lambda row, sign: said(key, row.numbers.get(key), sign), order, need)
+
+
+def _interval(made: Comparison, key: str) -> list[Column]:
+    """Return the column of where a number may lie, where that can be told: of what ranks, and of the same held out."""
+    if key not in (made.number, f"best/test_{made.number.partition('_')[2]}"):
+        return []
+    part = key.partition("/")[2].partition("_")[0]
+    found = {row.rank: interval(row, key) for row in made.rows}
+    if not any(found.values()):
+        return []
+
+    def text(row: Row, _: str) -> str:
+        return interval_text(key, found[row.rank])
+
+    def order(row: Row) -> float | None:
+        told = found[row.rank]
+        return None if told is None else told.low
+
+    return [Column(f"{key}/interval", f"{part} 95 %", text, order, 2)]
 
 
 def _difference(made: Comparison, each: Difference) -> Column:

@@ -38,6 +38,7 @@ from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import hparams, resolved_yaml
 from trainer.report.page import write_report
 from trainer.run import index
+from trainer.run import predictions as predictions_file
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
 from trainer.run.environment import describe_environment, device_name, processes_lines, program_facts
@@ -256,6 +257,7 @@ class _Run:
                 outcomes = self._evaluate(experiment, fitted)
                 if not self.processes.is_first:
                     return Result(self.folder, {}, (), 0)
+                self._keep_predictions(experiment, outcomes)
                 summary = self._summary(experiment, fitted, outcomes, finding)
                 recorder.result(verdicts_table.numbers(summary))
                 return self._report(experiment, fitted, outcomes, finding, summary, recorder)
@@ -448,13 +450,26 @@ class _Run:
         weights = self.processes.made_by_first(lambda: best_weights(folder, epoch))
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
 
+    def _keep_predictions(self, experiment: Experiment, outcomes: Mapping[str, Outcome]) -> None:
+        """Keep the reported answers, to compare runs by; without them a run is as good."""
+        predictions = outcomes.get("best", outcomes["final"]).predictions
+        assert predictions is not None  # the first process has them
+        data = experiment.data
+        part, split = (data.val, data.selected_on) if data.test is None else (data.test, "test")
+        kept = predictions_file.kept_of(predictions, part, split, data.class_names)
+        try:
+            predictions_file.write(kept, self.folder.path)
+        except OSError as error:
+            self._log(f"warning: the predictions could not be kept, by which runs are compared ({error.strerror})")
+
     def _summary(
         self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome], finding: LRFinding | None
     ) -> dict[str, Any]:
-        progress, tested = fitted.progress, experiment.data.test is not None
+        progress, data = fitted.progress, experiment.data
+        tested = data.test is not None
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
         metric = self._recipe.train.best.metric
-        summary: dict[str, Any] = {"status": "running", "metric": metric, "selected_on": experiment.data.selected_on}
+        summary: dict[str, Any] = {"status": "running", "metric": metric, "selected_on": data.selected_on}
         for name, row in rows.items():
             values = {} if tested or name not in outcomes else outcomes[name].values
             measured = {f"val/{key}": value for key, value in values.items() if key.startswith("tta/")}
@@ -476,6 +491,7 @@ class _Run:
             "seed": self._recipe.seed,
             "fast": self.order.recipe.fast,
             "warnings": list(self._warnings),
+            "images": {part.name: len(part) for part in (data.train, data.val, data.test) if part is not None},
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
         }
         return summary

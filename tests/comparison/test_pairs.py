@@ -1,0 +1,139 @@
+"""What a distance is worth: the same images, in one order, in numbers and in a sentence."""
+
+import numpy as np
+import pytest
+from made_runs import run
+
+from trainer.comparison.cautions import cautions
+from trainer.comparison.pairs import MCNEMAR, WELCH, pairs_of
+from trainer.comparison.rows import compared, interval, interval_text
+from trainer.run.predictions import Answers
+
+LR = "optimizer.lr"
+
+
+def answers(right, *, keys=None, split="test", keyed_by="pixels") -> Answers:
+    """Answers to images of one class, of which some are right."""
+    right = np.asarray(right, bool)
+    keys = np.arange(len(right)) if keys is None else np.asarray(keys)
+    targets = np.zeros(len(right), np.int64)
+    return Answers(split, keyed_by, ("cat", "dog"), keys.astype(np.int64), targets, np.where(right, 0, 1))
+
+
+def known(both: int, only: int, none: int, *, shift: int = 0) -> np.ndarray:
+    """Return what one of two knows: `both` images, and `only` others behind `shift`."""
+    right = np.zeros(both + none, bool)
+    right[:both] = True
+    right[both + shift : both + shift + only] = True
+    return right
+
+
+def made(one: Answers | None, other: Answers | None, **more):
+    runs = [run("a", 0.9, {LR: 0.1}, answers=one, **more), run("b", 0.8, {LR: 0.2}, answers=other, **more)]
+    return compared(runs)
+
+
+def test_the_sentence_says_which_is_better_by_how_much_and_on_how_many_images_they_differ():
+    (pair,) = pairs_of(made(answers(known(700, 60, 300)), answers(known(700, 20, 300, shift=100))))
+    assert (pair.images, pair.apart, pair.test) == (1000, 80, MCNEMAR)
+    assert pair.difference == pytest.approx(0.04)
+    assert pair.interval.low > 0
+    assert pair.corrected == pair.p
+    said = pair.sentence()
+    assert said.startswith("lr 0.1 is better than lr 0.2 by 4.00 points of test accuracy (95 % interval 2.")
+    assert "; of 1,000 images they differ on 80 (McNemar's exact test: p " in said
+
+
+def test_what_the_images_cannot_show_is_no_difference():
+    (pair,) = pairs_of(made(answers(known(700, 12, 300)), answers(known(700, 10, 300, shift=100))))
+    assert not pair.shows
+    assert pair.sentence().startswith("No difference between lr 0.1 and lr 0.2 that 1,000 test images can show: 0.20")
+
+
+def test_the_first_by_validation_may_be_the_worse_on_test():
+    (pair,) = pairs_of(made(answers(known(700, 0, 300)), answers(known(700, 60, 300))))
+    assert pair.sentence().startswith("lr 0.1 is worse than lr 0.2 by 6.00 points of test accuracy (95 % interval 4.")
+
+
+def test_images_are_matched_by_their_keys_in_whatever_order_they_were_answered():
+    right = known(5, 3, 10)
+    order = np.random.default_rng(0).permutation(len(right))
+    (pair,) = pairs_of(made(answers(right), answers(right[order], keys=order)))
+    assert (pair.apart, pair.difference) == (0, 0.0)
+    assert pair.p == 1.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        answers(known(5, 0, 5), keys=range(1, 11)),
+        answers(known(5, 0, 5), split="val"),
+        answers(known(5, 0, 5), keyed_by="places"),
+        answers(known(5, 0, 6)),
+    ],
+)
+def test_answers_to_other_images_are_not_held_against_each_other(other):
+    assert pairs_of(made(answers(known(5, 0, 5)), other)) == []
+
+
+def test_more_than_two_rows_are_corrected_by_holm():
+    runs = [
+        run(str(n), 0.9 - n / 100, {LR: n}, answers=answers(known(700, 40 - 10 * n, 300, shift=70 * n)))
+        for n in range(4)
+    ]
+    pairs = pairs_of(compared(runs))
+    assert len(pairs) == 3
+    assert all(pair.corrected >= pair.p for pair in pairs)
+    assert max(pair.corrected / pair.p for pair in pairs) == pytest.approx(3)
+    assert any("corrected for several comparisons" in pair.sentence() for pair in pairs)
+
+
+def test_rows_over_seeds_are_compared_by_welch_over_the_seeds():
+    runs = [
+        run(f"{lr}{seed}", share, {LR: lr}, seed=seed, answers=answers(np.arange(1000) < 1000 * share))
+        for lr, shares in ((0.1, (0.603, 0.606, 0.609)), (0.2, (0.503, 0.506, 0.509)))
+        for seed, share in enumerate(shares)
+    ]
+    (pair,) = pairs_of(compared(runs))
+    assert (pair.test, pair.apart) == (WELCH, None)
+    assert pair.difference == pytest.approx(0.1)
+    assert pair.p < 0.001
+    assert pair.sentence().startswith("lr 0.1 is better than lr 0.2 by 10.00 points")
+
+
+def test_few_seeds_that_spread_show_no_difference_whatever_the_images_say():
+    shares = {("0.1", 1): 900, ("0.1", 2): 700, ("0.2", 1): 760, ("0.2", 2): 740}
+    runs = [
+        run(f"{lr}{seed}", float(count) / 1000, {LR: float(lr)}, seed=seed, answers=answers(np.arange(1000) < count))
+        for (lr, seed), count in shares.items()
+    ]
+    (pair,) = pairs_of(compared(runs))
+    assert pair.interval.low > 0
+    assert pair.sentence().startswith(
+        "No difference between lr 0.1 and lr 0.2 that 2 and 2 seeds can show: 5.00 points"
+    )
+
+
+# -------------------------------------------------------------------------------------------------- intervals, optimism
+def test_an_accuracy_of_one_run_has_wilsons_interval_and_a_mean_over_seeds_students():
+    images = {"images": {"val": 200}}
+    single, *_ = compared([run("a", 0.9, {LR: 0.1}, summary=images), run("b", 0.8, {LR: 0.2}, summary=images)]).rows
+    assert interval_text("best/val_accuracy", interval(single, "best/val_accuracy")) == "85.1 to 93.4 %"
+    assert interval(single, "best/val_loss") is None, "it is no share of images"
+    (row,) = compared([run("a", 0.9, summary=images), run("b", 0.92, seed=2, summary=images)]).rows
+    found = interval(row, "best/val_accuracy")
+    assert (found.low, found.high) == (pytest.approx(0.91 - 12.7062 * 0.01, abs=1e-5), 1.0)
+
+
+def test_the_best_of_many_looks_is_warned_of_with_what_it_is_expected_to_be_too_high_by():
+    images = {"images": {"val": 200, "test": 200}, "test": {"best": {"accuracy": 0.88}}}
+    runs = [run(str(n), 0.9, {LR: n / 10}, summary=images) for n in range(1, 9)]
+    (text,) = [text for text in cautions(compared(runs)) if "looks" in text]
+    assert "The best of 8 looks at 200 val images" in text
+    assert "too high by up to 2.9" in text
+    assert "report its test accuracy" in text
+    (text, other) = [text for text in cautions(compared(runs, "test/accuracy")) if "looks" in text]
+    assert "looks at 200 test images" in other
+    clear = [run(str(n), 0.99 - 0.2 * n, {LR: n / 10}, summary=images) for n in range(4)]
+    assert not any("looks" in text for text in cautions(compared(clear)))
