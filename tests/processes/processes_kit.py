@@ -66,6 +66,18 @@ class PartlyIdle(nn.Module):
         return self.net(images)
 
 
+@component("loss")
+class Tempered(nn.Module):
+    '''Cross entropy of logits times a factor that is learnt.'''
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_factor = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits, targets):
+        return nn.functional.cross_entropy(logits * self.log_factor.exp(), targets)
+
+
 @component("callback")
 class Rates(Sink):
     '''Writes the learning rate of every reading into rates.txt.'''

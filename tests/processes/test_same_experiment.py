@@ -122,3 +122,13 @@ def test_statistics_of_a_norm_are_means_over_the_processes_and_alike_in_all(tmp_
     assert apart(last_of(first)["model"], last_of(again)["model"]) == 0.0
     one = trained(tmp_path / "one", 1, net)
     assert 1e-4 < apart(last_of(first)["model"], last_of(one)["model"]) < 0.5
+
+
+def test_what_a_loss_learns_is_that_of_one_process(tmp_path):
+    """Its gradients are no part of the network's, which torch sums."""
+    learnt = ["loss=Tempered", "train.epochs=2", "optimizer.lr=0.5", "data.batch_size=6"]
+    one, three = (last_of(trained(tmp_path / str(count), count, learnt)) for count in (1, 3))
+    factors = [float(each["modules"]["loss"]["state"]["log_factor"]) for each in (one, three)]
+    assert factors[1] == pytest.approx(factors[0], rel=1e-4)
+    assert abs(factors[0]) > 1e-3
+    assert apart(three["model"], one["model"]) < 1e-5

@@ -150,10 +150,12 @@ class Group(Processes):
 
     # ----------------------------------------------------------------------------------------------------------- a step
     def carried(self, model: nn.Module, others: Iterable[nn.Module], shape: tuple[int, int, int]) -> nn.Module:
-        """Return the network wrapped so that its gradients are summed over all processes."""
+        """Return the network wrapped so that its gradients are summed over all processes, as `settled` does others'."""
         self._moved, self._same = _buffers(model)
+        self._beside: list[nn.Parameter] = []
         for each in others:
             self._same += slots_of([each], parameters=False)
+            self._beside += [parameter for parameter in each.parameters() if parameter.requires_grad]
         device = next(model.parameters()).device
         self._carrier = DistributedDataParallel(
             model,
@@ -207,7 +209,7 @@ class Group(Processes):
 
     @torch.no_grad()
     def settled(self, results: Sequence[BatchResult]) -> list[Tensor]:
-        """Return one scalar, the sum of the step's losses everywhere, and bring buffers together.
+        """Return one scalar, the sum of the step's losses everywhere; bring buffers and what a loss learns together.
 
         Means over batches (running statistics) become the mean of the processes', by their images; what else training
         may move is the first process's.
@@ -221,6 +223,10 @@ class Group(Processes):
         for each, mean in zip(moved, places, strict=True):
             each.copy_(mean.view_as(each))
         self._take_over([kind[name] for kind, name in self._same if kind[name] is not None])
+        for each in self._beside:
+            if each.grad is not None:  # it has one everywhere or nowhere
+                dist.all_reduce(each.grad)
+                each.grad.div_(self.count)  # as those of the network are
         return [sums[0]]
 
     def _take_over(self, tensors: Sequence[Tensor]) -> None:

@@ -34,7 +34,7 @@ from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.guard import Fault, Guard, OnNan
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.meters import BatchResult, Meter
-from trainer.engine.modules import counters_go_on, load_network, load_state, state_of, transient_buffers
+from trainer.engine.modules import counters_go_on, learnt_in, load_network, load_state, state_of, transient_buffers
 from trainer.engine.precision import Precision
 from trainer.engine.processes import ONE, Mixer, Processes
 from trainer.engine.progress import Progress
@@ -463,11 +463,15 @@ class Loop:
     def evaluated_weights(self) -> dict[str, dict[str, Tensor]]:
         """Return what validation saw of the network, averaged where there is an average, as `load_network` takes it.
 
-        Tensors are copies.
+        `loss` beside it holds what the loss has learnt. Tensors are copies.
         """
         model = self.parts.model
         with self._averaged():
-            held = {"model": model.state_dict(), "buffers": transient_buffers(model)}
+            held = {
+                "model": model.state_dict(),
+                "buffers": transient_buffers(model),
+                "loss": learnt_in(self.parts.loss),
+            }
             return {key: {name: tensor.clone() for name, tensor in part.items()} for key, part in held.items()}
 
     # ---------------------------------------------------------------------------------------------------------- events

@@ -60,6 +60,20 @@ def load_network(model: nn.Module, state: Mapping[str, Any]) -> None:
     load_transient(model, state.get("buffers", {}))
 
 
+def learnt_in(part: object) -> dict[str, Tensor]:
+    """Return the parameters that learn in a part beside the network, a loss say, by dotted name; live tensors."""
+    named = part.named_parameters() if isinstance(part, nn.Module) else ()
+    return {name: parameter.detach() for name, parameter in named if parameter.requires_grad}
+
+
+@torch.no_grad()
+def load_learnt(part: object, saved: Mapping[str, Tensor]) -> None:
+    """Put back what `learnt_in` returned, where `part` has parameters of these names and shapes."""
+    for name, own in learnt_in(part).items():
+        if name in saved and saved[name].shape == own.shape:
+            own.copy_(saved[name])
+
+
 # ------------------------------------------------------------------------------------------------------ as they were
 def is_counter(name: str, tensor: Tensor | None) -> bool:
     """Whether a buffer counts what has passed, and so is no statistic that could be spoilt or learnt anew.

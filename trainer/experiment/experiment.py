@@ -32,6 +32,7 @@ from trainer.engine import rng
 from trainer.engine.criterion import Loss
 from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.guard import Guard
+from trainer.engine.modules import load_learnt
 from trainer.engine.precision import Precision
 from trainer.engine.processes import ONE, Mixer, Processes
 from trainer.engine.schedule import Schedule
@@ -42,7 +43,7 @@ from trainer.experiment.assembly import Assembly
 from trainer.experiment.components import build
 from trainer.experiment.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
 from trainer.experiment.facts import Facts
-from trainer.experiment.groups import Bind, ParameterGroups
+from trainer.experiment.groups import Bind, ParameterGroups, learnt_by
 from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
 from trainer.recipe import patterns
@@ -174,6 +175,7 @@ class Experiment(Assembly):
         experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)
         experiment._build()
         trained.load_into(experiment.model)
+        load_learnt(experiment.loss, trained.loss)
         return experiment, measured.parts
 
     def _define_facts(self) -> None:
@@ -193,6 +195,9 @@ class Experiment(Assembly):
         rng.seed_everything(recipe.seed)
         self.model = self._model()
         self.loss = self._on_device(self.new_loss(self._balanced_weights()))
+        if learnt := learnt_by(self.loss):
+            names = ", ".join(name.removeprefix("loss: ") for name in learnt)
+            self.log(f"loss {recipe.loss.type}: {names} learn with the network, in a parameter group of their own")
         self.penalties = [self.new_penalty(spec, self.model) for spec in recipe.regularizers]
         for penalty in self.penalties:
             self._on_device(penalty.regularizer)
@@ -337,7 +342,7 @@ class Experiment(Assembly):
     @cached_property
     def groups(self) -> ParameterGroups:
         """Which learnt parameters go into which group."""
-        return ParameterGroups.of(self.recipe.optimizer, self.model)
+        return ParameterGroups.of(self.recipe.optimizer, self.model, self.loss)
 
     def evaluation_metrics(self) -> dict[str, Metric]:
         """Return fresh metrics of validation and test by key: the recipe's, and the plain cross entropy first."""
@@ -359,7 +364,8 @@ class Experiment(Assembly):
             raise RecipeError(f"{spec.origin}: no parameter is left to train", "loosen train.freeze")
         fused = self.device.type in ("cpu", "cuda") and not {"foreach", "fused", "capturable"} & set(spec.arguments)
         supplied = {"fused": True} if fused else {}
-        return self.new_optimizer(groups, parameters, None if found is None else self._bind_found(found), **supplied)
+        bind = None if found is None else self._bind_found(found)
+        return self.new_optimizer(groups, {**parameters, **learnt_by(self.loss)}, bind, **supplied)
 
     def swept_rates(self, lr: float) -> list[float]:
         """Return each group's learning rate where a sweep has come to `lr`: those that are not found stay."""

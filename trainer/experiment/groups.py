@@ -53,7 +53,7 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class ParameterGroups:
-    """Every learnt parameter in exactly one group, those that no pattern names in the first.
+    """Every learnt parameter in exactly one group: those that no pattern names in the first, the loss's in the last.
 
     Attributes:
         base: the optimizer's learning rate as the recipe writes it.
@@ -64,8 +64,14 @@ class ParameterGroups:
     groups: tuple[ParameterGroup, ...]
 
     @classmethod
-    def of(cls, optimizer: Spec, model: nn.Module) -> ParameterGroups:
-        """Divide the parameters of `model` that require gradients; of the groups that match one, the first has it."""
+    def of(cls, optimizer: Spec, model: nn.Module, loss: object = None) -> ParameterGroups:
+        """Divide the parameters of `model` that require gradients; of the groups that match one, the first has it.
+
+        Args:
+            optimizer: whose `groups` say how.
+            model: the network.
+            loss: whose own parameters, where it has any, make a group of their own.
+        """
         left = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         groups = []
         for group in named_groups(optimizer):
@@ -75,7 +81,9 @@ class ParameterGroups:
             if taken:
                 groups.append(ParameterGroup(taken, group.lr_scale, arguments.pop("lr", None), arguments))
         rest = [ParameterGroup(tuple(left), 1.0, None, {})] if left or not groups else []
-        return cls(optimizer.arguments["lr"], (*rest, *groups))
+        own = tuple(learnt_by(loss))
+        last = [ParameterGroup(own, 1.0, None, {})] if own else []
+        return cls(optimizer.arguments["lr"], (*rest, *groups, *last))
 
     def swept(self) -> ParameterGroups:
         """Return the groups as a learning-rate sweep moves them.
@@ -126,6 +134,12 @@ class ParameterGroups:
             }
             for group, rate in zip(self.groups, self.rates(bind), strict=True)
         ]
+
+
+def learnt_by(loss: object) -> dict[str, nn.Parameter]:
+    """Return the parameters that a loss has of its own and that learn, by names that no parameter of a network has."""
+    named = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+    return {f"loss: {name}": parameter for name, parameter in named if parameter.requires_grad}
 
 
 def named_groups(optimizer: Spec) -> tuple[Group, ...]:

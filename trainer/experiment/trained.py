@@ -44,6 +44,7 @@ class Trained(Assembly):
         catalogue: what the recipe's names mean.
         weights: state dict of the model.
         buffers: what the model holds beside it, by dotted name.
+        loss: what the loss has learnt beside the network, by dotted name; empty for nearly every loss.
         class_names: one per class index.
         class_counts: training images per class; None where the checkpoint does not tell.
         input_shape: (channels, height, width) of the model's input.
@@ -59,6 +60,7 @@ class Trained(Assembly):
     catalogue: Catalogue
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+    loss: Mapping[str, Tensor]
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...] | None
     input_shape: tuple[int, int, int]
@@ -111,6 +113,7 @@ class Trained(Assembly):
             catalogue=catalogue(recipe.plugins),
             weights=state["model"],
             buffers=state.get("buffers", {}),
+            loss=state["loss"] if "loss" in state else state.get("modules", {}).get("loss", {}).get("state", {}),
             class_names=tuple(state["class_names"]),
             class_counts=None if counts is None else tuple(counts),
             input_shape=(channels, height, width),

@@ -29,7 +29,7 @@ from registry.reports.layers import Visit
 from trainer.engine.schedule import Schedule
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
-from trainer.experiment.groups import ParameterGroups, named_groups
+from trainer.experiment.groups import ParameterGroups, learnt_by, named_groups
 from trainer.experiment.known import CLASSES, DataKnown
 from trainer.experiment.measures import try_loss, try_metric
 from trainer.experiment.passage import Passage, Shapes
@@ -117,8 +117,9 @@ class Trial:
             self._patterns(model)
             self._layers(model, shape)
             self._batch_of_one(model)
-            self._optimizer_and_scheduler(model)
-        self._loss()
+        loss = self._loss()
+        if model is not None:
+            self._optimizer_and_scheduler(model, loss)
         self._rest()
         self._start_from()
 
@@ -267,13 +268,14 @@ class Trial:
             self.draft.report("W012", "data.batch_size", text, "set data.drop_last: true, or another batch_size")
 
     # ------------------------------------------------------------------------------------------ optimizer and scheduler
-    def _optimizer_and_scheduler(self, model: nn.Module) -> None:
+    def _optimizer_and_scheduler(self, model: nn.Module, loss: object) -> None:
         """Build both as a run does, on stand-ins that have the parameters' shapes and take no memory."""
         spec, parts = self.recipe.optimizer, self.parts
         parts.freeze(model)
         self._empty_groups(model)
-        groups = ParameterGroups.of(spec, model)
-        parameters = {name: nn.Parameter(torch.zeros(1).expand(p.shape)) for name, p in model.named_parameters()}
+        groups = ParameterGroups.of(spec, model, loss)
+        real = {**dict(model.named_parameters()), **learnt_by(loss)}
+        parameters = {name: nn.Parameter(torch.zeros(()).expand(p.shape)) for name, p in real.items()}
         optimizer = None
         if any(group.names for group in groups.groups):
             optimizer = self._tried(spec, lambda: parts.new_optimizer(groups, parameters))
@@ -336,15 +338,16 @@ class Trial:
         self.draft.report("R053", "scheduler", text, "leave its length out: the engine supplies it")
 
     # ---------------------------------------------------------------------------------------------------- all the rest
-    def _loss(self) -> None:
-        """Build the loss and try it on made-up logits."""
+    def _loss(self) -> object:
+        """Build the loss, try it on made-up logits and return it; None where it cannot be built."""
         if not self.draft.sound("loss"):
-            return
+            return None
         before, classes = len(self.draft.problems.found), self.parts.classes
         balanced = torch.linspace(0.5, 1.5, classes)  # a stand-in
         loss = self._tried(self.recipe.loss, lambda: self.parts.new_loss(balanced))
         if loss is not None and len(self.draft.problems.found) == before:
             try_loss(self.draft, loss, classes)
+        return loss
 
     def _rest(self) -> None:
         """Build what needs no model, and try the metrics on made-up logits."""

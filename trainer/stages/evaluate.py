@@ -9,7 +9,7 @@ from typing import Any
 from registry.contracts import Predictions
 from trainer.data.splits import Part
 from trainer.engine.evaluation import TTA, Evaluation, evaluate
-from trainer.engine.modules import load_network
+from trainer.engine.modules import load_learnt, load_network
 from trainer.experiment.experiment import Experiment, Which
 
 
@@ -37,14 +37,15 @@ def evaluate_weights(
     """Evaluate on a part of the data.
 
     Args:
-        experiment: its model is given `weights` and keeps them.
+        experiment: its model and loss are given `weights` and keep them.
         which: the part.
-        weights: `model` and `buffers` as a checkpoint has them; None for the model as it is.
+        weights: `model`, `buffers` and `loss` as a checkpoint has them; None for model and loss as they are.
         tta: also evaluate with this test-time augmentation.
         between: called before each batch; may raise to stop.
     """
     if weights is not None:
         load_network(experiment.model, weights)
+        load_learnt(experiment.loss, weights.get("loss", {}))
 
     def run(mode: TTA, keep: bool) -> Evaluation:
         return evaluate(
