@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "recipe-trainer[torchmetrics,timm]",
+            "recipe-trainer[torchmetrics,timm,search]",
             "pytest>=8.0.0",
             "ruff>=0.13.0",
             "mypy>=2.4",
@@ -60,6 +60,7 @@ setup(
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
         "torchmetrics": ["torchmetrics>=1.4.0"],
+        "search": ["optuna>=5.0.0"],
         "timm": ["timm>=1.0.21"],  # before, its models cannot be built without memory, as a trial does
     },
     entry_points={"console_scripts": ["recipe-trainer = trainer.cli.main:main"]},

@@ -140,6 +140,17 @@ class Stop:
     reason: str
 
 
+@dataclass(frozen=True)
+class Pause:
+    """A callback's request to leave training after this epoch, saved, so that a resume goes on exactly; no error.
+
+    Attributes:
+        reason: shown in the log.
+    """
+
+    reason: str
+
+
 class Callback:
     """Behaviour during training; every method is an event of the loop, and the base does nothing.
 
@@ -160,7 +171,7 @@ class Callback:
         """After validation: scalars to add to the epoch's row."""
         return {}
 
-    def epoch_finished(self, view: View) -> Stop | None:
+    def epoch_finished(self, view: View) -> Stop | Pause | None:
         """After the row is recorded."""
 
     def run_finished(self, view: View) -> None:

@@ -17,13 +17,14 @@ from registry.catalogue.adoption import Registry as Registry
 from registry.catalogue.adoption import duplicate, resolve
 from registry.catalogue.plugins import Plugin, find_plugins, load_target
 from registry.catalogue.plugins import component as component
-from registry.catalogue.slots import SLOTS
+from registry.catalogue.slots import EVERY_SLOT, SLOTS
 from registry.contracts import DataFacts
 from registry.errors import RecipeError
+from registry.search import is_installed
 
 Type = Mapping[str, Any]
 
-_PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "opencv-python", "pydantic")
+_PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "opencv-python", "pydantic", "optuna")
 _BASES = {
     "torch.optim.lr_scheduler:LRScheduler": "scheduler",
     "torch.optim:Optimizer": "optimizer",
@@ -31,6 +32,7 @@ _BASES = {
     "albumentations:BasicTransform": "transform",
     "albumentations:BaseCompose": "transform",
 }
+_SEARCH_BASES = {"optuna.pruners:BasePruner": "pruner", "optuna.samplers:BaseSampler": "sampler"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Catalogue:
 
     def __init__(self, records: Sequence[Mapping[str, Any]], plugins: Mapping[str, int] | None = None) -> None:
         self.marked_by: Mapping[str, int] = plugins or {}
-        self._records: dict[str, dict[str, Mapping[str, Any]]] = {slot: {} for slot in SLOTS}
+        self._records: dict[str, dict[str, Mapping[str, Any]]] = {slot: {} for slot in EVERY_SLOT}
         self._entries: dict[tuple[str, str], Entry] = {}
         for record in records:
             earlier = self._records[record["slot"]].setdefault(record["name"], record)
@@ -237,7 +239,8 @@ def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
 
 def base_slots() -> dict[type, str]:
     """Return base class -> slot, of the slots whose components may be nested in others; imports torch."""
-    return {resolve(base): slot for base, slot in _BASES.items()}
+    extra = _SEARCH_BASES if is_installed() else {}
+    return {resolve(base): slot for base, slot in (_BASES | extra).items()}
 
 
 def _make() -> cache.Records:
@@ -245,7 +248,7 @@ def _make() -> cache.Records:
     from registry.catalogue.signatures import described
 
     slots, records = base_slots(), []
-    for rules in SLOTS.values():
+    for rules in EVERY_SLOT.values():
         registry: Registry = resolve(rules.registry)
         records += [described(found, rules, slots) for found in registry.find()]
     return records

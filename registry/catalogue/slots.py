@@ -143,4 +143,29 @@ _RULES = (
     ),
 )
 
-SLOTS: Mapping[str, SlotRules] = {rules.name: rules for rules in _RULES}
+_SWEEP_RULES = (
+    SlotRules(
+        name="distribution",
+        about="ranges and choices that a sweep draws a value of the recipe from",
+        registry="registry.search:DISTRIBUTIONS",
+        bases=("optuna.distributions:BaseDistribution",),
+    ),
+    SlotRules(
+        name="sampler",
+        about="what draws the next trial of a sweep",
+        registry="registry.search:SAMPLERS",
+        bases=("optuna.samplers:BaseSampler",),
+        supplied={"search_space": "every choice of `search`", "seed": "the recipe's seed"},
+    ),
+    SlotRules(
+        name="pruner",
+        about="what ends or pauses a trial of a sweep that promises little",
+        registry="registry.search:PRUNERS",
+        bases=("optuna.pruners:BasePruner",),
+        supplied={"max_resource": "train.epochs of the recipe"},
+    ),
+)
+
+SLOTS: Mapping[str, SlotRules] = {rules.name: rules for rules in _RULES}  # of recipes
+SWEEP_SLOTS: Mapping[str, SlotRules] = {rules.name: rules for rules in _SWEEP_RULES}  # of sweeps, which an extra brings
+EVERY_SLOT: Mapping[str, SlotRules] = {**SLOTS, **SWEEP_SLOTS}

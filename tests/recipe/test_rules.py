@@ -64,8 +64,30 @@ def written(example: str) -> bytes:
     return "\n".join([example, *(text for name, text in BASE.items() if name not in given)]).encode()
 
 
+SWEEP = {
+    "version": "version: 1",
+    "recipe": "recipe: sgd.yaml",
+    "search": "search: {optimizer.lr: {type: FloatDistribution, low: 0.1, high: 1.0}}",
+    "objective": "objective: {metric: val/accuracy}",
+    "trials": "trials: 4",
+}
+
+
+def found_in_a_sweep(example: str) -> Sequence[Problem]:
+    """Return what is said of a sweep, completed by the sections it leaves out."""
+    pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
+    from trainer.search.reading import load_sweep
+
+    given = set(re.findall(r"^([\w-]+):", example, re.MULTILINE))
+    Path("sweep.yaml").write_text("\n".join([example, *(text for key, text in SWEEP.items() if key not in given)]))
+    loaded = load_sweep("sweep.yaml")
+    return (*loaded.problems, *loaded.warnings)
+
+
 def found(example: str) -> Sequence[Problem]:
     """Return what is said of an example: of its text, else of what it builds, else of its data."""
+    if example.startswith("sweep:"):
+        return found_in_a_sweep(example)
     overrides = shlex.split(example.removeprefix(COMMAND)) if example.startswith(COMMAND) else []
     Path("recipe.yaml").write_bytes(WHOLE.encode() if overrides else written(example))
     loaded = load_recipe("recipe.yaml", overrides)

@@ -15,7 +15,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
 from registry.catalogue.grammar import Type, component_at, plain_words, words
-from registry.catalogue.slots import SLOTS
+from registry.catalogue.slots import EVERY_SLOT
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from trainer.cli.layout import PAGE, in_words, page_width, table_width
@@ -24,6 +24,8 @@ from trainer.recipe.checks.habits import component_elsewhere, key_elsewhere
 from trainer.recipe.checks.rules import RULES
 from trainer.recipe.schema import schema as schema
 from trainer.recipe.sections import recipe_type, section_class, section_type
+from trainer.search.schema import schema as sweep_schema
+from trainer.search.sweep import Sweep
 
 WIDTH = PAGE  # columns where nobody says how many there are
 _NOTHING = "nothing is called"
@@ -48,16 +50,17 @@ def list_text(slot: str | None = None, pattern: str | None = None, *, components
         return _slots_text(components)
     chosen = _slot(slot)
     if chosen is None:
-        slots, pattern = list(SLOTS), slot if pattern is None else pattern
+        slots, pattern = list(EVERY_SLOT), slot if pattern is None else pattern
         if pattern is not slot:
-            raise RecipeError(f"there is no slot {slot!r}", _meant(slot, SLOTS) or f"the slots are {', '.join(SLOTS)}")
+            known = f"the slots are {', '.join(EVERY_SLOT)}"
+            raise RecipeError(f"there is no slot {slot!r}", _meant(slot, EVERY_SLOT) or known)
     else:
         slots = [chosen]
     blocks = [_slot_text(components, name, pattern) for name in slots]
     text = "\n\n".join(block for block in blocks if block)
     if not text:
         everything = [name for one in slots for name in components.names(one)]
-        hint = _elsewhere(pattern or "", slots) or _meant(pattern or "", [*everything, *SLOTS])
+        hint = _elsewhere(pattern or "", slots) or _meant(pattern or "", [*everything, *EVERY_SLOT])
         raise RecipeError(f"nothing is called {pattern!r}", hint)
     return text
 
@@ -65,12 +68,12 @@ def list_text(slot: str | None = None, pattern: str | None = None, *, components
 def _slot(word: str) -> str | None:
     plurals = {"losses": "loss", "mixes": "mix"}
     singular = plurals.get(word.lower(), word.lower().removesuffix("s"))
-    return next((name for name in (word.lower(), singular) if name in SLOTS), None)
+    return next((name for name in (word.lower(), singular) if name in EVERY_SLOT), None)
 
 
 def _slots_text(components: Catalogue) -> str:
     rows = []
-    for rules in SLOTS.values():
+    for rules in EVERY_SLOT.values():
         names = components.names(rules.name)
         own = sum(components.entry(rules.name, name).own for name in names)
         rows.append((rules.name, f"{len(names)}", f"{own} ours" if own else "", rules.about))
@@ -112,6 +115,18 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return lines
 
 
+def schema_of(kind: str, components: Catalogue | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of "recipe" or "sweep".
+
+    Raises:
+        RecipeError: there is none of this kind.
+    """
+    kinds = {"recipe": schema, "sweep": sweep_schema}
+    if kind not in kinds:
+        raise RecipeError(f"there is no schema of {kind!r}", f"there are {' and '.join(kinds)}")
+    return kinds[kind](components)
+
+
 # ----------------------------------------------------------------------------------------------------------- describe
 def describe_text(name: str, *, components: Catalogue | None = None) -> str:
     """Tell all about a component, a slot, a rule such as R021, or a section such as `train` or `train.ema`.
@@ -126,7 +141,7 @@ def describe_text(name: str, *, components: Catalogue | None = None) -> str:
     components = components or catalogue()
     found = [components.entry(slot, name) for slot in components.slots_of(name)] or _colon(components, name)
     slot, _, rest = name.partition(".")
-    if not found and slot in SLOTS and rest in components.names(slot, refused=True):
+    if not found and slot in EVERY_SLOT and rest in components.names(slot, refused=True):
         found = [components.entry(slot, rest)]
     if found:
         return "\n\n".join(_entry_text(entry, components) for entry in found)
@@ -146,7 +161,7 @@ def _mentions(word: str, components: Catalogue) -> str:
     if found := [text for key in inner if (text := _section_text(key))]:
         return "\n\n".join(found)
     wanted, rows = _spellings(word)[0], []
-    for slot in SLOTS:
+    for slot in EVERY_SLOT:
         for name in components.names(slot):
             entry = components.entry(slot, name)
             taken = [parameter for parameter in entry.parameters if parameter.role != "engine"]
@@ -175,7 +190,7 @@ def _colon(components: Catalogue, name: str) -> list[Entry]:
     if ":" not in name:
         return []
     refusals = []
-    for slot in SLOTS:
+    for slot in EVERY_SLOT:
         try:
             return [components.entry(slot, name)]
         except RecipeError as error:
@@ -184,11 +199,11 @@ def _colon(components: Catalogue, name: str) -> list[Entry]:
 
 
 def _everything(components: Catalogue) -> list[str]:
-    named = [name for slot in SLOTS for name in components.names(slot, refused=True)]
-    return [*named, *SLOTS, *recipe_type()["fields"], *RULES]
+    named = [name for slot in EVERY_SLOT for name in components.names(slot, refused=True)]
+    return [*named, *EVERY_SLOT, *recipe_type()["fields"], "sweep", *RULES]
 
 
-def _elsewhere(name: str, slots: Iterable[str] = SLOTS) -> str:
+def _elsewhere(name: str, slots: Iterable[str] = EVERY_SLOT) -> str:
     """Return what another library's name of a component, or of a recipe's key, is here; "" where it is not known."""
     said = {slot: hint for slot in slots if (hint := component_elsewhere(slot, name))}
     if not said:
@@ -211,7 +226,7 @@ def _entry_text(entry: Entry, components: Catalogue) -> str:
         lines += _parameter_lines(parameter)
     if not shown:
         lines.append("  It takes no arguments.")
-    for knob, cls in SLOTS[entry.slot].knobs.items():
+    for knob, cls in EVERY_SLOT[entry.slot].knobs.items():
         fields = ", ".join(section_type(section_class(cls))["fields"])
         lines += _hanging(f"{knob}: read by the engine, with {fields}; see `describe {cls}`")
     lines += _left_out(entry) + _fact_lines(entry)
@@ -288,10 +303,13 @@ def _rule_text(name: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- sections
 def _section_text(name: str) -> str:
     """Describe the recipe itself, a section, or a key of one, by its dotted path."""
-    type_: Type = recipe_type()
-    field: Mapping[str, Any] = {"type": type_, "doc": "A whole recipe.", "required": True, "default": None}
-    if name not in ("recipe", "Recipe"):
-        for key in name.split("."):
+    first, _, rest = name.partition(".")
+    is_sweep = first == "sweep"
+    type_: Type = section_type(Sweep) if is_sweep else recipe_type()
+    doc = "A sweep's file: many runs from one." if is_sweep else "A whole recipe."
+    field: Mapping[str, Any] = {"type": type_, "doc": doc, "required": True, "default": None}
+    if name not in ("recipe", "Recipe", "sweep"):
+        for key in (rest if is_sweep else name).split("."):
             record = _record_of(field["type"])
             if record is None or key not in record["fields"]:
                 return _class_text(name)
@@ -306,7 +324,7 @@ def _section_text(name: str) -> str:
 
 def _class_text(name: str) -> str:
     """Describe an engine-only sub-map by its class: StepOn, Group."""
-    known = {cls for rules in SLOTS.values() for cls in rules.knobs.values()}
+    known = {cls for rules in EVERY_SLOT.values() for cls in rules.knobs.values()}
     if name not in known:
         return ""
     record = section_type(section_class(name))
@@ -344,7 +362,7 @@ def _slot_about(name: str, components: Catalogue) -> str:
     slot = _slot(name)
     if slot is None:
         return ""
-    rules = SLOTS[slot]
+    rules = EVERY_SLOT[slot]
     lines = [f"{slot} - {rules.about}; {len(components.names(slot))} of them, `list {slot}` names them."]
     for title, reasons in (("supplied where left out", rules.supplied), ("not settable", rules.engine)):
         lines += [line for name, why in reasons.items() for line in _hanging(f"{title}: {name} ({why})")]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trainer.engine.processes import Processes
     from trainer.recipe.load import Loaded
     from trainer.run.conduct import Order
+    from trainer.search.reading import LoadedSweep
 
 Tried = Literal["text", "images", "all"]  # of a recipe: its words, what happens to images, all that a run builds
 _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
@@ -305,6 +306,21 @@ def resume(typed: Sequence[str], words: Words) -> int:
 
 
 @_command(
+    examples=("sweep sweeps/quickstart_lr.yaml", "sweep my_sweep.yaml --workers 2"),
+    writes="runs/<sweep>/: a run folder per trial, report.html, best.yaml. Given again, it goes on where it stopped.",
+)
+@takes("FILE")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
+@click.pass_obj
+def sweep(typed: Sequence[str], words: Words, workers: int) -> int:
+    """Search recipes: many runs from one file."""
+    with _importing(told=True):
+        from trainer.cli import sweeping
+
+    return sweeping.sweep(words.plain[0], workers, typed, RUNS)
+
+
+@_command(
     examples=("verify recipes/quickstart.yaml", "verify runs/quickstart/latest"),
     writes="A run folder per recipe, none for a run; exit code 8 where an expectation is missed.",
 )
@@ -349,7 +365,7 @@ def validate(words: Words, quick: bool, form: str) -> int:
 
     failed, collected = False, []
     for path in map(_recipe_in, words.plain):
-        loaded = _read(path, words.overrides, tried="text" if quick else "all")
+        loaded = _read_any(path, words.overrides, tried="text" if quick else "all")
         failed |= bool(loaded.problems)
         collected += [*loaded.problems, *loaded.warnings]
         if form == "text":
@@ -427,16 +443,16 @@ def describe(words: Words, plugins: Sequence[str]) -> int:
 
 @_command(
     examples=("schema > recipe.schema.json", "schema --plugins my_nets.py > recipe.schema.json"),
-    writes="The JSON Schema of recipes, on standard output.",
+    writes="The JSON Schema of recipes, or with `sweep` of sweeps, on standard output.",
 )
-@takes("", least=0, most=0)
+@takes("[recipe|sweep]", least=0)
 @_plugins_option
-def schema(words: Words, plugins: Sequence[str]) -> int:  # noqa: ARG001
+def schema(words: Words, plugins: Sequence[str]) -> int:
     """JSON Schema of the recipe language, for editors."""
-    from trainer.recipe.schema import schema as make
+    from trainer.cli.describing import schema_of
     from trainer.recipe.schema_text import schema_text
 
-    print(schema_text(make(_known(plugins))))
+    print(schema_text(schema_of("".join(words.plain) or "recipe", _known(plugins))))
     return 0
 
 
@@ -657,6 +673,17 @@ def _read(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tri
     return examined(path, overrides, fast=fast, only_images=tried == "images")
 
 
+def _read_any(path: str, overrides: Sequence[str], *, tried: Tried) -> Loaded | LoadedSweep:
+    """Read and check a recipe, or a sweep with every point of its space."""
+    from trainer.recipe.reading.files import names_key
+
+    if not overrides and names_key(path, "sweep"):
+        from trainer.search.reading import load_sweep
+
+        return load_sweep(path, built=tried != "text")
+    return _read(path, overrides, tried=tried)
+
+
 def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tried = "all") -> Loaded:
     """Read and check a recipe that is going to be used; print warnings and notes.
 
@@ -664,8 +691,11 @@ def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: 
         RecipeError: with all problems; nothing was run.
     """
     from trainer.recipe.problems import render
+    from trainer.recipe.reading.files import names_key
 
     loaded = _read(path, overrides, fast=fast, tried=tried)
+    if loaded.problems and names_key(path, "sweep"):
+        raise RecipeError(f"{path} is a sweep, not a recipe", f"{typed_as()} sweep {path}")
     loaded.usable()
     if loaded.warnings:
         print(render(loaded.warnings), file=sys.stderr)
@@ -674,13 +704,15 @@ def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: 
     return loaded
 
 
-def _print_checked(path: str, loaded: Loaded, *, quick: bool) -> None:
+def _print_checked(path: str, loaded: Loaded | LoadedSweep, *, quick: bool) -> None:
     from trainer.recipe.problems import render
 
     if loaded.warnings:
         print(render(loaded.warnings), file=sys.stderr)
     if not loaded.problems:
         print(f"{one_line(path)}: no problems{' (text only)' if quick else ''}")
+        for note in loaded.notes:
+            print(f"note: {note}", file=sys.stderr)
         return
     print(render(loaded.problems), file=sys.stderr)
     print(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)

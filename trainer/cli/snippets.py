@@ -24,6 +24,9 @@ _PLACES = {
     "callback": "callbacks:\n  - {}\n",
     "report": "report:\n  - {}\n",
     "mix": "train:\n  mix: {}\n",
+    "distribution": "search:\n  optimizer.lr: {}\n",
+    "sampler": "sampler: {}\n",
+    "pruner": "pruner: {}\n",
 }
 # Arguments worth showing although they have a default, and better values than the type alone suggests.
 _WORTH = {"transform": ("p",), "dataset": ("root",)}

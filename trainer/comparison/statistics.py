@@ -80,11 +80,11 @@ def paired_bootstrap(
     return Interval(float(low), float(high))
 
 
-def of_mean(values: Sequence[float]) -> Interval:
-    """Return Student's t interval of the mean of at least two values."""
+def of_mean(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Return Student's t interval of the mean of at least two values, which holds it with the probability `level`."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
     middle = float(np.mean(values))
     return Interval(middle - half, middle + half)
 

@@ -33,8 +33,16 @@ class Interrupted(Exception):
         return 128 + self.signum
 
 
+class Paused(Exception):
+    """Training left because a callback asked to; what was trained is saved, and a resume goes on exactly.
+
+    Args:
+        reason: in words.
+    """
+
+
 class Interrupts:
-    """Remembers that a signal came.
+    """Remembers that a signal came, or that somebody asked to pause.
 
     Attributes:
         signum: the signal that came; None so far.
@@ -42,16 +50,23 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._pause = ""
         self._at_once = False
 
+    def pause(self, reason: str) -> None:
+        """Have the next check leave."""
+        self._pause = reason
+
     def check(self) -> None:
-        """Raise `Interrupted` if a signal came; to be called between two pieces of work."""
+        """Raise `Interrupted` if a signal came, `Paused` if asked to; to be called between two pieces of work."""
         self._raise_own()
 
     def _raise_own(self) -> None:
-        """Raise `Interrupted` if a signal came to this process."""
+        """Raise `Interrupted` if a signal came to this process, `Paused` if somebody asked to pause."""
         if self.signum is not None:
             raise Interrupted(self.signum)
+        if self._pause:
+            raise Paused(self._pause)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
-from registry.contracts import Callback, Metric, Stop, View
+from registry.contracts import Callback, Metric, Pause, Stop, View
 from registry.errors import DivergedError
 from registry.recording import Recorder
 from trainer.data.batches import Batches
@@ -32,7 +32,7 @@ from trainer.engine.averaging import Averaging
 from trainer.engine.criterion import Loss
 from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.guard import Fault, Guard, OnNan
-from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.engine.interrupts import Interrupted, Interrupts, Paused
 from trainer.engine.meters import BatchResult, Meter
 from trainer.engine.modules import counters_go_on, learnt_in, load_network, load_state, state_of, transient_buffers
 from trainer.engine.precision import Precision
@@ -172,6 +172,7 @@ class Loop:
 
         Raises:
             Interrupted: after saving, when a signal came.
+            Paused: after saving, when a callback asked to leave.
             DivergedError: at a loss, gradient or weight that is not finite, as `on_nan` says; after the last epoch
                 where none had a finite validation loss.
         """
@@ -183,7 +184,7 @@ class Loop:
                 self._train_epoch()
                 self._close_epoch()
             self._require_validated()
-        except Interrupted:
+        except (Interrupted, Paused):
             self._read_clock()
             self.parts.keeper.interrupted(self)
             raise
@@ -500,6 +501,8 @@ class Loop:
                 answer = getattr(callback, event)(view)
                 if isinstance(answer, Stop):
                     self.progress.stopped = self.progress.stopped or answer.reason
+                elif isinstance(answer, Pause):
+                    self.parts.interrupts.pause(answer.reason)
 
     def _note(self, text: str) -> None:
         self.parts.recorder.text("log", text)

@@ -89,7 +89,7 @@ def load_recipe(
     known, plugins, complete = _catalogue(root, problems)
     checker = Checker(problems)
     Components(checker, known, complete)
-    fields = checker.fields(recipe_type(), root, Place("", "")) if _version_fits(root, problems) else None
+    fields = checker.fields(recipe_type(), root, Place("", "")) if version_fits(root, problems) else None
     if fields is not None:
         fields["name"] = _name(root, fields.get("name"), path, problems)
         fields["expect"] = expectations(root.get("expect"), problems)
@@ -108,7 +108,7 @@ def load_recipe(
     return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known, str(path))
 
 
-def _version_fits(root: MapNode, problems: Collector) -> bool:
+def version_fits(root: MapNode, problems: Collector) -> bool:
     """Refuse a recipe of another version of the language: nothing else in it can be judged."""
     node = root.get("version")
     if node is None or (isinstance(node, Scalar) and node.value == VERSION and type(node.value) is int):
@@ -127,14 +127,14 @@ def _name(root: MapNode, given: Any, path: str | Path, problems: Collector) -> s
     node = root.get("name")
     if not isinstance(given, str) or node is None:
         return ""
-    unsafe = _unsafe(given)
-    if unsafe:
-        text = f"name '{given}' cannot be a folder's name: {unsafe}"
+    reason = unsafe(given)
+    if reason:
+        text = f"name '{given}' cannot be a folder's name: {reason}"
         problems.report("R014", node.origin, text, hint="use letters, digits, '_', '-' and '.'", path="name")
     return given
 
 
-def _unsafe(name: str) -> str:
+def unsafe(name: str) -> str:
     """Say why a name is no safe folder name; "" where it is one."""
     if not name.strip():
         return "it is empty"

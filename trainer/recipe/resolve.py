@@ -98,7 +98,7 @@ def show_text(loaded: Loaded, origin: bool = False) -> str:
     rows = []
     for path, value in flat(recipe).items():
         place = _origin(recipe, path)
-        rows.append((f"{path}: {_flow(value, escaped=True)}", f"{place.file}:{place.line}" if place else "default"))
+        rows.append((f"{path}: {flow(value, escaped=True)}", f"{place.file}:{place.line}" if place else "default"))
     width = min(60, max((len(text) for text, _ in rows), default=0))
     return notes + "".join(f"{text:<{width}}  # {place}\n" for text, place in rows)
 
@@ -108,7 +108,7 @@ def diff_text(first: Recipe, second: Recipe) -> str:
     one, other = flat(first), flat(second)
     lines = []
     for path in [*one, *(path for path in other if path not in one)]:
-        left, right = (_flow(v[path], escaped=True) if path in v else "(not set)" for v in (one, other))
+        left, right = (flow(v[path], escaped=True) if path in v else "(not set)" for v in (one, other))
         if left != right:
             lines.append(f"{path}: {left} -> {right}")
     return "\n".join(lines)
@@ -152,7 +152,7 @@ def hparams(
         value = values[path]
         if value is None or path.startswith(_WATCHED):
             continue
-        text = _flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
+        text = flow(_rounded(value), escaped=True) if isinstance(value, (list, tuple)) else value
         told[path] = printable(text) if isinstance(text, str) else text
     return told
 
@@ -288,7 +288,7 @@ class _Resolved:
             return _Items(tuple(self._item(item, f"{path}.{index}") for index, item in enumerate(value)))
         below = _below(value)
         if not below:
-            return _flow(bind(value, {LR_FOUND: self.lr}) if self.lr is not None else value)
+            return flow(bind(value, {LR_FOUND: self.lr}) if self.lr is not None else value)
         marked = _is_section(value)
         return tuple(
             _Line(spelling(key), self._value(item, at), self._mark(at, item) if marked else "")
@@ -314,7 +314,7 @@ class _Resolved:
             return ""
         if value.path == LR_FOUND and self.lr is not None:
             return f"${LR_FOUND}, found"
-        return f"= {_flow(_rounded(self.facts[value.path]))}" if value.path in self.facts else ""
+        return f"= {flow(_rounded(self.facts[value.path]))}" if value.path in self.facts else ""
 
     def _component(self, spec: Spec, path: str) -> _Value:
         """Return a component's lines: what the recipe says, then its other parameters as comments; or its name."""
@@ -324,12 +324,12 @@ class _Resolved:
         if "step" in spec.knobs:
             lines = [line for line in lines if line.key != "step"] + self._step(spec)
         lines += self._left_out(entry, spec)
-        return _flow(spec.type) if len(lines) == 1 else tuple(lines)
+        return flow(spec.type) if len(lines) == 1 else tuple(lines)
 
     def _step(self, spec: Spec) -> list[_Line]:
         """Return a scheduler's `step`, without what the recipe leaves open."""
         set_ = {f.name: getattr(spec.knobs["step"], f.name) for f in dataclasses.fields(spec.knobs["step"])}
-        lines = tuple(_Line(key, _flow(value)) for key, value in set_.items() if value is not None)
+        lines = tuple(_Line(key, flow(value)) for key, value in set_.items() if value is not None)
         return [_Line("step", lines)] if lines else []
 
     def _left_out(self, entry: Entry, spec: Spec) -> list[_Line]:
@@ -347,11 +347,11 @@ class _Resolved:
     def _supplied(self, parameter: Parameter) -> str:
         """Return what the engine supplies: the value where it is known, else what it will be, in words."""
         fact = _FACT_OF.get(parameter.name, "")
-        return _flow(self.facts[fact]) if fact in self.facts else parameter.reason
+        return flow(self.facts[fact]) if fact in self.facts else parameter.reason
 
 
 def _default(parameter: Parameter) -> str:
-    return _flow(parameter.default) if parameter.default_plain else " ".join(str(parameter.default).split())
+    return flow(parameter.default) if parameter.default_plain else " ".join(str(parameter.default).split())
 
 
 def _rendered(lines: tuple[_Line, ...]) -> str:
@@ -390,7 +390,7 @@ def _rounded(value: object) -> object:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def _flow(value: Any, escaped: bool = False) -> str:
+def flow(value: Any, escaped: bool = False) -> str:
     """Return a plain value in flow style.
 
     Args:
@@ -400,9 +400,9 @@ def _flow(value: Any, escaped: bool = False) -> str:
     if isinstance(value, Reference):
         return f"${value.path}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(item, escaped) for item in value) + "]"
+        return "[" + ", ".join(flow(item, escaped) for item in value) + "]"
     if isinstance(value, Mapping):
-        pairs = (f"{spelling(str(key))}: {_flow(item, escaped)}" for key, item in value.items())
+        pairs = (f"{spelling(str(key))}: {flow(item, escaped)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, str) and value.startswith("$") and not escaped:
         return spelling(f"${value}")

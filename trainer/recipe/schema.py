@@ -5,7 +5,7 @@ Owns how the two are put together. One definition per component, so that an edit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
@@ -48,13 +48,13 @@ def schema(components: Catalogue | None = None) -> Schema:
         "required": ["version"],
         "if": {"not": {"required": ["extends"]}},
         "then": demanded,
-        "$defs": _definitions(components),
+        "$defs": {"reference": REFERENCE_DEFINITION, **definitions(components, SLOTS.values())},
     }
 
 
 def _section(field: Mapping[str, Any]) -> Schema:
     """Return a section's schema without demands; null takes away what a recipe under `extends` has."""
-    made = _undemanding(described({**field, "type": _partial(field["type"])}, _slot_ref))
+    made = _undemanding(described({**field, "type": _partial(field["type"])}, slot_ref))
     if field["required"] or {"type": "null"} in made.get("anyOf", ()):
         return made
     texts: Schema = {key: made.pop(key) for key in ("description", "default") if key in made}
@@ -92,7 +92,7 @@ def _demands(fields: Mapping[str, Mapping[str, Any]]) -> Schema:
 
 def _demand(type: Type) -> Schema:
     if type["kind"] == "component":
-        return {"anyOf": [_slot_ref(type["slot"]), REFERENCE]}
+        return {"anyOf": [slot_ref(type["slot"]), REFERENCE]}
     if type["kind"] == "record":
         return _demands(type["fields"])
     if type["kind"] != "union":
@@ -103,13 +103,15 @@ def _demand(type: Type) -> Schema:
     return demanded[0] if demanded else {}
 
 
-def _slot_ref(slot: str) -> Schema:
+def slot_ref(slot: str) -> Schema:
+    """Return the reference to a slot's definition."""
     return {"$ref": f"#/$defs/{slot}"}
 
 
-def _definitions(components: Catalogue) -> Schema:
-    made: Schema = {"reference": REFERENCE_DEFINITION}
-    for rules in SLOTS.values():
+def definitions(components: Catalogue, slots: Iterable[SlotRules]) -> Schema:
+    """Return a definition for each slot, with and without demands, and for each of its components."""
+    made: Schema = {}
+    for rules in slots:
         entries = [components.entry(rules.name, name) for name in components.names(rules.name)]
         made[rules.name] = _slot(rules, entries)
         made[f"{rules.name}-partial"] = _partial_slot(rules, entries)
@@ -174,7 +176,7 @@ def required(entry: Entry) -> list[str]:
 
 
 def _parameter(parameter: Parameter) -> Schema:
-    made = value_schema(parameter.type, _slot_ref)
+    made = value_schema(parameter.type, slot_ref)
     text = parameter.doc if parameter.role == "user" else f"{parameter.doc} Supplied: {parameter.reason}.".strip()
     if text:
         made = {**made, "description": text}
@@ -187,11 +189,11 @@ def _knob(knob: str, name: str, entry: Entry) -> Schema:
     """Return the schema of an engine-only sub-map; a parameter group also takes the optimizer's own arguments."""
     fields = dict(section_type(section_class(name))["fields"])
     if knob != "groups":
-        return record_schema(fields, _slot_ref)
+        return record_schema(fields, slot_ref)
     for parameter in entry.parameters:
         if parameter.role == "user" and parameter.type["kind"] != "opaque":
             fields.setdefault(
                 parameter.name,
                 {"type": parameter.type, "required": False, "default": parameter.default, "doc": parameter.doc},
             )
-    return {"type": "array", "items": record_schema(fields, _slot_ref)}
+    return {"type": "array", "items": record_schema(fields, slot_ref)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.plugins import find_plugins
-from registry.contracts import LRFinding
+from registry.contracts import Callback, LRFinding
 from registry.errors import CheckpointError, DataError, RecipeError
 from registry.mixes import MIXED_NUMBERS
 from registry.printing import duration
@@ -80,12 +80,18 @@ class Order:
         warnings: of the checks, a sentence each; the report shows them.
         not_judged: why expectations do not count; "" where the recipe runs as written.
         command: the command line, for environment.json.
+        callbacks: behaviour that no recipe names; its state is its own matter.
+        page: whether the report is written.
+        spares_test: leave a held-out test split alone; the validation part is measured at the end.
     """
 
     recipe: Recipe
     warnings: Sequence[str]
     not_judged: str
     command: Sequence[str]
+    callbacks: Sequence[Callback] = ()
+    page: bool = True
+    spares_test: bool = False
 
     @classmethod
     def of(cls, loaded: Loaded, command: Sequence[str]) -> Order:
@@ -181,10 +187,17 @@ def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, pr
     return _guarded(_Run(order, folder, display, latest, processes))
 
 
-def _new_run(order: Order, root: Path, display: Display, processes: Processes, suffix: str = "") -> Result:
+def start_as(order: Order, root: Path, folder: str, display: Display) -> Result:
+    """Run a recipe in the new folder <root>/<name>/`folder`; the caller knows that there is none of this name."""
+    return _new_run(order, root, display, ONE, named=folder)
+
+
+def _new_run(
+    order: Order, root: Path, display: Display, processes: Processes, suffix: str = "", named: str = ""
+) -> Result:
     recipe = order.recipe
     files = {GIVEN: recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
-    made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix))
+    made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix, named=named))
     folder = made if processes.is_first else FollowedFolder(made.path)
     with folder.locked():
         display.log_to(folder.path / "log.txt")
@@ -234,6 +247,7 @@ class _Run:
         for plugin in find_plugins(self._recipe.plugins):
             self._log(f"plug-in {plugin.name}: its code runs with your rights")
         sinks, callbacks = build_callbacks(self._recipe, names)
+        callbacks = [*callbacks, *self.order.callbacks]
         history = () if self._state is None else history_in(self._state["progress"])
         metrics = MetricsFile(self.folder.metrics, self._log, history)
         written = [metrics, *sinks, self._display]
@@ -434,7 +448,7 @@ class _Run:
 
     def _evaluate(self, experiment: Experiment, fitted: FitResult) -> dict[str, Outcome]:
         """Evaluate the final weights, then the best where there are any; the model keeps those evaluated last."""
-        which: Which = "val" if experiment.data.test is None else "test"
+        which: Which = "test" if self._measures_test(experiment) else "val"
         tta = self._recipe.train.tta
         between = self._interrupts.check
         final = evaluate_weights(experiment, which, fitted.final, tta=tta, between=between)
@@ -455,18 +469,21 @@ class _Run:
         predictions = outcomes.get("best", outcomes["final"]).predictions
         assert predictions is not None  # the first process has them
         data = experiment.data
-        part, split = (data.val, data.selected_on) if data.test is None else (data.test, "test")
+        part, split = (data.test, "test") if self._measures_test(experiment) else (data.val, data.selected_on)
         kept = predictions_file.kept_of(predictions, part, split, data.class_names)
         try:
             predictions_file.write(kept, self.folder.path)
         except OSError as error:
             self._log(f"warning: the predictions could not be kept, by which runs are compared ({error.strerror})")
 
+    def _measures_test(self, experiment: Experiment) -> bool:
+        return experiment.data.test is not None and not self.order.spares_test
+
     def _summary(
         self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome], finding: LRFinding | None
     ) -> dict[str, Any]:
         progress, data = fitted.progress, experiment.data
-        tested = data.test is not None
+        tested = self._measures_test(experiment)
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
         metric = self._recipe.train.best.metric
         summary: dict[str, Any] = {"status": "running", "metric": metric, "selected_on": data.selected_on}
@@ -496,7 +513,7 @@ class _Run:
         }
         return summary
 
-    def _report(
+    def _write_page(
         self,
         experiment: Experiment,
         fitted: FitResult,
@@ -504,13 +521,8 @@ class _Run:
         finding: LRFinding | None,
         summary: dict[str, Any],
         recorder: Recorder,
-    ) -> Result:
-        verdicts = judge(self._recipe.expect, fitted.progress.history, summary) if self._recipe.expect else []
-        if verdicts:
-            summary["expect"] = {
-                "not_judged": self.order.not_judged,
-                "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
-            }
+    ) -> None:
+        """Write the report and what it found into `summary`; a page that fails must not fail a good run."""
         self._log("writing the report ...")
         try:
             evidence = gather(
@@ -528,13 +540,33 @@ class _Run:
                 warnings=self._warnings,
             )
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
-        except Exception as error:  # a page that fails must not turn a good run into a failed one
+        except Exception as error:
             summary["report_error"] = f"{type(error).__name__}: {error}"
             self._log(f"warning: the report could not be written ({summary['report_error']})")
+
+    def _report(
+        self,
+        experiment: Experiment,
+        fitted: FitResult,
+        outcomes: Mapping[str, Outcome],
+        finding: LRFinding | None,
+        summary: dict[str, Any],
+        recorder: Recorder,
+    ) -> Result:
+        verdicts = judge(self._recipe.expect, fitted.progress.history, summary) if self._recipe.expect else []
+        if verdicts:
+            summary["expect"] = {
+                "not_judged": self.order.not_judged,
+                "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
+            }
+        if self.order.page:
+            self._write_page(experiment, fitted, outcomes, finding, summary, recorder)
         summary["status"] = "completed"
         recorder.flush()  # a run that is complete is not looked at again
         self.folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)
+        if not self.order.page:
+            del rows["report"]
         rows.update(verdicts_table.rows(verdicts, self.order.not_judged))
         self._display.table(rows)
         return Result(self.folder, summary, verdicts, verdicts_table.exit_code(verdicts, self.order.not_judged))

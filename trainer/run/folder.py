@@ -43,8 +43,10 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------ making, opening
     @classmethod
-    def create(cls, root: Path, name: str, texts: Mapping[str, str], *, suffix: str = "") -> RunFolder:
+    def create(cls, root: Path, name: str, texts: Mapping[str, str], *, suffix: str = "", named: str = "") -> RunFolder:
         """Make a new run folder under `root`/`name`, `texts` (file name -> text) already in it.
+
+        It is called by the time and `suffix`, or `named`.
 
         Raises:
             StorageError: it cannot be made.
@@ -52,7 +54,7 @@ class RunFolder:
         parent = root / name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            return cls(_made(parent, parent, texts, suffix))
+            return cls(_made(parent, parent, texts, suffix, named))
         except OSError as error:
             raise StorageError(
                 f"{parent}: a run folder cannot be made here ({error.strerror or error})",
@@ -250,9 +252,9 @@ def _instead_of(path: Path) -> str:
     return "a run is a folder like runs/quickstart/20260131-120000; `latest` is the newest one in runs/"
 
 
-def _made(parent: Path, below: Path, texts: Mapping[str, str], suffix: str) -> Path:
-    """Make a folder named by the time in `parent`, filled before it has its name."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S") + suffix
+def _made(parent: Path, below: Path, texts: Mapping[str, str], suffix: str, named: str = "") -> Path:
+    """Make a folder in `parent`, called by the time or `named`, filled before it has its name."""
+    stamp = named or datetime.now().strftime("%Y%m%d-%H%M%S") + suffix
     temporary = parent / f".new-{os.getpid()}-{stamp}"
     try:
         for each in SUBFOLDERS:

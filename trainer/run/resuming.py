@@ -71,22 +71,33 @@ def continued(
         not_judged_because(recipe),
         tuple(typed),
     )
+    try:
+        return take_up(folder, order, display, processes).exit_code
+    finally:
+        root = path.absolute().parent.parent
+        if processes.is_first and (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
+            index.refresh(root, display.line)
+
+
+def take_up(folder: RunFolder, order: run.Order, display: Display, processes: Processes = ONE) -> run.Result:
+    """Continue a run from its latest state, as `order` says.
+
+    Raises:
+        CheckpointError: none of its checkpoints is whole, its best weights are gone, or its resolved.yaml has become
+            another's.
+        StorageError: another process works on it.
+    """
     with folder.locked():
         latest = find_latest(folder.checkpoints, display.line)
-        if latest.state is None and summary.get("status") == "completed":
+        if latest.state is None and folder.read_json("summary.json").get("status") == "completed":
             raise CheckpointError(
-                f"{path}: the state it ended with is gone (`clean` removes it), so it cannot go on",
-                f"start a new run with train.start_from: {path}, which takes its best weights",
+                f"{folder.path}: the state it ended with is gone (`clean` removes it), so it cannot go on",
+                f"start a new run with train.start_from: {folder.path}, which takes its best weights",
             )
         if latest.state is not None:
             _refuse_another_recipe(folder.resolved, latest.state)
-            require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
-        try:
-            return run.resume(order, folder, latest, display, processes).exit_code
-        finally:
-            root = path.absolute().parent.parent
-            if processes.is_first and (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
-                index.refresh(root, display.line)
+            require_best(folder.checkpoints, latest.state["progress"], order.recipe.train.epochs)
+        return run.resume(order, folder, latest, display, processes)
 
 
 def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from registry.errors import CheckpointError, DataError, RecipeError, UserError
 from registry.program import typed_as
-from trainer.engine.interrupts import Interrupted
+from trainer.engine.interrupts import Interrupted, Paused
 from trainer.engine.processes import Lost
 from trainer.run.folder import RunFolder
 
@@ -50,7 +50,10 @@ class RunStatus:
             self._log(f"{self._folder.path} is removed: nothing was run")
             return
         writes = self._accepted or not self._resumed
-        if isinstance(error, Lost):
+        if isinstance(error, Paused):
+            self._write("paused")
+            self._log(f"paused: {error}")
+        elif isinstance(error, Lost):
             if writes:
                 self._write("interrupted" if error.exit_code > SIGNALLED else "failed", error=str(error))
             self._log(f"{error}; to continue: {typed_as()} resume {self._folder.path}")

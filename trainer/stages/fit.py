@@ -64,6 +64,7 @@ def fit(
 
     Raises:
         Interrupted: a signal came; the state is saved.
+        Paused: a callback asked to leave; the state is saved.
         DivergedError: the loss, a gradient or a weight is not finite.
         CheckpointError: a component's state cannot be saved.
         MemoryLimitError: the device is out of memory.

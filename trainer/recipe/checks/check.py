@@ -71,10 +71,14 @@ class Checker:
     Attributes:
         problems: takes what is wrong.
         component: looks at a component: (slot, node, path) -> Spec.
+        sections: name of a record type -> its dataclass.
+        whole: what is checked, as messages say it.
     """
 
     problems: Collector
     component: Component = field(init=False)
+    sections: Callable[[str], type] = section_class
+    whole: str = "a recipe"
 
     def value(self, type: Type, node: Node, place: Place) -> Any:
         """Return the value of a node, `INVALID` where it is not of its type."""
@@ -112,7 +116,7 @@ class Checker:
 
     def section(self, type: Type, node: MapNode, place: Place) -> Any:
         """Return the dataclass that a record type names; a field that was reported holds `INVALID`."""
-        return section_class(type["name"])(**self.fields(type, node, place))
+        return self.sections(type["name"])(**self.fields(type, node, place))
 
     def fields(self, type: Type, node: MapNode, place: Place) -> dict[str, Any]:
         """Return every field of a record, defaults filled in."""
@@ -131,7 +135,7 @@ class Checker:
                 values[name] = INVALID
                 if name not in meant:
                     origin = entry.key if entry else node.origin
-                    where = f"'{place.label}'" if place.path else "a recipe"
+                    where = f"'{place.label}'" if place.path else self.whole
                     text = f"{where} needs '{name}': {field_['doc'].rstrip('.')}"
                     self.problems.report("R012", origin, text, path=inner.path)
         return values

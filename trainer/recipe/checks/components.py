@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, Parameter
 from registry.catalogue.grammar import plain_words
-from registry.catalogue.slots import SLOTS
+from registry.catalogue.slots import EVERY_SLOT
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from trainer.recipe.checks.check import INVALID, Checker, Invalid, Place
@@ -60,7 +60,7 @@ class Components:
         for key, item in entries.items():
             if key in RESERVED:
                 continue
-            if key in SLOTS[slot].knobs:
+            if key in EVERY_SLOT[slot].knobs:
                 knobs[key] = self._knob(slot, entry, key, item.node, f"{path}.{key}")
                 continue
             parameter = self._parameter(entry, key, item.key, path, meant)
@@ -136,7 +136,7 @@ class Components:
         """Return the parameter that a key names; where there is none, report it and remember what was meant."""
         label = f"{entry.slot} {entry.name}"
         parameter = entry.parameter(key)
-        engine = SLOTS[entry.slot].engine if parameter is None else {}
+        engine = EVERY_SLOT[entry.slot].engine if parameter is None else {}
         if key in engine or (parameter is not None and parameter.role == "engine"):
             reason = engine.get(key) or (parameter.reason if parameter is not None else "")
             text = f"{label}: '{key}' is the engine's to set"
@@ -148,7 +148,7 @@ class Components:
             return None
         if parameter is not None:
             return parameter
-        settable = [*entry.settable(), *SLOTS[entry.slot].knobs]
+        settable = [*entry.settable(), *EVERY_SLOT[entry.slot].knobs]
         if key in entry.renamed:
             now = entry.renamed[key]
             meant.add(now)
@@ -177,15 +177,15 @@ class Components:
             if not parameter.required or parameter.role != "user" or name in given:
                 continue
             text, hint = f"{label} needs '{name}'", parameter.doc.rstrip(".")
-            if name in SLOTS[entry.slot].written:
-                text, hint = f"{text}, whatever the library's default is", SLOTS[entry.slot].written[name]
+            if name in EVERY_SLOT[entry.slot].written:
+                text, hint = f"{text}, whatever the library's default is", EVERY_SLOT[entry.slot].written[name]
             self._report("R022", origin, text, hint=hint, path=f"{path}.{name}")
 
     # ------------------------------------------------------------------------------------------------------------ knobs
     def _knob(self, slot: str, entry: Entry, key: str, node: Node, path: str) -> Any:
         if slot == "optimizer" and key == "groups":
             return self._groups(entry, node, path)
-        type = section_type(section_class(SLOTS[slot].knobs[key]))
+        type = section_type(section_class(EVERY_SLOT[slot].knobs[key]))
         return self.checker.value(type, node, Place(path, path))
 
     def _groups(self, entry: Entry, node: Node, path: str) -> tuple[Group | Invalid, ...] | Invalid:

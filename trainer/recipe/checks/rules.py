@@ -2,7 +2,8 @@
 
 The text stands in `rules.md` beside this file; checks name a rule by its id. R0xx are errors, W0xx warnings. The digits
 group them: 00 files and YAML, 01 sections and values, 02 components, 03 references, 04 composition, 05 values together,
-06 expectations, 07 what must be built, 08 what only the data can tell; R1xx go on where a group is full.
+06 expectations, 07 what must be built, 08 what only the data can tell, 16 sweeps; the other R1xx go on where a group is
+full.
 """
 
 from __future__ import annotations

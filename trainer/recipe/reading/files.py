@@ -11,7 +11,7 @@ from pathlib import Path
 from registry.catalogue.suggest import nearest
 from registry.files import opened
 from trainer.recipe.problems import Collector
-from trainer.recipe.reading.nodes import Node
+from trainer.recipe.reading.nodes import MapNode, Node
 from trainer.recipe.reading.text import compose
 from trainer.recipe.recipe import Origin
 
@@ -92,3 +92,9 @@ def _decode(data: bytes, file: str, problems: Collector) -> str | None:
         problems.report("R003", Origin(file, line, column), f"this is no text file: control character {code}")
         return None
     return text
+
+
+def names_key(path: str | Path, key: str) -> bool:
+    """Whether a file is a mapping with this key at its top; one that cannot be read is none."""
+    root = read_file(Path(path), str(path), Collector())
+    return isinstance(root, MapNode) and key in root.entries
