@@ -78,7 +78,7 @@ def test_own_pictures_run_small(tmp_path, monkeypatch):
             for index in range(count):
                 picture = np.clip(random.normal(shade, 20, (40 + index, 48, 3)), 0, 255).astype(np.uint8)
                 cv2.imwrite(str(folder / f"{index}.png"), picture)
-    template = ROOT / "trainer" / "cli" / "templates" / "own_images.yaml"
+    template = ROOT / "recipes" / "own_images.yaml"
     overrides = ["data.dataset.root=pictures", "data.batch_size=4", "model=SmallCNN"]
     summary = run_small(template, tmp_path, monkeypatch, *overrides)
     assert summary["selected_on"] == "val"

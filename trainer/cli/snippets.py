@@ -50,6 +50,7 @@ _VALUES: Mapping[str, Any] = {
 }
 # Where one of several arguments must be given, or the defaults are made for larger images.
 _EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "ColorJitter": {"hue": [-0.02, 0.02]},  # its default turns every colour into any other
     "Crop": {"x_max": 24, "y_max": 24},
     "CropAndPad": {"px": 4},
     "FakeData": {"size": 20, "image_size": [3, 32, 32]},

@@ -26,7 +26,7 @@ def write_template(template: str = "", file: str = "") -> int:
     if not template:
         width = max(map(len, TEMPLATES))
         print("\n".join(f"{name:<{width}}  {words}" for name, (_, words) in TEMPLATES.items()))
-        print(f"write one: {typed_as()} new quickstart my_recipe.yaml")
+        print(f"\nwrite one: {typed_as()} new quickstart my_recipe.yaml")
         return 0
     if template not in TEMPLATES:
         near = nearest(template, TEMPLATES)
@@ -41,6 +41,7 @@ def write_template(template: str = "", file: str = "") -> int:
     else:
         print(f"{beside} is there already and left as it is; anew: {typed_as()} schema > {_quoted(beside)}")
     print(f"{path} written; next: {typed_as()} validate {_quoted(path)}")
+    print(f"then train it: {typed_as()} {_quoted(path)}")
     return 0
 
 

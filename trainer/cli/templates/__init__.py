@@ -1,6 +1,6 @@
 """Recipes to start from: which there are, and the text of each.
 
-Two were written to start from and lie beside this file; the others are the shipped recipes that stand alone, without
+One was written to start from and lies beside this file; the others are the shipped recipes that stand alone, without
 `extends`. A checkout has those in `recipes/` at its root, an installed package beside this file. Writes nothing.
 """
 
@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent
 TEMPLATES = {  # name -> file, what it is
     "quickstart": ("recipes/quickstart.yaml", "drawn shapes, no download, a minute on two cores"),
     "cifar": ("cifar.yaml", "ResNet18 on CIFAR-10, learning rate found first"),
-    "own_images": ("own_images.yaml", "a folder of your own pictures, trained from scratch"),
-    "transfer": ("recipes/own_images.yaml", "a folder of your own pictures, adapting a network that knows ImageNet"),
+    "own_images": ("recipes/own_images.yaml", "a folder of your own pictures, trained from scratch"),
+    "transfer": ("recipes/transfer.yaml", "your own pictures, a network adapted that knows ImageNet"),
     "mnist": ("recipes/mnist.yaml", "handwritten digits, a small network"),
     "cifar10_resnet18": ("recipes/cifar10_resnet18.yaml", 'the course report "Session 10" as it declares itself'),
     "cifar10_resnet18_original": ("recipes/cifar10_resnet18_original.yaml", "what that report's code really did"),
