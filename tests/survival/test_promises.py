@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trainer.cli.main import main
 from trainer.engine.interrupts import SIGNALS, Interrupted
-from trainer.run.resuming import FREE_AT_RESUME
+from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE
 
 ROOT = Path(__file__).parent.parent.parent
 RELIABILITY = ROOT / "docs" / "reliability.md"
@@ -48,10 +49,20 @@ def test_every_test_named_without_its_file_exists_somewhere():
     assert [name for name in wanted if not any(fnmatch(each, name) for each in everywhere)] == []
 
 
-def test_the_table_of_what_may_change_is_that_of_the_code():
-    text = RELIABILITY.read_text(encoding="utf-8").partition("### What may change at resume")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("title", "command", "table"),
+    [
+        ("### What may change at resume", "resume", FREE_AT_RESUME),
+        ("### What may be given anew at evaluate", "evaluate", READ_BY_EVALUATE),
+    ],
+)
+def test_the_table_of_what_may_change_is_that_of_the_code_and_of_the_commands_help(title, command, table, capsys):
+    text = RELIABILITY.read_text(encoding="utf-8").partition(title)[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(.+?)` \| (.+?) \|$", text, re.M)
-    assert rows == [(free.pattern, free.why) for free in FREE_AT_RESUME]
+    assert rows == [(free.pattern, free.why) for free in table]
+    assert main([command, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert [f"{free.pattern} {free.why}" in shown for free in table] == [True] * len(table)
 
 
 def test_the_page_names_the_exit_code_of_every_signal():
