@@ -45,10 +45,20 @@ def test_in_a_pipe_a_line_stays_one_line(columns):
     assert width_of(io.StringIO()) is None
 
 
-def test_a_recipes_lines_and_the_caret_below_stay_as_they_are(columns):
+def test_a_recipes_line_stays_whole_where_it_fits_and_the_caret_below_it(columns):
     columns(40)
-    quoted = "a.yaml:1:9: wrong\n    data: {dataset: CIFAR10, batch_size: none, augment: []}\n                   ^"
+    quoted = "a.yaml:1:9: wrong\n    model: {type: nothing}\n                  ^"
     assert folded(quoted, Terminal()) == quoted
+
+
+@pytest.mark.parametrize("at", [0, 30, 99])
+def test_of_a_longer_line_what_is_around_the_caret_is_shown(columns, at):
+    columns(44)
+    text = "".join(chr(ord("a") + number % 26) for number in range(100))
+    line, caret = folded(f"    {text}\n    {'':{at}}^", Terminal()).split("\n")
+    assert max(len(line), len(caret)) <= 44
+    assert line[caret.index("^")] == text[at]
+    assert (line.startswith("    ..."), line.endswith("...")) == (at > 0, at < 99)
 
 
 def test_what_is_read_takes_the_columns_it_is_given_and_no_more_than_one_reads_with_ease(columns):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
     [
         (["train", "a.yaml", "--fsat"], "train takes no option --fsat\n  did you mean --fast?"),
         (["a.yaml", "b.yaml"], "train takes RECIPE [key=value ...], got 2 words: a.yaml b.yaml"),
-        (["diff", "a.yaml"], "diff takes A B, got 1 words: a.yaml"),
+        (["diff", "a.yaml"], "diff takes A B, got 1 word: a.yaml"),
         (["validate", "a.yaml", "--format"], "--format needs a value"),
         (["validate", "a.yaml", "--format", "xml"], "--format takes text or json"),
         (["predict", "run", "a.png", "--top", "many"], "--top takes a whole number of 1 or more"),

@@ -126,6 +126,13 @@ def test_verify_judges_a_run_by_what_it_recorded_and_trains_nothing(run, capsys)
     assert sorted(Path("runs").rglob("*")) == before
 
 
+def test_verify_looks_at_every_word_before_it_trains(run, capsys):
+    before = sorted(Path("runs/tiny").iterdir())
+    assert main(["verify", "tiny.yaml", "runs/tiny"]) == 2
+    assert "runs/tiny is neither a recipe nor a run\n  it holds runs: runs/tiny/latest" in capsys.readouterr().err
+    assert sorted(Path("runs/tiny").iterdir()) == before
+
+
 def test_verify_takes_nothing_anew_of_a_run_but_what_is_expected(run, capsys):
     assert main(["verify", str(run), "train.epochs=3"]) == 2
     assert "train.epochs=3: of a run that has ended, only what is expected" in capsys.readouterr().err
@@ -176,3 +183,20 @@ def test_an_override_of_the_model_with_which_it_answers_the_same_is_refused(run,
 def test_a_network_that_the_weights_do_not_fit_is_a_matter_of_checkpoints(run, capsys):
     assert main(["evaluate", str(run), "model.width=8"]) == 6
     assert "its weights do not fit model SmallCNN" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------- preview
+def test_preview_builds_no_network(tmp_path, monkeypatch, capsys):
+    import registry.models.small
+
+    def built(*_, **__):
+        raise AssertionError("a network was built")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry.models.small.SmallCNN, "__init__", built)
+    Path("tiny.yaml").write_text(RECIPE)
+    assert main(["preview", "tiny.yaml", "data.augment=[HorizontalFlip]"]) == 0
+    assert len(list(Path("runs/tiny").glob("*-preview/figures/augmentation.png"))) == 1
+    assert (
+        main(["preview", "tiny.yaml", "data.augment=[{type: RandomCrop, height: 99, width: 99}]"]) == 2
+    )  # checked still

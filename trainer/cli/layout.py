@@ -14,6 +14,7 @@ from typing import TextIO
 PAGE = 110  # columns of a text to read where nobody says how many there are, and the most of them
 NARROWEST = 40
 QUOTED = "    "  # begins a line of a recipe and the caret below it: these stand as they are
+_CUT = "..."
 _HANGING = "  "  # before what is left of a line
 
 
@@ -44,11 +45,27 @@ def _told() -> int | None:
 
 
 def folded(text: str, stream: TextIO) -> str:
-    """Return text with lines that fit the stream, broken between words; quoted lines of recipes stay whole."""
+    """Return text in lines that fit the stream, broken between words; of a recipe's line what is around its caret."""
     width = width_of(stream)
     if width is None:
         return text
-    return "\n".join(_folded(line, width) for line in text.split("\n"))
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if number and line.startswith(QUOTED) and line.strip() == "^":
+            lines[number - 1], lines[number] = _around(lines[number - 1], line.index("^"), width)
+    return "\n".join(_folded(line, width) for line in lines)
+
+
+def _around(quoted: str, caret: int, width: int) -> tuple[str, str]:
+    """Return a line of a recipe and the caret below it, cut where they do not fit."""
+    text, at, room = quoted.removeprefix(QUOTED), caret - len(QUOTED), width - len(QUOTED)
+    begin = 0
+    if len(text) > room:
+        room -= 2 * len(_CUT)
+        begin = max(0, min(at - room // 2, len(text) - room))
+        before, after = _CUT if begin else "", _CUT if begin + room < len(text) else ""
+        text, at = f"{before}{text[begin : begin + room]}{after}", at - begin + len(before)
+    return f"{QUOTED}{text}", f"{QUOTED}{'':{at}}^"
 
 
 def _folded(line: str, width: int) -> str:

@@ -27,7 +27,7 @@ from registry.program import PROGRAM, VERSION, typed_as
 from trainer.cli.layout import folded
 from trainer.cli.templates import TEMPLATES
 from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE, RESOLVED, Free
-from trainer.run.naming import RUNS, located, names_a_run
+from trainer.run.naming import RUNS, located, names_a_run, runs_below
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -211,12 +211,16 @@ def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Call
             )
         if len(plain) < least or (most is not None and len(plain) > most):
             raise RecipeError(
-                f"{context.info_name} takes {usage or 'no arguments'}, got {len(plain)} words: {' '.join(plain)}",
+                f"{context.info_name} takes {usage or 'no arguments'}, got {_counted(plain)}",
                 "an override is written key=value without spaces around the equals sign" if named else "",
             )
         return Words(plain, overrides)
 
     return click.argument("words", nargs=-1, metavar=usage, type=click.Path(), callback=divided)
+
+
+def _counted(words: Sequence[str]) -> str:
+    return f"{len(words)} word{'' if len(words) == 1 else 's'}{': ' if words else ''}{' '.join(words)}"
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -285,7 +289,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
 
 
 @_command(
-    examples=("resume runs/quickstart/20261126-101500", "resume runs/a/20261126-101500 train.epochs=20"),
+    examples=("resume latest", "resume runs/quickstart/20261126-101500 train.epochs=20"),
     writes="Goes on in the run's own folder.",
     anew=FREE_AT_RESUME,
 )
@@ -336,19 +340,20 @@ def verify(typed: Sequence[str], words: Words) -> int:
         from trainer.run import conduct
         from trainer.run.verdicts import EXPECT, exit_code, recorded, rows
 
-    lines, missed = [], False
-    for word in words.plain:
+    judged, orders = {}, {}
+    for word in words.plain:  # all are looked at before one of them takes its time
         if names_a_run(Path(word)):
-            verdicts, not_judged = recorded(_run(word), words.overrides)
-        else:
-            order = _order(word, words.overrides, typed)
-            if not order.recipe.expect:
-                raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
-            verdicts, not_judged = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
-        missed |= exit_code(verdicts, not_judged) != 0
-        lines += [f"{one_line(word)}: {key}: {text}" for key, text in rows(verdicts, not_judged).items()]
-    print("\n".join(lines))
-    return ExpectationError.exit_code if missed else 0
+            judged[word] = recorded(_run(word), words.overrides)
+            continue
+        orders[word] = _order(_recipe_in(word), words.overrides, typed)
+        if not orders[word].recipe.expect:
+            raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
+    for word, order in orders.items():
+        judged[word] = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
+    for word in dict.fromkeys(words.plain):
+        for key, text in rows(*judged[word]).items():
+            print(f"{one_line(word)}: {key}: {text}")
+    return ExpectationError.exit_code if any(exit_code(*each) for each in judged.values()) else 0
 
 
 # ------------------------------------------------------------------------------------------ recipes and their words
@@ -498,7 +503,7 @@ def lr_find(words: Words) -> int:
 
 
 @_command(
-    examples=("evaluate runs/quickstart/20261126-101500", "evaluate RUN data.dataset.root=/new/pictures"),
+    examples=("evaluate latest", "evaluate latest data.dataset.root=/new/pictures"),
     writes="Numbers, on standard output.",
     anew=READ_BY_EVALUATE,
 )
@@ -515,11 +520,13 @@ def evaluate(words: Words) -> int:
 
 
 @_command(
-    examples=("predict RUN cat.jpg dog.png", "predict RUN cat.jpg --top 5"),
+    examples=("predict latest cat.jpg dog.png", "predict runs/quickstart/latest cat.jpg --top 5"),
     writes="A line per picture, on standard output.",
 )
 @takes("RUN IMAGE...", least=2, most=None)
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes named per picture.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Classes named per picture."
+)
 def predict(words: Words, top: int) -> int:
     """Name what is on pictures."""
     with _importing():
@@ -529,7 +536,7 @@ def predict(words: Words, top: int) -> int:
 
 
 @_command(
-    examples=("explain runs/quickstart/20261126-101500", "explain RUN cat.jpg"),
+    examples=("explain latest", "explain runs/quickstart/20261126-101500 cat.jpg"),
     writes="A folder of GradCAM pictures beside the run, named at the end.",
 )
 @takes("RUN [IMAGE...]", most=None)
@@ -634,13 +641,17 @@ def _run(word: str) -> Path:
     """Return the folder of the run that a word means, and say which one `latest` is."""
     found = located(Path(word))
     if found != Path(word):
-        print(f"{one_line(word)} is {one_line(str(found))}", file=sys.stderr)
+        _say(f"{one_line(word)} is {one_line(str(found))}")
     return found
 
 
 def _recipe_in(word: str) -> str:
     """Return the file of a recipe; a run stands for the one that it was made by, with every default."""
-    return str(_run(word) / RESOLVED) if names_a_run(Path(word)) else word
+    if names_a_run(Path(word)):
+        return str(_run(word) / RESOLVED)
+    if Path(word).is_dir() and any(runs_below(Path(word))):
+        raise RecipeError(f"{one_line(word)} is neither a recipe nor a run", f"it holds runs: {one_line(word)}/latest")
+    return word
 
 
 def _known(plugins: Sequence[str]) -> Catalogue | None:
@@ -698,9 +709,9 @@ def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: 
         raise RecipeError(f"{path} is a sweep, not a recipe", f"{typed_as()} sweep {path}")
     loaded.usable()
     if loaded.warnings:
-        print(render(loaded.warnings), file=sys.stderr)
+        _say(render(loaded.warnings))
     for note in loaded.notes:
-        print(f"note: {note}", file=sys.stderr)
+        _say(f"note: {note}")
     return loaded
 
 
@@ -708,16 +719,21 @@ def _print_checked(path: str, loaded: Loaded | LoadedSweep, *, quick: bool) -> N
     from trainer.recipe.problems import render
 
     if loaded.warnings:
-        print(render(loaded.warnings), file=sys.stderr)
+        _say(render(loaded.warnings))
     if not loaded.problems:
         print(f"{one_line(path)}: no problems{' (text only)' if quick else ''}")
         for note in loaded.notes:
             print(f"note: {note}", file=sys.stderr)
         return
-    print(render(loaded.problems), file=sys.stderr)
-    print(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}", file=sys.stderr)
+    _say(render(loaded.problems))
+    _say(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}")
     if loaded.recipe is None and not quick:
-        print("not checked yet: what must be built (layer names, constructors); mend these first", file=sys.stderr)
+        _say("not checked yet: what must be built (layer names, constructors); mend these first")
+
+
+def _say(text: str) -> None:
+    """Print what is no result: beside the results, as wide as the terminal."""
+    print(folded(text, sys.stderr), file=sys.stderr)
 
 
 def _processes() -> AbstractContextManager[Processes]:
