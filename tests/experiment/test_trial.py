@@ -542,6 +542,9 @@ class PerClass:
     def load(self, state):
         pass
 
+    def merge(self, states):
+        pass
+
 
 @component("metric")
 class Probabilities(PerClass):
