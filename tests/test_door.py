@@ -107,3 +107,26 @@ def test_plugins_written_for_the_former_places_are_found(recipe: Path) -> None:
     assert trainer.validate(recipe, "plugins=[./mine.py]", "model=Old") == ()
     (problem,) = trainer.validate(recipe, "plugins=[./mine.py]", "model={type: Old, width: 0}")
     assert problem.rule == "R017"
+
+
+def test_what_the_data_show_to_be_doubtful_is_said_and_stands_on_the_page_with_the_way_out(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("healthy", 46), ("sick", 4)):
+        for index in range(count):
+            Path("scans", name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([index, count]).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            cv2.imwrite(f"scans/{name}/{index}.png", pixels)
+    scans = ("data.dataset={type: ImageFolder, root: scans}", "data.val={fraction: 0.25}", "train.epochs=1")
+    run = trainer.train(recipe, *scans)
+    said = (
+        "hardly counts in val/accuracy: always answering 'healthy' is right for 92 % (BalancedAccuracy and F1 let every"
+    )
+    assert f"warning: train.best: 'sick' has 3 of 38 training images, so it {said}" in capsys.readouterr().out
+    page = (run.folder.path / "report.md").read_text().replace("\\", "")  # which Markdown puts before a `_`
+    assert "'sick' has 3 of 38 training images" in page
+    assert "metrics: [Accuracy, BalancedAccuracy], best: {metric: val/balanced_accuracy}" in page
+    balanced = ("train.metrics=[Accuracy, BalancedAccuracy]", "train.best.metric=val/balanced_accuracy")
+    chosen = trainer.train(recipe, *scans, *balanced)
+    assert "hardly counts" not in capsys.readouterr().out
+    assert set(chosen.summary["best"]) >= {"val/accuracy", "val/balanced_accuracy"}

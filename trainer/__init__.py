@@ -22,7 +22,7 @@ share_cores()  # before anything imports torch
 
 
 def load(run: str | Path, device: str = "auto") -> LoadedRun:
-    """Load a run that has been trained; see `trainer.run.loading.load`."""
+    """Load a run that has been trained, by its folder or as `latest`; see `trainer.run.loading.load`."""
     from trainer.run.loading import load as act
 
     return act(run, device)

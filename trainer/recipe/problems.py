@@ -43,10 +43,14 @@ class Problem:
     path: str = ""
     severity: Literal["error", "warning"] = "error"
 
+    @property
+    def said(self) -> str:
+        """What is wrong and how to mend it, without where."""
+        return f"{self.text} ({self.hint})" if self.hint else self.text
+
     def __str__(self) -> str:
-        hint = f" ({self.hint})" if self.hint else ""
         word = "warning: " if self.severity == "warning" else ""
-        return f"{self.origin}: {word}{self.text}{hint} [{self.rule}]"
+        return f"{self.origin}: {word}{self.said} [{self.rule}]"
 
 
 @dataclass

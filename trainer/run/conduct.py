@@ -358,8 +358,8 @@ class _Run:
         errors = [each for each in found if each.severity == "error"]
         for each in found:
             if each.severity == "warning":
-                self._log(f"warning: {each.text}")
-                self._warnings += [each.text] if each.text not in self._warnings else []
+                self._log(f"warning: {each.said}")
+                self._warnings += [each.said] if each.text not in self.order.warnings else []
         if errors:
             raise RecipeError(f"{self._recipe.file} does not fit its data\n{render(errors)}")
 
