@@ -141,7 +141,7 @@ def mean_scores(found: ClassScores) -> MeanScores:
     )
 
 
-_NORMAL = 1.959963985  # standard deviations around the middle that hold 95 % of a normal distribution
+_NORMAL = 1.959963984540054  # standard deviations around the middle that hold 95 % of a normal distribution
 
 
 def interval(share: float, count: int) -> tuple[float, float]:

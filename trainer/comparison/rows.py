@@ -12,10 +12,11 @@ from functools import cached_property
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
 from registry.printing import duration, metric_text, one_line
+from registry.reports.scores import interval as wilson
 from trainer.comparison.differences import DATA, DEVICE, Difference, differences, experiments
 from trainer.comparison.differences import measured_alike as alike
 from trainer.comparison.runs import SECONDS, Better, Run
-from trainer.comparison.statistics import Interval, of_mean, wilson
+from trainer.comparison.statistics import Interval, of_mean
 
 MARKS = 3  # settings that a name has without need
 COPY = "copy"  # the remark on a run that is another's copy
@@ -55,7 +56,7 @@ def interval(row: Row, number: str) -> Interval | None:
     if len(values) > 1:
         found = of_mean(values)
         return found if count is None else Interval(max(0.0, found.low), min(1.0, found.high))
-    return wilson(round(values[0] * count), count) if values and count else None
+    return Interval(*wilson(values[0], count)) if values and count else None
 
 
 @dataclass(frozen=True)

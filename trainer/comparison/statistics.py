@@ -33,19 +33,6 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def wilson(hits: int, count: int) -> Interval:
-    """Return the interval of a share by Wilson (1927): within 0 and 1, and of use at both ends.
-
-    Args:
-        hits: images answered rightly.
-        count: images, at least 1.
-    """
-    from scipy.stats import binomtest
-
-    found = binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
-    return Interval(float(found.low), float(found.high))
-
-
 def mcnemar(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Return the p-value of McNemar's exact test: whether two networks err equally often on the same images.
 
