@@ -5,6 +5,7 @@ Pure NumPy on `Predictions`; draws nothing and knows nothing of networks.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,6 +143,14 @@ def mean_scores(found: ClassScores) -> MeanScores:
 
 
 _NORMAL = 1.959963984540054  # standard deviations around the middle that hold 95 % of a normal distribution
+
+
+_OF_IMAGES = re.compile(r"(.*/)?(tta[/_])?(top_k_)?accuracy")
+
+
+def is_share_of_images(metric: str) -> bool:
+    """Whether a metric's value counts images, so that `interval` is its: a balanced accuracy's is another."""
+    return _OF_IMAGES.fullmatch(metric) is not None
 
 
 def interval(share: float, count: int) -> tuple[float, float]:

@@ -61,6 +61,7 @@ def test_images_are_matched_by_their_keys_in_whatever_order_they_were_answered()
     (pair,) = pairs_of(made(answers(right), answers(right[order], keys=order)))
     assert (pair.apart, pair.difference) == (0, 0.0)
     assert pair.p == 1.0
+    assert pair.sentence() == "lr 0.1 and lr 0.2 are right on the same of 15 test images"
 
 
 @pytest.mark.parametrize(

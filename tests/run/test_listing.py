@@ -13,7 +13,7 @@ import pytest
 
 from trainer.cli.main import main
 from trainer.run.folder import RunFolder
-from trainer.run.listing import rows_below
+from trainer.run.listing import Row, rows_below
 
 RECIPE = """
 version: 1
@@ -125,6 +125,21 @@ def test_the_index_is_kept_current_by_a_resume(here):
     run = next((here / "runs" / "tiny").iterdir())
     assert main(["resume", str(run), "description=other words"]) == 0
     assert "sparkline" in page.read_text()
+
+
+def test_an_accuracy_on_the_index_has_its_interval_over_the_images(tmp_path):
+    from trainer.run.index import page
+
+    rows = [
+        Row("a/1", tmp_path / "a", "completed", "val/accuracy", best=0.9, test=0.88, images={"val": 200, "test": 1000}),
+        Row("a/2", tmp_path / "b", "completed", "val/balanced_accuracy", best=0.9, images={"val": 200}),
+        Row("a/3", tmp_path / "c", "completed", "val/accuracy", best=0.9),
+    ]
+    text = page(rows, tmp_path).replace("\u00a0", " ")
+    assert ">90.00 % (85.1 to 93.4)<" in text
+    assert ">88.00 % (85.8 to 89.9)<" in text
+    assert len(re.findall(r"\(\d+\.\d to \d", text)) == 2
+    assert 'data-order="0.9"' in text
 
 
 def test_a_name_is_escaped_on_the_index(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,17 @@ from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
 from trainer.comparison.cautions import cautions
 from trainer.comparison.pairs import Pair, p_text, pairs_of
-from trainer.comparison.rows import COPY, Comparison, Row, delta_text, number_text, number_title, said
+from trainer.comparison.rows import (
+    COPY,
+    Comparison,
+    Row,
+    delta_text,
+    interval,
+    interval_text,
+    number_text,
+    number_title,
+    said,
+)
 from trainer.comparison.runs import SECONDS, Run
 from trainer.comparison.table import MAIN, Column, columns, is_setting
 from trainer.report.answer import Answer, Tile
@@ -32,6 +43,7 @@ _HOW = (
     "are corrected by Holm. Another seed alone moves a result: what these images show of two runs need not hold for "
     "two others."
 )
+_EXPONENT = re.compile(r"(?<=\de)-(?=\d)")
 _SIGN = "±"
 _LOG_RANGES = (8, 1000)  # of the greatest to the least learning rate, between which decades are at equal distances
 Points = tuple[list[float], list[float]]
@@ -69,18 +81,26 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
     first, title = made.best, number_title(made.number)
     if made.number not in first.numbers:
         return (Tile("Result", "none", "no run has finished an epoch"),)
-    tiles = [Tile(f"Best {title}", said(made.number, first.numbers[made.number], _SIGN), one_line(first.title))]
+    tiles = [_tile(f"Best {title}", first, made.number, one_line(first.title))]
     second = next((row for row in made.rows if row.rank == 2), None)
     if second is not None and second.delta is not None:
-        tiles.append(Tile("Second", said(made.number, second.numbers[made.number], _SIGN), one_line(second.title)))
+        tiles.append(_tile("Second", second, made.number, one_line(second.title)))
         tiles.append(Tile("Between them", delta_text(made.number, second.delta).lstrip("+-"), _unit(made.number)))
     held_out = _held_out(made.number)
     if held_out in first.numbers:
         note = "of the row that is best on val: held out, it played no part in the choice"
-        tiles.append(Tile(number_title(held_out), said(held_out, first.numbers[held_out], _SIGN), note))
+        tiles.append(_tile(number_title(held_out), first, held_out, note))
     seconds = sum(run.numbers.get(SECONDS, 0.0) for run in made.runs)
     tiles.append(Tile("Training time", duration(seconds), f"of {len(made.runs)} runs together"))
     return tuple(tiles)
+
+
+def _tile(label: str, row: Row, number: str, note: str) -> Tile:
+    """Return a number of a row as a tile, with where it may lie."""
+    found, count = interval(row, number), row.runs[0].count(number)
+    over = f"{len(row.runs)} seeds" if len(row.runs) > 1 else f"{count:,} images" if count else ""
+    chance = "" if found is None else f"95 % interval {interval_text(number, found)}, {over}"
+    return Tile(label, said(number, row.numbers[number], _SIGN), note, chance)
 
 
 def _held_out(number: str) -> str:
@@ -134,7 +154,8 @@ def _table(caption: str, shown: Sequence[Column], made: Comparison, page: Path) 
 
 
 def _named(row: Row) -> str:
-    return literal(f"#{row.rank} {row.title}")
+    """Return a row's rank and name; a number such as 5e-4 stays on one line."""
+    return literal(_EXPONENT.sub("\u2011", f"#{row.rank} {row.title}"))
 
 
 def _link(run: Run, page: Path) -> str:

@@ -62,6 +62,8 @@ class Pair:
         size = f"{100 * abs(self.difference):.2f} points of {self.split} accuracy"
         turned = self.interval if self.difference >= 0 else Interval(-self.interval.high, -self.interval.low)
         between = f"(95 % interval {100 * turned.low:.2f} to {100 * turned.high:.2f})"
+        if self.apart == 0:
+            return f"{first} and {other} are right on the same of {self.images:,} {self.split} images"
         if self.shows:
             word = "better" if self.difference > 0 else "worse"
             text = f"{first} is {word} than {other} by {size} {between}"

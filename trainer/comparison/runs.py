@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from registry.errors import CheckpointError, RecipeError
 from registry.printing import one_line
 from registry.recording import Sink
+from registry.reports.scores import is_share_of_images
 from trainer.engine import checkpoint
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.load import load_recipe
@@ -26,7 +26,6 @@ from trainer.run.predictions import Answers, read_answers
 from trainer.run.verdicts import numbers
 
 Better = Literal["min", "max"]
-_SHARE = re.compile(r"(tta_)?(top_k_)?accuracy")  # metrics that count images
 SECONDS, LR = "seconds", "lr_found"  # numbers of a run beside those of its metrics
 
 
@@ -124,7 +123,7 @@ class Run:
         """Return how many images a number is a share of; None where it is no share of images, or nobody knows."""
         part, _, metric = number.partition("/")[2].partition("_")
         counts = self.summary.get("images") or {}
-        return counts.get(part) if _SHARE.fullmatch(metric) else None
+        return counts.get(part) if is_share_of_images(metric) else None
 
     def better(self, number: str) -> Better:
         """Return in which direction a number of `numbers` is better; of a metric that declares none, greater."""

@@ -126,7 +126,7 @@ def _interval(key: str, value: float, evidence: Evidence, split: str) -> str:
     """Say between what chance lets an accuracy lie that was measured on a part; "" for what is no share of images."""
     measured = evidence.data
     part = None if measured is None else measured.part(split) or measured.part("val")
-    if "accuracy" not in key or part is None or not part.images or not 0 <= value <= 1:
+    if not scores.is_share_of_images(key) or part is None or not part.images or not 0 <= value <= 1:
         return ""
     low, high = scores.interval(value, part.images)
     return f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, {part.images:,} images"

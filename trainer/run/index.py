@@ -14,6 +14,7 @@ from registry.contracts import Paragraph, Section, Table
 from registry.errors import UserError
 from registry.printing import literal, metric_text, one_line, printable
 from registry.reports.chart_svg import sparkline_svg
+from registry.reports.scores import interval, is_share_of_images
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
 from trainer.run.listing import Row, is_better_low, rows_below
@@ -40,12 +41,14 @@ def refresh(root: Path, log: Callable[[str], None]) -> None:
 def page(rows: Sequence[Row], root: Path) -> str:
     """Return the page of runs, newest first."""
     headers = ("run", "status", "best", "final", "test", "seed", "epochs", "seconds", "selected on", "expectations")
+    which = f"The newest {MOST} runs" if len(rows) == MOST else "Every run, newest first"
     table = Table(
-        f"The newest {MOST} runs" if len(rows) == MOST else "Every run, newest first",
+        f"{which}; in brackets the 95 % interval of an accuracy over that many images",
         headers,
         tuple(_cells(row) for row in rows),
         "llrrrrrrll",
         sortable=True,
+        order=tuple(_order(row) for row in rows),
         links=tuple(_link(row, root) for row in rows),
         sketches=tuple(sparkline_svg(row.curve, f"{row.metric} by epoch") for row in rows),
     )
@@ -55,7 +58,8 @@ def page(rows: Sequence[Row], root: Path) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    numbers = ("-" if value is None else metric_text(row.metric, value) for value in (row.best, row.final, row.test))
+    parts = ((row.best, "val"), (row.final, "val"), (row.test, "test"))
+    numbers = ("-" if value is None else _reached(row, value, part) for value, part in parts)
     return (
         literal(one_line(row.run)),
         literal(one_line(row.status)),
@@ -66,6 +70,20 @@ def _cells(row: Row) -> tuple[str, ...]:
         literal(one_line(row.selected_on)),
         row.expectations,
     )
+
+
+def _reached(row: Row, value: float, part: str) -> str:
+    """Return what a run reached on a part, and where it may lie where it is a share of so many images."""
+    text, count = metric_text(row.metric, value), row.images.get(part)
+    if not count or not is_share_of_images(row.metric):
+        return text
+    low, high = interval(value, count)
+    return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _order(row: Row) -> tuple[float | str | None, ...]:
+    numbers = (row.best, row.final, row.test, row.seed, row.epochs, row.seconds)
+    return row.run, row.status, *numbers, row.selected_on, row.expectations
 
 
 def _link(row: Row, root: Path) -> str:

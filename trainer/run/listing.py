@@ -40,6 +40,7 @@ class Row:
         selected_on: the split that chose the best epoch.
         expectations: "2 of 3 reached", "not judged", or "" where there are none.
         curve: the metric by epoch.
+        images: of each part, "val" -> 5000; empty where the run does not say.
     """
 
     run: str
@@ -56,6 +57,7 @@ class Row:
     selected_on: str = ""
     expectations: str = ""
     curve: Sequence[float] = field(default=(), repr=False)
+    images: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def value(self, key: str) -> Any:
         """Return the value that a column shows."""
@@ -132,6 +134,7 @@ def row_of(folder: RunFolder, *, sizes: bool = True) -> Row:
         selected_on=str(summary.get("selected_on", "")),
         expectations=_expectations(summary.get("expect")),
         curve=tuple(row[metric] for row in history if row.get(metric) is not None) if metric else (),
+        images=summary.get("images") or {},
     )
 
 
