@@ -8,11 +8,12 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
 import trainer
 from registry.errors import CheckpointError
-from trainer.cli.main import main
+from trainer.cli.main import main, program
 from trainer.run.naming import located
 
 RECIPE = """\
@@ -60,6 +61,11 @@ def made(*names: str) -> None:
         os.utime(folder / "recipe.yaml", (index, index))
 
 
+def usage(command: click.Command) -> str:
+    """Return what a command's help says of its words."""
+    return next(str(one.metavar) for one in command.params if isinstance(one, click.Argument))
+
+
 # --------------------------------------------------------------------------------------------------------------- latest
 def test_latest_is_the_run_that_began_last_of_all_or_of_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -76,6 +82,14 @@ def test_without_a_run_latest_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"^runs/x/latest: there is no run in runs/x"):
         located(Path("runs/x/latest"))
+
+
+@pytest.mark.parametrize("name", [name for name, command in program.commands.items() if "RUN" in usage(command)])
+def test_every_command_whose_help_names_a_run_knows_latest(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures = ["a.png"] if "IMAGE" in usage(program.commands[name]) else []
+    assert main([name, "latest", *pictures]) == 6
+    assert "latest: there is no run in runs" in capsys.readouterr().err
 
 
 def test_every_command_that_takes_a_run_takes_latest_and_says_which_it_is(run, capsys):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trainer.search.reading import LoadedSweep
 
 Tried = Literal["text", "images", "all"]  # of a recipe: its words, what happens to images, all that a run builds
+_DEBUG = "Show where an error comes from."  # taken off every command line before it is read
 _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
 
 
@@ -163,6 +164,10 @@ class _Command(click.Command):
     def __init__(
         self, *args: Any, examples: Sequence[str] = (), writes: str = "", anew: Sequence[Free] = (), **options: Any
     ) -> None:
+        options["params"] = [
+            *options.get("params", ()),
+            click.Option(["--debug"], is_flag=True, expose_value=False, help=_DEBUG),
+        ]
         super().__init__(*args, **options)
         self.examples, self.writes, self.anew = tuple(examples), writes, anew
 
@@ -361,7 +366,7 @@ def verify(typed: Sequence[str], words: Words) -> int:
     examples=("validate my.yaml", "validate recipes/*.yaml --quick --format json"),
     writes="Nothing. Exit code 2 where a recipe has a problem.",
 )
-@takes("RECIPE... [key=value ...]", most=None)
+@takes("RECIPE|RUN... [key=value ...]", most=None)
 @click.option("--quick", is_flag=True, help="The text alone, without importing torch.")
 @click.option("--format", "form", type=_TEXT_OR_JSON, default="text", help="How problems are printed.")
 def validate(words: Words, quick: bool, form: str) -> int:
@@ -381,10 +386,10 @@ def validate(words: Words, quick: bool, form: str) -> int:
 
 
 @_command(
-    examples=("show recipes/quickstart.yaml", "show my.yaml optimizer.lr=0.1 --origin"),
+    examples=("show latest", "show my.yaml optimizer.lr=0.1 --origin"),
     writes="The recipe with every default, on standard output.",
 )
-@takes("RECIPE [key=value ...]")
+@takes("RECIPE|RUN [key=value ...]")
 @click.option("--origin", is_flag=True, help="Say of every value where it was written.")
 def show(words: Words, origin: bool) -> int:
     """Print a recipe with all that it leaves out; of a run, the one that it was made by."""
@@ -395,7 +400,7 @@ def show(words: Words, origin: bool) -> int:
 
 
 @_command(
-    examples=("diff a.yaml b.yaml", "diff runs/a/20261126-101500 b.yaml"),
+    examples=("diff a.yaml b.yaml", "diff latest b.yaml"),
     writes="What differs, on standard output; a difference is no error.",
 )
 @takes("A B", least=2, most=2)
@@ -479,7 +484,7 @@ def new(words: Words) -> int:
     examples=("preview recipes/quickstart.yaml", "preview my.yaml data.augment.1.p=1"),
     writes="runs/<name>/<time>-preview/figures/augmentation.png.",
 )
-@takes("RECIPE [key=value ...]")
+@takes("RECIPE|RUN [key=value ...]")
 def preview(words: Words) -> int:
     """A sheet of augmented images, no training."""
     with _importing():
@@ -493,7 +498,7 @@ def preview(words: Words) -> int:
     examples=("lr-find recipes/quickstart.yaml", "lr-find my.yaml lr_finder.end=10 lr_finder.steps=200"),
     writes="runs/<name>/<time>-lr/: the curve and its picks.",
 )
-@takes("RECIPE [key=value ...]")
+@takes("RECIPE|RUN [key=value ...]")
 def lr_find(words: Words) -> int:
     """Sweep the learning rate, nothing else."""
     with _importing():
@@ -549,7 +554,7 @@ def explain(words: Words) -> int:
 
 
 @_command(
-    examples=("report runs/quickstart/20261126-101500", "report RUN --pdf --short"),
+    examples=("report latest", "report runs/quickstart/latest --pdf --short"),
     writes="The run's report.html, report.md and figures/; with --pdf report.pdf, with --short report-short.pdf.",
 )
 @takes("RUN [key=value ...]")
@@ -557,9 +562,10 @@ def explain(words: Words) -> int:
 @click.option("--short", is_flag=True, help="Print its short version: three pages to hand in.")
 def report(words: Words, pdf: bool, short: bool) -> int:
     """Write a run's report again; `resume RUN report=...` changes what stands in it."""
-    from trainer.cli import looking
+    with _importing():
+        from trainer.cli import looking
 
-    return looking.report(Path(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
+    return looking.report(_run(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
 
 
 @_command(
@@ -597,7 +603,9 @@ def runs(words: Words, sort: str, form: str) -> int:
     writes="Nothing without --yes; with it, old runs keep their best weights, numbers and pages.",
 )
 @takes("[PATTERN]", least=0)
-@click.option("--days", type=click.FloatRange(min=0), default=14.0, show_default=True, help="Age of what may go.")
+@click.option(
+    "--days", type=click.FloatRange(min=0), metavar="N", default=14.0, show_default=True, help="Age of what may go."
+)
 @click.option("--yes", is_flag=True, help="Remove what is proposed.")
 def clean(words: Words, days: float, yes: bool) -> int:
     """Propose checkpoints of old runs that can go, and remove them."""
