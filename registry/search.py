@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.catalogue.adoption import Change, Found, Namespace, Registry, Rule, Table
+from registry.errors import RecipeError
 
 PACKAGE = "optuna"
+NEEDS = 'install it: pip install "recipe-trainer[search]"'
 _CHOICES = {"kind": "list", "of": {"kind": "any"}}
 _CODE = "it runs functions, which a sweep cannot write"
 
@@ -20,6 +22,16 @@ _CODE = "it runs functions, which a sweep cannot write"
 def is_installed() -> bool:
     """Whether Optuna can be imported."""
     return importlib.util.find_spec(PACKAGE) is not None
+
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna.
+
+    Raises:
+        RecipeError: it is not installed.
+    """
+    if not is_installed():
+        raise RecipeError(f"a sweep needs the package {PACKAGE}", NEEDS)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """What the tests of sweeps share: a tiny recipe, a sweep over it, and workers in this process."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
 
 RECIPE = """
 version: 1
@@ -44,8 +43,6 @@ def written(here: Path) -> Callable[..., str]:
     """Write a sweep: SWEEP, in which each given section replaces the one of its key."""
 
     def write(*sections: str, without: tuple[str, ...] = (), name: str = "sweep.yaml") -> str:
-        import re
-
         found = re.findall(r"^(\w+):(.*(?:\n .*)*)\n", SWEEP, re.MULTILINE)
         given = {section.partition(":")[0]: section.partition(":")[2] for section in sections}
         whole = {**dict(found), **given}

@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
+pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
+
 from trainer.cli.main import main
 from trainer.recipe.problems import Collector
 from trainer.recipe.reading.files import read_file
@@ -189,7 +191,7 @@ def test_validate_takes_sweeps_and_train_says_what_to_type(written, capsys):
 
 
 def test_without_optuna_a_sweep_says_what_to_install(written, monkeypatch, capsys):
-    monkeypatch.setattr("trainer.search.reading.is_installed", lambda: False)
+    monkeypatch.setattr("registry.search.is_installed", lambda: False)
     assert main(["sweep", written()]) == 2
     assert 'pip install "recipe-trainer[search]"' in capsys.readouterr().err
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
+
 from trainer.cli.main import main
 from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
+
 from trainer.search.study import Trial
 from trainer.search.sweep import Goal
 from trainer.search.verdict import Candidate, best_first, front, judged

@@ -15,9 +15,10 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, Entry, Parameter, catalogue
 from registry.catalogue.grammar import Type, component_at, plain_words, words
-from registry.catalogue.slots import EVERY_SLOT
+from registry.catalogue.slots import EVERY_SLOT, SWEEP_SLOTS
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
+from registry.search import NEEDS, PACKAGE
 from trainer.cli.layout import PAGE, in_words, page_width, table_width
 from trainer.cli.snippets import snippet
 from trainer.recipe.checks.habits import component_elsewhere, key_elsewhere
@@ -58,6 +59,8 @@ def list_text(slot: str | None = None, pattern: str | None = None, *, components
         slots = [chosen]
     blocks = [_slot_text(components, name, pattern) for name in slots]
     text = "\n\n".join(block for block in blocks if block)
+    if not text and chosen in SWEEP_SLOTS and not components.names(chosen):
+        raise RecipeError(f"every {chosen} is of the package {PACKAGE}, which is not installed", NEEDS)
     if not text:
         everything = [name for one in slots for name in components.names(one)]
         hint = _elsewhere(pattern or "", slots) or _meant(pattern or "", [*everything, *EVERY_SLOT])

@@ -323,6 +323,9 @@ def resume(typed: Sequence[str], words: Words) -> int:
 @click.pass_obj
 def sweep(typed: Sequence[str], words: Words, workers: int) -> int:
     """Search recipes: many runs from one file."""
+    from registry.search import require_optuna
+
+    require_optuna()
     with _importing(told=True):
         from trainer.cli import sweeping
 

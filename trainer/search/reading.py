@@ -16,7 +16,7 @@ from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.grammar import Type
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
-from registry.search import is_installed
+from registry.search import require_optuna
 from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
 from trainer.recipe.checks.draft import Draft
@@ -45,7 +45,6 @@ NOT_DRAWN = {  # top-level keys of a recipe that no trial changes
 }
 MEASURED = {"seconds": "min", "parameters": "min"}  # of every run, beside the keys of its epochs
 STORAGES = ("sqlite:///", "postgresql", "mysql", "journal:")
-NEEDS = 'install it: pip install "recipe-trainer[search]"'
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ def load_sweep(path: str | Path, *, built: bool = True) -> LoadedSweep:
     Raises:
         RecipeError: Optuna is not installed.
     """
-    if not is_installed():
-        raise RecipeError("a sweep needs the package optuna", NEEDS)
+    require_optuna()
     problems = Collector()
     sweep, recipe, notes = _Reader(str(path), problems).read(built)
     errors = problems.sorted("error")
