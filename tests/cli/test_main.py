@@ -1,5 +1,7 @@
 """The command line: which command is meant, what it takes, and how a mistake is answered."""
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.program import PROGRAM
-from trainer.cli.main import main, program
+from trainer.cli.main import importing, main, program
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +18,10 @@ ROOT = Path(__file__).parents[2]
     ("words", "message"),
     [
         (["train", "a.yaml", "--fsat"], "train takes no option --fsat\n  did you mean --fast?"),
+        (["a.yaml", "--epochs", "3"], "it belongs to train.epochs; values of a recipe are given as key=value, without"),
+        (["train", "a.yaml", "--batch-size=64"], "it belongs to data.batch_size; values of a recipe"),
+        (["a.yaml", "--lr=0.1"], "train takes no option --lr\n  here it is optimizer.lr; values of a recipe"),
+        (["a.yaml", "--nothing"], "it takes --fast, --debug, --help"),
         (["a.yaml", "b.yaml"], "train takes RECIPE [key=value ...], got 2 words: a.yaml b.yaml"),
         (["diff", "a.yaml"], "diff takes A B, got 1 word: a.yaml"),
         (["validate", "a.yaml", "--format"], "--format needs a value"),
@@ -138,3 +144,35 @@ def test_a_run_is_told_the_command_line_as_it_was_typed(monkeypatch, tmp_path):
 
 class Ended:
     exit_code = 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_that_torch_is_imported_until_it_is(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.delitem(sys.modules, "torch")
+    with importing():
+        assert shown.getvalue() == "importing torch ..."
+    assert re.fullmatch(r"importing torch \.\.\.\r +\r", shown.getvalue())
+
+
+def test_in_a_pipe_a_run_has_a_line_for_it_and_answers_have_none(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "torch")
+    with importing(told=True):
+        assert capsys.readouterr() == ("importing torch ...\n", "")
+    with importing():
+        assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "1")  # another process of the same run has said it
+    with importing(told=True):
+        assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_is_said_once_torch_is_there(capsys):
+    import torch  # noqa: F401
+
+    with importing(told=True):
+        assert capsys.readouterr() == ("", "")

@@ -111,6 +111,13 @@ def test_every_command_that_takes_a_run_takes_latest_and_says_which_it_is(run, c
     assert trainer.load("latest").folder.path == run
 
 
+def test_a_run_says_before_it_writes_its_report(run):
+    lines = [line.partition(" ")[2] for line in (run / "log.txt").read_text().splitlines()]
+    assert lines.index("writing the report ...") < next(
+        i for i, line in enumerate(lines) if line.startswith("report: ")
+    )
+
+
 def test_a_folder_of_runs_is_answered_with_its_newest(run, capsys):
     assert main(["evaluate", "runs/tiny"]) == 6
     assert "it holds runs: runs/tiny/latest is the newest of them" in capsys.readouterr().err

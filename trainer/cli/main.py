@@ -101,13 +101,24 @@ def _in_our_words(error: click.UsageError) -> RecipeError:
         known = [] if context is None else [one for each in context.command.get_params(context) for one in each.opts]
         known = [one for one in known if one.startswith("--")]
         near = nearest(error.option_name, known)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(known)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else _as_key(error) or f"it takes {', '.join(known)}"
         return RecipeError(f"{command or 'the program'} takes no option {error.option_name}", hint)
     if isinstance(error, click.BadOptionUsage):
         return RecipeError(f"{error.option_name} needs a value")
     if isinstance(error, click.BadParameter) and error.param is not None:
         return RecipeError(f"{error.param.opts[0]} takes {_values(error.param.type)}")
     return RecipeError(error.format_message().rstrip("."))
+
+
+def _as_key(error: click.NoSuchOption) -> str:
+    """Return the hint for an option that is a key of recipes, such as --epochs; "" where it is none."""
+    from trainer.recipe.checks.check import where_it_belongs
+
+    taken = [] if error.ctx is None else [str(one.metavar) for one in error.ctx.command.params]
+    where = where_it_belongs(error.option_name.strip("-").replace("-", "_"))
+    if not where or not any("key=value" in usage for usage in taken):
+        return ""
+    return f"{where}; values of a recipe are given as key=value, without dashes"
 
 
 def _values(taken: click.ParamType[Any]) -> str:
@@ -285,7 +296,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
             f"`resume {one_line(path)}` continues it; `train {one_line(str(located(Path(path))))}/resolved.yaml` "
             "makes another like it",
         )
-    with _importing(told=True):
+    with importing(told=True):
         from trainer.cli.console import Console
         from trainer.run import conduct
 
@@ -306,7 +317,7 @@ def resume(typed: Sequence[str], words: Words) -> int:
     RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
     """
     run = _run(words.plain[0])
-    with _importing(told=True):
+    with importing(told=True):
         from trainer.cli.console import Console
         from trainer.run.resuming import continued
 
@@ -326,7 +337,7 @@ def sweep(typed: Sequence[str], words: Words, workers: int) -> int:
     from registry.search import require_optuna
 
     require_optuna()
-    with _importing(told=True):
+    with importing(told=True):
         from trainer.cli import sweeping
 
     return sweeping.sweep(words.plain[0], workers, typed, RUNS)
@@ -343,7 +354,7 @@ def verify(typed: Sequence[str], words: Words) -> int:
 
     A RECIPE is run and judged by its `expect` section. A RUN is judged by what it has recorded, and nothing is trained.
     """
-    with _importing(told=True):
+    with importing(told=True):
         from trainer.cli.console import Console
         from trainer.run import conduct
         from trainer.run.verdicts import EXPECT, exit_code, recorded, rows
@@ -490,7 +501,7 @@ def new(words: Words) -> int:
 @takes("RECIPE|RUN [key=value ...]")
 def preview(words: Words) -> int:
     """A sheet of augmented images, no training."""
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.preview(_checked(_recipe_in(words.plain[0]), words.overrides, tried="images"))
@@ -504,7 +515,7 @@ def preview(words: Words) -> int:
 @takes("RECIPE|RUN [key=value ...]")
 def lr_find(words: Words) -> int:
     """Sweep the learning rate, nothing else."""
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.lr_find(_checked(_recipe_in(words.plain[0]), words.overrides))
@@ -521,7 +532,7 @@ def evaluate(words: Words) -> int:
 
     RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
     """
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.evaluate(_run(words.plain[0]), words.overrides)
@@ -537,7 +548,7 @@ def evaluate(words: Words) -> int:
 )
 def predict(words: Words, top: int) -> int:
     """Name what is on pictures."""
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.predict(_run(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
@@ -550,7 +561,7 @@ def predict(words: Words, top: int) -> int:
 @takes("RUN [IMAGE...]", most=None)
 def explain(words: Words) -> int:
     """GradCAM of pictures, or of the run's own mistakes."""
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.explain(_run(words.plain[0]), [Path(word) for word in words.plain[1:]])
@@ -565,7 +576,7 @@ def explain(words: Words) -> int:
 @click.option("--short", is_flag=True, help="Print its short version: three pages to hand in.")
 def report(words: Words, pdf: bool, short: bool) -> int:
     """Write a run's report again; `resume RUN report=...` changes what stands in it."""
-    with _importing():
+    with importing():
         from trainer.cli import looking
 
     return looking.report(_run(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
@@ -580,7 +591,7 @@ def report(words: Words, pdf: bool, short: bool) -> int:
 @click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
 def compare(words: Words, form: str, sort: str) -> int:
     """Runs side by side, the best first; RUN may be a folder of runs."""
-    with _importing():
+    with importing():
         from trainer.cli import comparing
 
     return comparing.compare([str(_run(word)) for word in words.plain], form, sort)
@@ -629,7 +640,7 @@ def completion(words: Words) -> int:
 
 # --------------------------------------------------------------------------------------------- what a command works on
 @contextmanager
-def _importing(*, told: bool = False) -> Iterator[None]:
+def importing(*, told: bool = False) -> Iterator[None]:
     """Say that torch is imported, which takes seconds: on a terminal until it is, else in a line where `told`."""
     if "torch" in sys.modules:
         yield
@@ -689,7 +700,7 @@ def _read(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tri
         from trainer.recipe.load import load_recipe
 
         return load_recipe(path, overrides, fast=fast)
-    with _importing():
+    with importing():
         from trainer.experiment.checking import examined
 
     return examined(path, overrides, fast=fast, only_images=tried == "images")

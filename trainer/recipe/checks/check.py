@@ -162,7 +162,7 @@ class Checker:
         self, key: str, origin: Origin, near: Sequence[str], known: Mapping[str, Any], place: Place
     ) -> None:
         """Report one of them; `near` are the known keys that it may be a slip of."""
-        path, belongs = near[0] if near else key, "" if near else _where_it_belongs(key)
+        path, belongs = near[0] if near else key, "" if near else where_it_belongs(key)
         if place.path:
             hint = did_you_mean(near, belongs or f"it has {listed(known, 16)}")
             text = f"'{place.label}' has no key '{key}'"
@@ -292,7 +292,7 @@ def _many(type: Type) -> str:
     return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
 
 
-def _where_it_belongs(key: str) -> str:
+def where_it_belongs(key: str) -> str:
     """Return the hint for a key that stands in the wrong place, or is another library's; "" where neither is known."""
     homes = homes_of(key)
     if homes:
