@@ -88,7 +88,7 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
         tiles.append(Tile("Between them", delta_text(made.number, second.delta).lstrip("+-"), _unit(made.number)))
     held_out = _held_out(made.number)
     if held_out in first.numbers:
-        note = "of the row that is best on val: held out, it played no part in the choice"
+        note = "of the same row: held out, it chose nothing"
         tiles.append(_tile(number_title(held_out), first, held_out, note))
     seconds = sum(run.numbers.get(SECONDS, 0.0) for run in made.runs)
     tiles.append(Tile("Training time", duration(seconds), f"of {len(made.runs)} runs together"))
@@ -96,11 +96,12 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
 
 
 def _tile(label: str, row: Row, number: str, note: str) -> Tile:
-    """Return a number of a row as a tile, with where it may lie."""
-    found, count = interval(row, number), row.runs[0].count(number)
-    over = f"{len(row.runs)} seeds" if len(row.runs) > 1 else f"{count:,} images" if count else ""
-    chance = "" if found is None else f"95 % interval {interval_text(number, found)}, {over}"
-    return Tile(label, said(number, row.numbers[number], _SIGN), note, chance)
+    """Return a number of a row as a tile, with its deviation and where it may lie."""
+    spread, found, count = row.numbers[number], interval(row, number), row.runs[0].count(number)
+    around = "" if spread.deviation is None else f"{said(number, spread, _SIGN).partition(' ')[2]} over the seeds; "
+    over = f", {len(row.runs)} seeds" if len(row.runs) > 1 else f", {count:,} images" if count else ""
+    chance = around if found is None else f"{around}95 % interval {interval_text(number, found)}{over}"
+    return Tile(label, number_text(number, spread.mean), note, chance.removesuffix("; "))
 
 
 def _held_out(number: str) -> str:
@@ -187,8 +188,8 @@ def _worth(pairs: Sequence[Pair]) -> list[Section]:
     words = [Paragraph(literal(f"{pair.sentence()}.")) for pair in pairs[:_SENTENCES]]
     return [
         Section(
-            "What the differences are worth",
-            (*words, Table(caption, headers, rows, "lrrrrrl"), Paragraph(_HOW, "note")),
+            "How sure the order is",
+            (*words, Table(caption, headers, rows, "lrrrrrl", sortable=True), Paragraph(_HOW, "note")),
             "worth",
         )
     ]
