@@ -36,6 +36,7 @@ SAME = {  # what has the same value at both moments
     "rng.numpy": "nothing in a training draws from it",
     "rng.cuda": "there is none here, or nothing drew from it",
     "progress.group_lrs": "there is one parameter group",
+    "chain.origin": "it says what the run builds on",
     "buffers": "the network has none that its state dict leaves out",
     "modules.loss": "cross entropy remembers nothing",
     "progress.stopped": "nothing has ended the training",

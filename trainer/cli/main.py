@@ -348,31 +348,64 @@ def sweep(typed: Sequence[str], words: Words, workers: int) -> int:
     writes="A run folder per recipe, none for a run; exit code 8 where an expectation is missed.",
 )
 @takes("RECIPE|RUN... [key=value ...]", most=None)
+@click.option("--replay", type=click.IntRange(0), default=0, help="Of a RUN: train so many of its epochs again.")
+@click.option("--draw", type=int, default=None, help="A number, to draw the same epochs again.")
 @click.pass_obj
-def verify(typed: Sequence[str], words: Words) -> int:
-    """Hold recipes against what they expect.
+def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) -> int:
+    """Hold recipes against what they expect, and runs against what they say.
 
-    A RECIPE is run and judged by its `expect` section. A RUN is judged by what it has recorded, and nothing is trained.
+    A RECIPE is run and judged by its `expect` section. Of a RUN it is looked whether its files agree with one another,
+    and it is judged by what it has recorded; nothing is trained unless --replay repeats some of its epochs.
     """
     with importing(told=True):
         from trainer.cli.console import Console
+        from trainer.cli.verifying import verify_run
         from trainer.run import conduct
-        from trainer.run.verdicts import EXPECT, exit_code, recorded, rows
+        from trainer.run.verdicts import EXPECT, exit_code, rows
 
-    judged, orders = {}, {}
+    judged, runs, orders = {}, {}, {}
     for word in words.plain:  # all are looked at before one of them takes its time
         if names_a_run(Path(word)):
-            judged[word] = recorded(_run(word), words.overrides)
+            runs[word] = _run(word)
             continue
         orders[word] = _order(_recipe_in(word), words.overrides, typed)
         if not orders[word].recipe.expect:
             raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
+    sound = True
+    for word, run in runs.items():
+        *judged[word], holds = verify_run(run, words.overrides, replay, draw, Console())
+        sound &= holds
     for word, order in orders.items():
         judged[word] = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
     for word in dict.fromkeys(words.plain):
         for key, text in rows(*judged[word]).items():
             print(f"{one_line(word)}: {key}: {text}")
-    return ExpectationError.exit_code if any(exit_code(*each) for each in judged.values()) else 0
+    missed = any(exit_code(*each) for each in judged.values())
+    return ExpectationError.exit_code if missed or not sound else 0
+
+
+@_command(
+    examples=(
+        "grade hand-ins --against s10.yaml",
+        "grade hand-ins --against s10.yaml --replay 3",
+    ),
+    writes="grades.html and grades.csv into FOLDER; exit code 8 where something is to be looked at.",
+)
+@takes("FOLDER [key=value ...]")
+@click.option("--against", type=click.Path(), required=True, help="The recipe that was given.")
+@click.option("--replay", type=click.IntRange(0), default=0, help="Train so many epochs of each run again.")
+@click.option("--draw", type=int, default=None, help="A number, to draw the same epochs again.")
+def grade(words: Words, against: str, replay: int, draw: int | None) -> int:
+    """Hold hand-ins against the recipe that was given."""
+    with _importing(told=True):
+        from trainer.cli import grading
+        from trainer.cli.console import Console
+        from trainer.run.grading import Grader
+
+    console = Console()
+    grader = Grader(Path(against), words.overrides, replays=replay, seed=draw, display=console)
+    sound = grading.grade(Path(words.plain[0]), grader, console.line)
+    return 0 if sound else ExpectationError.exit_code
 
 
 # ------------------------------------------------------------------------------------------ recipes and their words

@@ -29,6 +29,7 @@ from registry.recording import Recorder
 from trainer.data.batches import Batches
 from trainer.engine import rng
 from trainer.engine.averaging import Averaging
+from trainer.engine.chain import Chain, weights_digest
 from trainer.engine.criterion import Loss
 from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.guard import Fault, Guard, OnNan
@@ -127,6 +128,7 @@ class Parts:
         modules: what else has a state of its own, by the role it plays: the loss, the mix, penalties, callbacks.
         still: layers of `model` that stay in evaluation mode.
         processes: that share every batch; the first has all callbacks.
+        chain: digests of the weights, epoch by epoch.
     """
 
     model: nn.Module
@@ -150,6 +152,7 @@ class Parts:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     still: Sequence[nn.Module] = ()
     processes: Processes = ONE
+    chain: Chain = field(default_factory=Chain)
 
 
 class Loop:
@@ -246,6 +249,7 @@ class Loop:
         progress.epoch += 1
         progress.batch = 0
         progress.epoch_seconds = 0.0
+        parts.chain.add(progress.epoch, self.weights_digest(), row)
         parts.recorder.epoch(progress.epoch, row)
         self._tell("epoch_finished")
         if self._time_is_up() and progress.epoch < self.limits.epochs and not progress.stopped:
@@ -410,14 +414,14 @@ class Loop:
         parts = self.parts
         own = {"meter": self.meter.state(), "rng": rng.capture()}
         return {
-            "model": parts.model.state_dict(),
-            "buffers": transient_buffers(parts.model),
+            **self._weights(),
             "modules": {name: state_of(module) for name, module in parts.modules.items()},
             "optimizer": parts.step.optimizer.state_dict(),
             "schedule": parts.schedule.state(),
             "precision": parts.precision.state(),
             "averaging": None if parts.averaging is None else parts.averaging.state(),
             "progress": self.progress.state(),
+            "chain": parts.chain.state(),
             "callbacks": {key: callback.state() for key, callback in named_callbacks(self.parts.callbacks)},
             **own,
             **parts.processes.every_state(own),
@@ -438,6 +442,8 @@ class Loop:
             self.progress.stopped, self.progress.out_of_time = "", False
         own = parts.processes.own_state(state)
         self.meter.load(state["meter"], next(parts.model.parameters()).device, own.meters)
+        if "chain" in state:  # a checkpoint of an earlier version has none
+            parts.chain.load(state["chain"])
         for key, callback in named_callbacks(self.parts.callbacks):
             if key in state["callbacks"]:
                 callback.load(state["callbacks"][key])
@@ -466,14 +472,19 @@ class Loop:
 
         `loss` beside it holds what the loss has learnt. Tensors are copies.
         """
-        model = self.parts.model
         with self._averaged():
-            held = {
-                "model": model.state_dict(),
-                "buffers": transient_buffers(model),
-                "loss": learnt_in(self.parts.loss),
-            }
+            held = {**self._weights(), "loss": learnt_in(self.parts.loss)}
             return {key: {name: tensor.clone() for name, tensor in part.items()} for key, part in held.items()}
+
+    def weights_digest(self) -> str:
+        """Return the digest of what validation sees of the network."""
+        with self._averaged():
+            return weights_digest(self._weights())
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        """Return what the network holds now, as `load_network` takes it; tensors are the live ones."""
+        model = self.parts.model
+        return {"model": model.state_dict(), "buffers": transient_buffers(model)}
 
     # ---------------------------------------------------------------------------------------------------------- events
     def _view(self, *, starts: bool = False) -> View:

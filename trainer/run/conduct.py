@@ -21,6 +21,7 @@ from registry.mixes import MIXED_NUMBERS
 from registry.printing import duration
 from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import fingerprint, hold_against
+from trainer.engine.chain import Chain
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.keeper import Latest, best_weights
 from trainer.engine.processes import ONE, Processes
@@ -42,6 +43,7 @@ from trainer.run import predictions as predictions_file
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
 from trainer.run.environment import describe_environment, device_name, processes_lines, program_facts
+from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import GIVEN, RunFolder
 from trainer.run.following import FollowedFolder, RankLog
 from trainer.run.machine_errors import as_user_error
@@ -249,7 +251,8 @@ class _Run:
         sinks, callbacks = build_callbacks(self._recipe, names)
         callbacks = [*callbacks, *self.order.callbacks]
         history = () if self._state is None else history_in(self._state["progress"])
-        metrics = MetricsFile(self.folder.metrics, self._log, history)
+        chain = Chain(None if self._state is None else self._state.get("chain"))
+        metrics = MetricsFile(self.folder.metrics, self._log, history, chain)
         written = [metrics, *sinks, self._display]
         if not self.processes.is_first:
             written, callbacks = [], []
@@ -266,7 +269,7 @@ class _Run:
             if finding is not None:
                 curve = Curve(finding.lrs, finding.losses, "learning rate", "loss", x_log=True)
                 recorder.curve("lr_finder/loss", curve)
-            fitted = self._fit(experiment, callbacks, recorder)
+            fitted = self._fit(experiment, callbacks, recorder, chain)
             with self._interrupts.at_once():  # all that was trained is saved
                 outcomes = self._evaluate(experiment, fitted)
                 if not self.processes.is_first:
@@ -418,7 +421,7 @@ class _Run:
         text = resolved_yaml(self._recipe, facts=experiment.facts, lr=lr, fast_limit=fast_limit(self._recipe))
         self.folder.write_text(RESOLVED, text)
 
-    def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder) -> FitResult:
+    def _fit(self, experiment: Experiment, callbacks: Any, recorder: Recorder, chain: Chain) -> FitResult:
         resolved = self.processes.made_by_first(lambda: self.folder.resolved.read_text(encoding="utf-8"))
         facts = to_keep(
             resolved,
@@ -429,6 +432,7 @@ class _Run:
             facts=experiment.facts.known(also=(self._state or {}).get("facts", ())),
             packages=self._environment["packages"],
         )
+        chain.begin(recipe=recipe_digest(resolved), data=learnt_from(facts["data"]))
         with self._display.bar():
             result = fit(
                 experiment,
@@ -437,6 +441,7 @@ class _Run:
                 self._interrupts,
                 self.folder.checkpoints,
                 facts,
+                chain=chain,
                 state=self._state,
                 ask_again=self._state is not None and callbacks_changed(self._state, resolved),
                 log=self._log,

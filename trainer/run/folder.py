@@ -168,7 +168,16 @@ class RunFolder:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})", hint) from error
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the rows of metrics.jsonl; an unfinished last line is left out.
+        """Return the numbers of metrics.jsonl, a row per epoch; an unfinished last line is left out.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        rows = self.read_metrics()
+        return [{key: value for key, value in row.items() if not isinstance(value, str)} for row in rows]
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl, the digests of the chain among them; an unfinished last line is left out.
 
         Raises:
             CheckpointError: it cannot be read.
@@ -178,7 +187,7 @@ class RunFolder:
             for line in self._read(self.metrics).splitlines():
                 with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
-        return rows
+        return [row for row in rows if isinstance(row, dict) and "epoch" in row]
 
     def write_finding(self, finding: LRFinding, section: LRFinder) -> None:
         """Keep the LR finder's result, and its settings: in resolved.yaml the number takes their place."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from registry import files
 from registry.printing import one_line, printable
 from registry.recording import Curve, RunInfo, Sink
+from trainer.engine.chain import Chain, plain
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 
@@ -106,13 +106,19 @@ class MetricsFile(Sink):
         path: the file.
         log: takes one line.
         history: rows of the epochs that a resumed run has behind it; they replace what the file holds.
+        chain: what each line ends with; None for no more than the numbers.
     """
 
     def __init__(
-        self, path: Path, log: Callable[[str], None] = lambda _: None, history: Sequence[Mapping[str, float]] = ()
+        self,
+        path: Path,
+        log: Callable[[str], None] = lambda _: None,
+        history: Sequence[Mapping[str, float]] = (),
+        chain: Chain | None = None,
     ) -> None:
         self._path, self._log = path, log
-        self._lines = [_line(int(row["epoch"]), row) for row in history]
+        self._chain = chain or Chain()
+        self._lines = [self._line(int(row["epoch"]), row) for row in history]
         self._written = 0  # of `_lines`
         self._warned = False
 
@@ -123,7 +129,7 @@ class MetricsFile(Sink):
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Append the row; numbers that are not finite become null."""
-        self._lines.append(_line(epoch, row))
+        self._lines.append(self._line(epoch, row))
         try:
             self._catch_up()
         except OSError as error:
@@ -155,7 +161,5 @@ class MetricsFile(Sink):
                 raise
         self._written = len(self._lines)
 
-
-def _line(epoch: int, row: Mapping[str, float]) -> str:
-    finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
-    return json.dumps({**finite, "epoch": epoch}) + "\n"
+    def _line(self, epoch: int, row: Mapping[str, float]) -> str:
+        return json.dumps({**plain(epoch, row), **self._chain.at(epoch)}) + "\n"

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from registry.catalogue.catalog import Catalogue
 from registry.errors import CheckpointError, RecipeError
 from trainer.engine.keeper import find_latest, require_best
@@ -23,6 +21,7 @@ from trainer.recipe.resolve import flat
 from trainer.run import conduct as run
 from trainer.run import index
 from trainer.run.display import Display
+from trainer.run.fixed import fixed
 from trainer.run.folder import RunFolder
 from trainer.run.following import FollowedFolder
 
@@ -136,9 +135,8 @@ def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: naming what has changed.
     """
-    texts = (state["recipe"], resolved.read_text(encoding="utf-8"))
-    before, now = (dict(_leaves(yaml.safe_load(text))) for text in texts)
-    other = [key for key in {**before, **now} if before.get(key) != now.get(key) and free(key, FREE_AT_RESUME) is None]
+    before, now = fixed(state["recipe"]), fixed(resolved.read_text(encoding="utf-8"))
+    other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if other:
         named = ", ".join(other[:SHOWN]) + (f", ... ({len(other) - SHOWN} more)" if len(other) > SHOWN else "")
         raise CheckpointError(
@@ -146,16 +144,6 @@ def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:
             "bring resolved.yaml back as it was, or start a new run with it. What may change: "
             + patterns(FREE_AT_RESUME),
         )
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested maps and lists by dotted path; what is empty is a value."""
-    below = dict(enumerate(value)) if isinstance(value, list) else value
-    if not isinstance(below, Mapping) or not below:
-        yield path, value
-        return
-    for key, item in below.items():
-        yield from _leaves(item, f"{path}.{key}" if path else str(key))
 
 
 def changes(before: Recipe, after: Recipe) -> Iterator[str]:

@@ -14,10 +14,11 @@ from registry.contracts import Callback
 from registry.errors import MemoryLimitError
 from trainer.engine import checkpoint
 from trainer.engine.averaging import Averaging
+from trainer.engine.chain import Chain
 from trainer.engine.guard import Guard
 from trainer.engine.interrupts import Interrupts
 from trainer.engine.keeper import CheckpointKeeper
-from trainer.engine.loop import EpochRecorder, Limits, Loop, Parts, named_callbacks
+from trainer.engine.loop import EpochRecorder, Keeper, Limits, Loop, Parts, named_callbacks
 from trainer.engine.progress import Progress
 from trainer.experiment.experiment import Experiment
 
@@ -43,6 +44,7 @@ def fit(
     checkpoints: Path,
     facts: Mapping[str, Any],
     *,
+    chain: Chain | None = None,
     state: Mapping[str, Any] | None,
     ask_again: bool = False,
     log: Callable[[str], None],
@@ -57,6 +59,7 @@ def fit(
         interrupts: signals.
         checkpoints: folder of the checkpoints.
         facts: plain values stored in each of them.
+        chain: digests of the weights; None for one that holds on to nothing.
         state: a checkpoint to continue from; None for a fresh start.
         ask_again: the callbacks are others than in `state`; what they stopped goes on unless they still ask for it.
         log: takes one line.
@@ -85,7 +88,7 @@ def fit(
         below=below,
         processes=experiment.processes,
     )
-    loop = assemble(experiment, callbacks, recorder, interrupts, keeper)
+    loop = assemble(experiment, callbacks, recorder, interrupts, keeper, chain or Chain())
     if state is not None:
         loop.load(state, ask_again=ask_again)
     checkpoint.refuse_unsaveable(loop.state())  # before anything is trained that could not be kept
@@ -108,9 +111,22 @@ def assemble(
     callbacks: Sequence[Callback],
     recorder: EpochRecorder,
     interrupts: Interrupts,
-    keeper: CheckpointKeeper,
+    keeper: Keeper,
+    chain: Chain,
+    *,
+    epochs: int | None = None,
 ) -> Loop:
-    """Build the loop with everything that is fresh for a training."""
+    """Build the loop with everything that is fresh for a training.
+
+    Args:
+        experiment: what to train.
+        callbacks: behaviour.
+        recorder: records.
+        interrupts: signals.
+        keeper: of the state.
+        chain: digests of the weights.
+        epochs: after which to end; None for as many as the recipe says. What is planned on their number stays.
+    """
     section = experiment.recipe.train
     optimizer = experiment.optimizer()
     precision = experiment.precision()
@@ -138,9 +154,10 @@ def assemble(
         modules={**experiment.modules, **_modules_of(callbacks)},
         still=experiment.still,
         processes=experiment.processes,
+        chain=chain,
     )
     limits = Limits(
-        epochs=section.epochs,
+        epochs=section.epochs if epochs is None else epochs,
         accumulate=section.accumulate,
         log_every=section.log_every,
         max_minutes=section.max_minutes,

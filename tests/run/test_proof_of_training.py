@@ -1,0 +1,349 @@
+"""`verify RUN --replay N` and `grade FOLDER --against RECIPE`: what shows that a run was trained as it says."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trainer.cli.main import main
+from trainer.engine import checkpoint
+from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link
+from trainer.run.display import Display
+from trainer.run.folder import RunFolder
+from trainer.run.proving import broken, prove
+from trainer.run.replaying import Replay
+
+RECIPE = """
+version: 1
+name: tiny
+seed: 1
+data:
+  dataset: {type: Shapes, train_size: 96, val_size: 16, test_size: 16}
+  batch_size: 32
+  augment: [{type: HorizontalFlip, p: 0.5}]
+model: {type: SmallCNN, width: 8, dropout: 0.1}
+optimizer: {type: SGD, lr: $lr_finder.lr, momentum: 0.9}
+scheduler: {type: CosineAnnealingLR, step: {each: step}}
+lr_finder: {start: 1e-3, end: 10, steps: 60}
+train: {epochs: 4, precision: fp32, mix: {type: MixUp}, checkpoint: {keep: 9}}
+report: []
+expect: {final val/loss: "<= 100"}
+"""
+AVERAGED = RECIPE.replace("epochs: 4", "epochs: 4, ema: {decay: 0.9}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two trained runs, of plain and of averaged weights; the folder is entered."""
+    folder = tmp_path_factory.mktemp("proof")
+    runs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, text in {"plain": RECIPE, "averaged": AVERAGED.replace("name: tiny", "name: averaged")}.items():
+            Path(f"{name}.yaml").write_text(text, encoding="utf-8")
+            assert main(["train", f"{name}.yaml"]) == 0
+        runs = {"plain": next(Path("runs/tiny").glob("2*")), "averaged": next(Path("runs/averaged").glob("2*"))}
+        yield folder, runs
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of the plain run, to spoil."""
+    return Path(shutil.copytree(made[1]["plain"], tmp_path / "tiny" / "20260131-120000"))
+
+
+def outcomes(path: Path) -> dict[str, str]:
+    return {check.name: check.outcome for check in prove(RunFolder.open(path))}
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write_rows(path: Path, changed: list[dict]) -> None:
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
+
+
+def relink(path: Path, changed: list[dict]) -> dict[int, Link]:
+    """Do what a forger does: write rows with links that follow from them."""
+    before, links = first_link(checkpoint.read(path / "checkpoints/last.pt")["chain"]["origin"]), {}
+    for row in changed:
+        row["link"] = before = next_link(before, row["weights"], row)
+        links[row["epoch"]] = Link(row["weights"], before)
+    write_rows(path, changed)
+    return links
+
+
+# ------------------------------------------------------------------------------------------------------------ the chain
+@pytest.mark.parametrize("kind", ["plain", "averaged"])
+def test_the_files_of_a_run_agree(made, kind):
+    assert outcomes(made[1][kind]) == dict.fromkeys(("chain", "recipe", "weights", "summary"), "holds")
+
+
+def test_every_epoch_has_the_digest_of_other_weights_and_a_link_of_its_own(made):
+    found = rows(made[1]["plain"])
+    for key in KEYS:
+        assert len({row[key] for row in found}) == 4
+
+
+def change_a_number(path):
+    found = rows(path)
+    found[1]["val/accuracy"] = 0.99
+    write_rows(path, found)
+
+
+def leave_out_the_last_epoch(path):
+    write_rows(path, rows(path)[:-1])
+
+
+def leave_out_the_first_epoch(path):
+    write_rows(path, rows(path)[1:])
+
+
+def link_a_changed_number_anew(path):
+    found = rows(path)
+    found[1]["val/accuracy"] = 0.99
+    relink(path, found)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        change_a_number,
+        leave_out_the_last_epoch,
+        leave_out_the_first_epoch,
+        link_a_changed_number_anew,
+    ],
+)
+def test_a_row_that_was_changed_breaks_the_chain(run, spoil):
+    spoil(run)
+    assert outcomes(run)["chain"] == "broken"
+
+
+def test_a_recipe_that_was_changed_afterwards_is_noticed_and_one_whose_place_has_changed_is_not(run):
+    text = (run / "resolved.yaml").read_text(encoding="utf-8")
+    (run / "resolved.yaml").write_text(text.replace("workers: auto", "workers: 1"), encoding="utf-8")
+    assert outcomes(run)["recipe"] == "holds"
+    (run / "resolved.yaml").write_text(text.replace("momentum: 0.9", "momentum: 0.8"), encoding="utf-8")
+    assert outcomes(run)["recipe"] == "broken"
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "epoch-2.pt"])
+def test_weights_put_in_from_elsewhere_are_noticed_though_the_file_is_whole(run, name):
+    file = run / "checkpoints" / name
+    state = checkpoint.read(file)
+    next(iter(state["model"].values())).add_(1e-6)
+    checkpoint.write(file, state)
+    (check,) = broken(prove(RunFolder.open(run)))
+    assert check.name == "weights"
+    assert name in check.text
+
+
+def test_averaged_weights_put_in_from_elsewhere_are_noticed(made, tmp_path):
+    run = Path(shutil.copytree(made[1]["averaged"], tmp_path / "averaged"))
+    state = checkpoint.read(run / "checkpoints/best.pt")
+    next(iter(state["model"].values())).add_(1e-6)
+    checkpoint.write(run / "checkpoints/best.pt", state)
+    assert outcomes(run)["weights"] == "broken"
+
+
+def test_a_summary_that_claims_more_than_the_epochs_is_noticed(run):
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary["best"]["val/accuracy"] = 0.99
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (check,) = broken(prove(RunFolder.open(run)))
+    assert "best: val/accuracy" in check.text
+
+
+def test_a_run_without_a_chain_is_said_to_have_none(run):
+    file = run / "checkpoints/last.pt"
+    state = checkpoint.read(file)
+    del state["chain"]
+    checkpoint.write(file, state)
+    write_rows(run, [{key: value for key, value in row.items() if key not in KEYS} for row in rows(run)])
+    assert outcomes(run) == {"chain": "unknown"}
+
+
+def test_a_run_that_was_stopped_and_resumed_has_the_weights_of_one_that_was_not(made, tmp_path, monkeypatch):
+    folder, runs = made
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folder / "plain.yaml", "plain.yaml")
+    assert main(["train", "plain.yaml", "train.max_minutes=1e-9"]) == 0
+    (part,) = Path("runs/tiny").iterdir()
+    assert main(["resume", str(part), "train.max_minutes=null"]) == 0
+    assert [row["link"] for row in rows(part)] == [row["link"] for row in rows(folder / runs["plain"])]
+    assert set(outcomes(part).values()) == {"holds"}
+
+
+# ----------------------------------------------------------------------------------------------------------- the replay
+def say_instead(path: Path, before: str, after: str) -> None:
+    """Change the recipe of a run."""
+    text = (path / "resolved.yaml").read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    (path / "resolved.yaml").write_text(text.replace(before, after), encoding="utf-8")
+
+
+def repeated(path: Path, epoch: int, *overrides: str):
+    return Replay(RunFolder.open(path), overrides, Display()).repeat(epoch)
+
+
+@pytest.mark.parametrize("kind", ["plain", "averaged"])
+def test_every_epoch_of_a_run_can_be_repeated_to_the_last_bit(made, kind):
+    replay = Replay(RunFolder.open(made[1][kind]), (), Display())
+    assert replay.epochs == [1, 2, 3, 4]
+    assert [replay.repeat(epoch).verdict for epoch in replay.epochs] == ["equal"] * 4
+
+
+def test_a_replay_leaves_the_run_as_it_is(run):
+    before = {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
+    repeated(run, 2)
+    assert {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))} == before
+
+
+def test_a_run_whose_every_file_was_made_to_agree_is_found_out_by_a_replay(run):
+    found = rows(run)
+    found[2]["val/accuracy"] = 0.99
+    links = relink(run, found)
+    for name in ("last.pt", "epoch-3.pt"):
+        file = run / "checkpoints" / name
+        state = checkpoint.read(file)
+        chain = Chain(state["chain"])
+        chain.links = {epoch: link for epoch, link in links.items() if epoch in chain.links}
+        checkpoint.write(file, {**state, "chain": chain.state()})
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary["best"] = found[2]
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert outcomes(run)["chain"] == "holds"
+    assert repeated(run, 3).verdict == "other"
+
+
+def test_on_another_kind_of_machine_the_loss_must_lie_in_a_band(run):
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    (run / "environment.json").write_text(json.dumps({**environment, "cpu": "another"}), encoding="utf-8")
+    assert repeated(run, 2).verdict == "equal", "another machine may give the same bits"
+    say_instead(run, "precision: fp32", "precision: bf16")
+    close = repeated(run, 2)
+    assert close.verdict == "close"
+    assert "cpu another ->" in close.text
+    found = rows(run)
+    found[1]["train/loss"] *= 1.1
+    write_rows(run, found)
+    assert repeated(run, 2).verdict == "other"
+
+
+def test_on_the_same_kind_of_machine_no_bit_may_differ(run):
+    say_instead(run, "p: 0.5", "p: 0.6")
+    assert repeated(run, 2).verdict == "other"
+
+
+def test_a_replay_takes_no_override_that_would_make_it_another_run(run, capsys):
+    assert main(["verify", str(run), "--replay", "1", "data.batch_size=8"]) == 2
+    assert "data.batch_size cannot be set for a replay" in capsys.readouterr().err
+    assert repeated(run, 2, "data.workers=1").verdict == "equal"
+
+
+def test_epochs_are_drawn_among_those_whose_beginning_was_kept(run):
+    for name in ("epoch-1.pt", "epoch-2.pt"):
+        (run / "checkpoints" / name).unlink()
+    replay = Replay(RunFolder.open(run), (), Display())
+    assert replay.draw(9) == [1, 4]
+    assert replay.draw(1, seed=3) == replay.draw(1, seed=3)
+
+
+def test_verify_says_what_it_finds_and_its_exit_code_tells(run, capsys):
+    assert main(["verify", str(run), "--replay", "2", "--draw", "1"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("equal, weights and numbers equal to the last bit") == 2
+    change_a_number(run)
+    assert main(["verify", str(run)]) == 8
+    assert "the link of epoch 2 does not follow" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------------- grading
+@pytest.fixture
+def hand_ins(made, tmp_path):
+    """A folder of hand-ins: sound, changed, of another recipe, copied, with code of its own, and without a run."""
+    folder, runs = made
+    root = tmp_path / "hand-ins"
+    for who in ("anna", "ben", "carl", "=dora", "emil"):
+        shutil.copytree(folder / runs["plain"], root / who / "20260131-120000")
+    (root / "fay").mkdir()
+    change_a_number(root / "ben/20260131-120000")
+    resolved = root / "carl/20260131-120000/resolved.yaml"
+    resolved.write_text(resolved.read_text(encoding="utf-8").replace("momentum: 0.9", "momentum: 0.8"), "utf-8")
+    plugin = tmp_path / "theirs.py"
+    plugin.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
+    resolved = root / "emil/20260131-120000/resolved.yaml"
+    resolved.write_text(resolved.read_text(encoding="utf-8") + f"plugins: [{plugin}]\n", encoding="utf-8")
+    return folder / "plain.yaml", root
+
+
+def graded(root: Path) -> dict[str, dict[str, str]]:
+    with (root / "grades.csv").open(encoding="utf-8", newline="") as file:
+        return {row["who"]: row for row in csv.DictReader(file)}
+
+
+def test_hand_ins_are_held_against_the_recipe_a_line_each(hand_ins, capsys):
+    given, root = hand_ins
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    found = graded(root)
+    assert list(found) == ["'=dora", "anna", "ben", "carl", "emil", "fay"], "no name is a spreadsheet's formula"
+    assert found["anna"]["recipe"] == "as given", "the rate that the finder found is what was asked for"
+    assert found["anna"]["seed"] == "1"
+    assert (found["anna"]["data"], found["anna"]["files"], found["anna"]["expected"]) == ("as given", "agree", "1 of 1")
+    assert "the link of epoch 2 does not follow" in found["ben"]["remarks"]
+    assert "optimizer.momentum is 0.8, given was 0.9" in found["carl"]["remarks"]
+    assert "brings plug-ins" in found["emil"]["remarks"]
+    assert not (root.parent / "ran").exists(), "no code of a hand-in is run"
+    assert found["fay"]["remarks"].startswith("no run in it")
+    assert "a copy of =dora (20260131-120000)" in found["anna"]["remarks"]
+    page = (root / "grades.html").read_text(encoding="utf-8")
+    assert "optimizer.momentum" in page
+    assert "anna" in capsys.readouterr().out
+
+
+def test_a_sound_hand_in_has_nothing_to_remark_and_its_epochs_are_repeated(hand_ins):
+    given, root = hand_ins
+    for who in ("ben", "carl", "=dora", "emil", "fay"):
+        shutil.rmtree(root / who)
+    assert main(["grade", str(root), "--against", str(given), "--replay", "2"]) == 0
+    assert graded(root)["anna"]["replay"] == "2 equal"
+    assert graded(root)["anna"]["verdict"] == "sound"
+
+
+def test_data_other_than_the_recipe_names_are_told(hand_ins):
+    given, root = hand_ins
+    other = given.with_name("other.yaml")
+    other.write_text(given.read_text(encoding="utf-8").replace("train_size: 96", "train_size: 64"), encoding="utf-8")
+    assert main(["grade", str(root), "--against", str(other)]) == 8
+    assert graded(root)["anna"]["data"] == "others"
+    assert "data.dataset.train_size is 96, given was 64" in graded(root)["anna"]["remarks"]
+
+
+@pytest.mark.parametrize(
+    "spoil", ["summary.json", "metrics.jsonl", "environment.json", "resolved.yaml", "lr_finder.json"]
+)
+def test_a_hand_in_that_is_damaged_costs_only_its_own_line(hand_ins, spoil):
+    given, root = hand_ins
+    (root / "ben/20260131-120000" / spoil).write_text('["nonsense"]', encoding="utf-8")
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    assert len(graded(root)) == 6
+
+
+@pytest.mark.parametrize(("folder", "said"), [("nowhere", "is no folder"), ("empty", "nothing was handed in")])
+def test_a_folder_without_hand_ins_is_refused(made, tmp_path, capsys, folder, said):
+    (tmp_path / "empty").mkdir()
+    assert main(["grade", str(tmp_path / folder), "--against", str(made[0] / "plain.yaml")]) == 6
+    assert said in capsys.readouterr().err
+
+
+def test_the_chain_holds_on_to_numbers_that_are_not_finite():
+    chain = Chain()
+    chain.begin(recipe="a")
+    chain.add(1, "w", {"epoch": 1, "val/loss": float("nan")})
+    kept = Chain(chain.state())
+    assert replace(kept.links[1]) == chain.links[1]
+    assert next_link(first_link({"recipe": "a"}), "w", {"epoch": 1, "val/loss": None}) == chain.links[1].link

@@ -1,0 +1,145 @@
+"""`grade`: hand-ins against the recipe that was given, a line each, as a page and as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from registry import files
+from registry.contracts import Paragraph, Section, Table
+from registry.errors import CheckpointError, StorageError
+from registry.printing import duration, literal, one_line
+from trainer.report.answer import Answer, Tile
+from trainer.report.html import html
+from trainer.run.grading import Grade, Grader
+from trainer.run.proving import broken
+from trainer.run.replaying import Replayed
+
+PAGE, CSV = "grades.html", "grades.csv"
+COLUMNS = (
+    "who",
+    "run",
+    "verdict",
+    "recipe",
+    "seed",
+    "data",
+    "val",
+    "test",
+    "expected",
+    "files",
+    "replay",
+    "epochs",
+    "time",
+)
+CANNOT = (
+    "Files that agree show that nothing was changed by itself: whoever makes up a whole run can make up its chain. An "
+    "epoch that a replay finds equal was trained as it says. Equal weights in two hand-ins come of one seed on one "
+    "kind of machine, or of a copy; equal times come of a copy alone."
+)
+
+
+def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
+    """Grade the hand-ins in a folder, write grades.html and grades.csv into it; return whether nothing is to look at.
+
+    Raises:
+        CheckpointError: it is no folder, or nothing lies in it.
+        StorageError: the files cannot be written.
+    """
+    if not root.is_dir():
+        raise CheckpointError(f"{root}: is no folder", "hand-ins lie in a folder each, one folder above them all")
+    grades = grader.grade(root, lambda one: say(f"{one.who}: {_verdict(one)}"))
+    if not grades:
+        raise CheckpointError(f"{root}: nothing was handed in", "each hand-in is a folder in it, with its run inside")
+    try:
+        files.write(root / CSV, _csv(grades).encode(), below=root)
+        files.write(root / PAGE, _page(grades, grader, root).encode(), below=root)
+    except OSError as error:
+        raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
+    for one in grades:
+        if one.copies:
+            say(f"{one.who}: a copy of {', '.join(one.copies)}")
+    say(f"{sum(not one.remarks for one in grades)} of {len(grades)} without a remark; {root / PAGE}, {root / CSV}")
+    return not any(one.remarks for one in grades)
+
+
+def _verdict(one: Grade) -> str:
+    count = len(one.remarks)
+    return "nothing to remark" if not count else one_line(one.remarks[0]) + (f" (+{count - 1})" if count > 1 else "")
+
+
+def _row(one: Grade) -> tuple[str, ...]:
+    """Return a hand-in's line, in the order of `COLUMNS`."""
+    if one.problem:
+        return (one.who, str(one.run), "look", *["-"] * (len(COLUMNS) - 3))
+    reached = sum(verdict.ok for verdict in one.verdicts)
+    return (
+        one.who,
+        str(one.run),
+        "look" if one.remarks else "sound",
+        "as given" if not one.differs else f"differs ({len(one.differs)})",
+        "-" if one.seed is None else str(one.seed),
+        {"yes": "as given", "no": "others", "unknown": "not told"}[one.same_data],
+        _per_cent(one.best),
+        _per_cent(one.test),
+        f"{reached} of {len(one.verdicts)}" if one.verdicts else "-",
+        _files(one),
+        _replays(one.replayed),
+        str(one.epochs),
+        "-" if one.seconds is None else duration(one.seconds),
+    )
+
+
+def _files(one: Grade) -> str:
+    if broken(one.checks):
+        return "do not agree"
+    return "agree" if any(check.name == "chain" and check.outcome == "holds" for check in one.checks) else "no chain"
+
+
+def _replays(replayed: Sequence[Replayed]) -> str:
+    kinds = {kind: sum(each.verdict == kind for each in replayed) for kind in ("equal", "close", "other")}
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count) or "-"
+
+
+def _per_cent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _csv(grades: Sequence[Grade]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow((*COLUMNS, "remarks", "same weights as"))
+    for one in grades:
+        cells = (*_row(one), "; ".join(one.remarks), ", ".join(one.twins))
+        writer.writerow([_no_formula(one_line(cell)) for cell in cells])
+    return text.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: names are the hand-ins' own."""
+    return f"'{cell}" if cell.startswith(("=", "+", "@", "\t")) or (cell.startswith("-") and cell != "-") else cell
+
+
+def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
+    rows = tuple(tuple(literal(one_line(cell)) for cell in _row(one)) for one in grades)
+    table = Table("A line per run", COLUMNS, rows, "l" * 4 + "rl" + "r" * 7)
+    remarks = [(one.who, text) for one in grades for text in one.remarks]
+    found = Table("", ("who", "remark"), tuple((literal(who), literal(one_line(text))) for who, text in remarks))
+    alike = [(one.who, one.run.name, ", ".join(one.twins)) for one in grades if one.twins]
+    same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(literal, line)) for line in alike))
+    sections = [
+        Section("Hand-ins", (table,), "hand-ins"),
+        Section("What to look at", (found,) if remarks else (Paragraph("Nothing."),), "remarks"),
+        *([Section("The same weights", (same,), "twins")] if alike else []),
+        Section("What this can show", (Paragraph(CANNOT),), "proof"),
+    ]
+    sound = sum(not one.remarks for one in grades)
+    best = max((one.best for one in grades if one.best is not None), default=None)
+    tiles = (
+        Tile("Runs handed in", str(len(grades)), f"by {len({one.who for one in grades})}"),
+        Tile("Without a remark", str(sound)),
+        Tile("Best on validation", _per_cent(best)),
+    )
+    answer = Answer("", tiles, literal(f"Held against {grader.recipe.file}."), ())
+    return html(f"Hand-ins for {grader.recipe.name}", answer, sections, root)

@@ -1,0 +1,240 @@
+"""Grading hand-ins: every run in a folder held against the recipe that was given.
+
+Of each: whether its recipe and its data are those that were given, what it reached, whether its files agree
+(proving.py), what a replay says (replaying.py), and whether its weights are another's. No code of a hand-in is run: one
+that brings plug-ins is not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from registry.errors import DataError, UserError
+from registry.patterns import matches
+from trainer.data.fingerprint import fingerprint, same
+from trainer.engine import checkpoint
+from trainer.engine.chain import KEYS
+from trainer.engine.keeper import LAST
+from trainer.experiment.experiment import Experiment
+from trainer.recipe.afterwards import RESOLVED
+from trainer.recipe.checks.expect import Verdict, judge
+from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.reading.references import LR_FOUND
+from trainer.recipe.recipe import Recipe
+from trainer.recipe.resolve import flat
+from trainer.run.display import Display
+from trainer.run.fixed import learnt_from
+from trainer.run.folder import RunFolder
+from trainer.run.proving import Check, broken, prove
+from trainer.run.replaying import Replay, Replayed
+
+ROOT = "data.dataset.root"
+# What may differ from the recipe that was given: words, the seed, places and what changes no number.
+IGNORED = (
+    "name",
+    "description",
+    "seed",
+    "report.**",
+    "expect.**",
+    ROOT,
+    "data.workers",
+    "data.eval_batch_size",
+    "train.device",
+    "train.checkpoint.**",
+)
+
+Told = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What was found of one run.
+
+    Attributes:
+        who: first folder below the hand-ins' folder.
+        run: its folder, from there.
+        problem: why it could not be looked at; "" where it could.
+        differs: from the recipe that was given, a phrase per key.
+        seed: of the run; None where it is not known.
+        same_data: whether it learnt from the data that the recipe names.
+        best: accuracy on validation in its best epoch; None where it tells none.
+        test: accuracy on test images held out; None where there are none.
+        epochs: finished.
+        seconds: it trained.
+        verdicts: on the expectations of the recipe that was given.
+        checks: of its files.
+        replayed: epochs that were trained again.
+        twins: others with the same weights after their last epoch.
+        copies: of those, the ones whose every epoch also took the same time: no two trainings do.
+    """
+
+    who: str
+    run: Path
+    problem: str = ""
+    differs: tuple[str, ...] = ()
+    seed: int | None = None
+    same_data: Told = "unknown"
+    best: float | None = None
+    test: float | None = None
+    epochs: int = 0
+    seconds: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    checks: tuple[Check, ...] = ()
+    replayed: tuple[Replayed, ...] = ()
+    twins: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    _end: tuple[str, tuple[float, ...]] = field(default=("", ()), repr=False)  # last weights, and each epoch's seconds
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a teacher should look at, a phrase each; empty where nothing is wrong."""
+        if self.problem:
+            return [self.problem]
+        missed = [verdict.expectation.text for verdict in self.verdicts if not verdict.ok]
+        return [
+            *(f"another recipe: {text}" for text in self.differs),
+            *(["other data than the recipe names"] if self.same_data == "no" else []),
+            *(f"missed: {text}" for text in missed),
+            *(f"{check.name}: {check.text}" for check in broken(self.checks)),
+            *(f"epoch {each.epoch} repeated: {each.text}" for each in self.replayed if each.verdict == "other"),
+            *([f"a copy of {', '.join(self.copies)}"] if self.copies else []),
+        ]
+
+
+class Grader:
+    """Grades hand-ins against one recipe.
+
+    Args:
+        against: the recipe that was given.
+        overrides: `key=value`, where its data lie above all; replays take them too.
+        replays: epochs of each run to train again.
+        seed: draws the same epochs again; None for others each time.
+        display: shows what happens.
+
+    Raises:
+        RecipeError: the recipe has problems.
+    """
+
+    def __init__(
+        self, against: Path, overrides: Sequence[str], *, replays: int, seed: int | None, display: Display
+    ) -> None:
+        loaded = load_recipe(against, overrides)
+        self._recipe = loaded.usable()
+        self._replays, self._seed, self._display = replays, seed, display
+        self._settings = flat(self._recipe)
+        root = self._settings.get(ROOT)  # a hand-in's own is a place on another machine
+        self._overrides = (*overrides, *([] if root is None else [f"{ROOT}={json.dumps(root)}"]))
+        self._prints = self._read_data(loaded)
+
+    def _read_data(self, loaded: Loaded) -> Mapping[str, Any] | None:
+        """Return the fingerprints of the recipe's data; None where they are not here."""
+        assert loaded.catalogue is not None
+        try:
+            experiment = Experiment.from_recipe(self._recipe, loaded.catalogue, log=lambda _: None)
+        except DataError as error:
+            self._display.line(f"warning: the recipe's own data cannot be read, so none are compared: {error.message}")
+            return None
+        return learnt_from(fingerprint(experiment.data))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was given."""
+        return self._recipe
+
+    def grade(self, root: Path, told: Callable[[Grade], None] = lambda _: None) -> list[Grade]:
+        """Grade every run below a folder, those who handed in no run among them.
+
+        Args:
+            root: a folder with one folder per hand-in.
+            told: of each as it is done, before twins are known.
+        """
+        grades = []
+        for who, run in hand_ins(root):
+            grade = Grade(who, Path(), "no run in it (unpack what is packed)") if run is None else self._one(who, run)
+            grade = replace(grade, run=Path() if run is None else run.relative_to(root))
+            grades.append(grade)
+            told(grade)
+        return with_twins(grades)
+
+    def _one(self, who: str, path: Path) -> Grade:
+        try:
+            return self._looked_at(Grade(who, path), RunFolder.open(path))
+        except UserError as error:
+            return Grade(who, path, error.message)
+        except Exception as error:  # a file that was made up may hold anything
+            return Grade(who, path, f"its files cannot be read ({type(error).__name__}: {error})")
+
+    def _looked_at(self, grade: Grade, folder: RunFolder) -> Grade:
+        folder.refuse_links()
+        given = yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
+        if given.get("plugins"):
+            raise UserError(f"it brings plug-ins ({given['plugins']}): read them, then `verify` it by itself")
+        rows, summary = folder.read_history(), folder.read_json("summary.json")
+        differs, checks = tuple(self._differences(folder)), tuple(prove(folder))
+        fast = ("a --fast run",) if summary.get("fast") else ()
+        ends = [str(row.get(KEYS[0], "")) for row in folder.read_metrics()]
+        grade = replace(
+            grade,
+            differs=(*fast, *differs),
+            seed=given.get("seed"),
+            same_data=self._same_data(folder),
+            best=(summary.get("best") or {}).get("val/accuracy"),
+            test=((summary.get("test") or {}).get("best") or {}).get("accuracy"),
+            epochs=len(rows),
+            seconds=summary.get("seconds"),
+            verdicts=tuple(judge(self._recipe.expect, rows, summary)) if self._recipe.expect else (),
+            checks=checks,
+            _end=(ends[-1] if ends else "", tuple(row.get("seconds", 0.0) for row in rows)),
+        )
+        if not self._replays or broken(checks) or grade.differs:
+            return grade
+        replay = Replay(folder, self._overrides, self._display)
+        return replace(grade, replayed=tuple(replay.repeat(one) for one in replay.draw(self._replays, self._seed)))
+
+    def _differences(self, folder: RunFolder) -> Iterator[str]:
+        """Yield what a run's recipe has otherwise; the rate that a finder found is what was asked for."""
+        theirs = flat(load_recipe(folder.resolved).usable())
+        finding = folder.read_finding()
+        if finding is not None and finding.lr is not None:
+            asked = [key for key, value in self._settings.items() if value == f"${LR_FOUND}"]
+            theirs |= {key: f"${LR_FOUND}" for key in asked if theirs.get(key) == finding.lr}
+        theirs |= {f"lr_finder.{key}": value for key, value in folder.finder_settings().items()}
+        for key in {**self._settings, **theirs}:
+            given, found = self._settings.get(key, "not set"), theirs.get(key, "not set")
+            if given != found and not any(matches(pattern, key) for pattern in IGNORED):
+                yield f"{key} is {found}, given was {given}"
+
+    def _same_data(self, folder: RunFolder) -> Told:
+        if self._prints is None:
+            return "unknown"
+        stored = checkpoint.read(folder.checkpoints / LAST).get("data", {})
+        return "yes" if all(same(stored.get(part), each) for part, each in self._prints.items()) else "no"
+
+
+def hand_ins(root: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yield (who, run folder) for every run below a folder, and (who, None) for whoever has none; by name."""
+    for each in sorted(root.iterdir()):
+        runs = sorted(path.parent for path in each.rglob(RESOLVED)) if each.is_dir() and not each.is_symlink() else []
+        yield from ((each.name, run) for run in runs)
+        if not runs and not each.name.startswith((".", "grades.")):
+            yield each.name, None
+
+
+def with_twins(grades: Sequence[Grade]) -> list[Grade]:
+    """Return the grades, each with the others that have the same weights."""
+    found = []
+    for grade in grades:
+        others = [one for one in grades if one is not grade and one._end[0] and one._end[0] == grade._end[0]]
+        copies = tuple(_named(one) for one in others if one._end == grade._end)
+        found.append(replace(grade, twins=tuple(_named(one) for one in others), copies=copies))
+    return found
+
+
+def _named(grade: Grade) -> str:
+    return f"{grade.who} ({grade.run.name})"

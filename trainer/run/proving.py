@@ -1,0 +1,142 @@
+"""What a finished run can show of its training without repeating any of it: do its files agree with one another?
+
+The chain of digests (trainer/engine/chain.py) is recomputed from metrics.jsonl, and recipe, weights and summary are
+held against it. Whoever makes up a whole run can make up its chain too: what cannot be made up is replaying.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from registry.errors import CheckpointError
+from trainer.engine import checkpoint
+from trainer.engine.chain import KEYS, Chain, first_link, next_link, weights_digest
+from trainer.engine.keeper import BEST, LAST, epoch_files
+from trainer.run.fixed import recipe_digest
+from trainer.run.folder import RunFolder
+
+Outcome = Literal["holds", "broken", "unknown"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: of it, one or two words.
+        outcome: "unknown" where the run does not tell.
+        text: what was found, a phrase.
+    """
+
+    name: str
+    outcome: Outcome
+    text: str
+
+
+def prove(folder: RunFolder) -> list[Check]:
+    """Hold a run's files against one another; nothing is trained and no code of the run is run.
+
+    Args:
+        folder: of the run, finished or not.
+    """
+    rows = folder.read_metrics()
+    state, damage = _read_last(folder)
+    if state is None:
+        return [Check("checkpoint", "broken", damage)]
+    chain = Chain(state.get("chain"))
+    if not chain.links:
+        return [Check("chain", "unknown", "there is none: the run was made by an earlier version, or has no epoch yet")]
+    return [
+        _chain(rows, chain),
+        _recipe(folder, chain),
+        *_weights(folder, state, chain),
+        *_summary(folder, rows),
+    ]
+
+
+def broken(checks: Sequence[Check]) -> list[Check]:
+    """Return those that found something wrong."""
+    return [check for check in checks if check.outcome == "broken"]
+
+
+def _read_last(folder: RunFolder) -> tuple[Mapping[str, Any] | None, str]:
+    try:
+        return checkpoint.read(folder.checkpoints / LAST), ""
+    except CheckpointError as error:
+        return None, error.message
+
+
+def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain) -> Check:
+    """Recompute every link from metrics.jsonl, and hold the last against the checkpoint's own."""
+    before, unlinked = first_link(chain.origin), 0
+    for row in rows:
+        epoch = int(row["epoch"])
+        weights, link = (row.get(key) for key in KEYS)
+        if epoch not in chain.links and link is None:
+            unlinked += 1
+            continue
+        if next_link(before, str(weights), row) != link:
+            return Check("chain", "broken", f"the link of epoch {epoch} does not follow from its numbers and weights")
+        if epoch in chain.links and chain.links[epoch].link != link:
+            return Check("chain", "broken", f"the checkpoint has another link for epoch {epoch} than metrics.jsonl")
+        before = str(link)
+    missing = sorted(chain.links.keys() - {int(row["epoch"]) for row in rows})
+    if missing:
+        return Check("chain", "broken", f"metrics.jsonl lacks epoch {missing[0]}, which the checkpoint has")
+    late = f", the first {unlinked} by a version without links" if unlinked else ""
+    return Check("chain", "holds", f"{len(rows)} epochs, each linked to the one before{late}; ends in {before[:12]}")
+
+
+def _recipe(folder: RunFolder, chain: Chain) -> Check:
+    if recipe_digest(folder.resolved.read_text(encoding="utf-8")) == chain.origin.get("recipe"):
+        return Check("recipe", "holds", "resolved.yaml is what the run began with")
+    return Check("recipe", "broken", "resolved.yaml is not what the run began with")
+
+
+def _weights(folder: RunFolder, last: Mapping[str, Any], chain: Chain) -> Iterator[Check]:
+    """Hold the weights of each checkpoint against the link of its epoch."""
+    found = [_saved(LAST, last, chain)] if not last["progress"]["batch"] else []
+    for path in (folder.checkpoints / BEST, *epoch_files(folder.checkpoints)):
+        if path.exists():
+            try:
+                found.append(_saved(path.name, checkpoint.read(path), chain))
+            except CheckpointError as error:
+                found.append(Check("weights", "broken", error.message))
+    wrong = broken(found)
+    if wrong:
+        yield from wrong
+        return
+    held = [check for check in found if check.outcome == "holds"]
+    yield Check("weights", "holds" if held else "unknown", f"{len(held)} of {len(found)} checkpoints hold them")
+
+
+def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
+    """Hold the weights of one checkpoint, best.pt or a whole state, against the chain."""
+    whole = "progress" in state
+    epoch = int(state["progress"]["epoch"] if whole else state["row"]["epoch"])
+    if epoch not in chain.links or (whole and state.get("averaging") is not None):
+        return Check("weights", "unknown", f"{name}: the chain does not tell")  # averages are what it speaks of
+    digest = weights_digest({key: state[key] for key in ("model", "buffers")})
+    if digest == chain.links[epoch].weights:
+        return Check("weights", "holds", name)
+    return Check("weights", "broken", f"{name} does not hold the weights of epoch {epoch}")
+
+
+def _summary(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """Hold what summary.json says of epochs against metrics.jsonl."""
+    summary = folder.read_json("summary.json")
+    if summary.get("status") != "completed":
+        yield Check("summary", "unknown", f"the run is not completed: {summary.get('status', 'no summary')}")
+        return
+    by_epoch = {int(row["epoch"]): row for row in rows}
+    for name in ("best", "final"):
+        said = summary.get(name) or {}
+        row = by_epoch.get(int(said.get("epoch", 0)), {})
+        other = [key for key, value in said.items() if key in row and row[key] != value]
+        if said and (other or not row):
+            what = ", ".join(other) or f"epoch {said.get('epoch')}"
+            yield Check("summary", "broken", f"{name}: {what} is not what metrics.jsonl has")
+            return
+    yield Check("summary", "holds", "best and final are epochs of metrics.jsonl")
