@@ -56,7 +56,7 @@ def uninterrupted(tmp_path_factory) -> Path:
 
 
 def test_a_resumed_run_leaves_the_same_files_as_an_uninterrupted_one(capsys, uninterrupted):
-    assert len(points(uninterrupted)["steps step/loss"]) == 9
+    assert len(points(uninterrupted)["tensorboard step/loss"]) == 9
     for at in (2, 6, 9):  # in the middle of the first epoch, at the end of the second, after the last step
         run = stopped(capsys, WHOLE, at)
         assert summary_of(run)["status"] == "interrupted"

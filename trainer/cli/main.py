@@ -373,8 +373,8 @@ def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) ->
             raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
     sound = True
     for word, run in runs.items():
-        *judged[word], holds = verify_run(run, words.overrides, replay, draw, Console())
-        sound &= holds
+        verdicts, not_judged, holds = verify_run(run, words.overrides, replay, draw, Console())
+        judged[word], sound = (verdicts, not_judged), sound and holds
     for word, order in orders.items():
         judged[word] = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
     for word in dict.fromkeys(words.plain):
