@@ -9,12 +9,13 @@ import numpy as np
 from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section
 from registry.reports import scores
-from registry.reports.chart import COLORS, GRID, INK, SOFT_INK
-from registry.reports.chart_png import new_figure, save
 from registry.reports.diagram_svg import reliability_svg
 from registry.reports.pictures import read_png
+from registry.reports.svg_png import svg_png
 
 __all__ = ["Calibration"]
+
+_WIDTH = 400  # px
 
 
 class Calibration(ReportPart):
@@ -36,8 +37,10 @@ class Calibration(ReportPart):
         found = scores.reliability(answers, self.bins)
         mean = float(np.nanmean(answers.confidence)) if len(answers.confidence) else float("nan")
         accuracy = float(np.mean(~answers.wrong)) if len(answers.wrong) else float("nan")
-        _draw(found, evidence)
-        path = "figures/calibration.png"
+        alt = f"Reliability diagram in {self.bins} bins; the expected calibration error is {100 * found.ece:.2f} %."
+        path, svg = "figures/calibration.png", reliability_svg(found, alt)
+        above = f"Reliability on {evidence.split}: calibration error {100 * found.ece:.2f} %"
+        svg_png(svg, above, evidence.folder / path, below=evidence.folder)
         evidence.recorder.image(key, read_png(evidence.folder / path))
         lean = (
             "overconfident" if mean > accuracy + 0.005 else "underconfident" if mean < accuracy - 0.005 else "balanced"
@@ -46,34 +49,23 @@ class Calibration(ReportPart):
             f"Expected calibration error **{100 * found.ece:.2f} %** in {self.bins} bins. The mean confidence is "
             f"{100 * mean:.2f} % at an accuracy of {100 * accuracy:.2f} %: {lean} on the whole."
         )
-        alt = f"Reliability diagram in {self.bins} bins; the expected calibration error is {100 * found.ece:.2f} %."
         caption = (
-            "Accuracy by confidence; on the diagonal the model is right as often as it is sure. Below: answers per bin."
+            "Accuracy by confidence: a bar below the diagonal is more sure than right, one above more right than sure."
         )
-        figure = Figure(path, alt, caption, reliability_svg(found, alt), width=560)
-        return Section(title, (Paragraph(words), figure), key, {"ece": found.ece, "mean_confidence": mean})
+        figure = Figure(path, alt, caption, svg, width=_WIDTH)
+        blocks = (Paragraph(words), Paragraph(_meaning(found)), figure)
+        return Section(title, blocks, key, {"ece": found.ece, "mean_confidence": mean})
 
 
-def _draw(found: scores.Reliability, evidence: Evidence) -> None:
-    figure, axes = new_figure(5.6, 4.6)
-    width = np.diff(found.edges)
-    left = found.edges[:-1]
-    known = found.counts > 0
-    axes.plot([0, 1], [0, 1], color=SOFT_INK, lw=1, ls=(0, (3, 3)))
-    axes.bar(
-        left[known], found.accuracy[known], width[known], align="edge", color=COLORS["val"], edgecolor="white", lw=1
+def _meaning(found: scores.Reliability) -> str:
+    """Say what calibration is by the bin that adds most to the error."""
+    said = "A model is calibrated if 80 of 100 answers that it is 80 % sure of are right: then its word can be taken."
+    weights = np.nan_to_num(np.abs(found.confidence - found.accuracy)) * found.counts
+    if not weights.any():
+        return said
+    worst = int(weights.argmax())
+    low, high = 100 * found.edges[worst], 100 * found.edges[worst + 1]
+    return (
+        f"{said} Furthest off here: of the {found.counts[worst]:,} answers given with {low:.0f} to {high:.0f} % "
+        f"confidence, {100 * found.accuracy[worst]:.1f} % are right."
     )
-    shares = found.counts / max(1, found.counts.sum())
-    axes.bar(left, -0.22 * shares / max(shares.max(), 1e-12), width, align="edge", color=COLORS["quiet"], alpha=0.55)
-    axes.axhline(0, color=SOFT_INK, lw=0.8)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.25, 1.0)
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    axes.set_yticks(ticks, [f"{100 * t:.0f} %" for t in ticks])
-    axes.set_xticks(ticks, [f"{100 * t:.0f} %" for t in ticks])
-    axes.grid(axis="y", color=GRID, lw=0.8)
-    axes.set_xlabel("confidence", color=SOFT_INK, fontsize=9)
-    axes.set_ylabel("accuracy", color=SOFT_INK, fontsize=9)
-    title = f"Reliability on {evidence.split}: calibration error {100 * found.ece:.2f} %"
-    axes.set_title(title, color=INK, fontsize=10.5, loc="left", pad=10)
-    save(figure, evidence.folder / "figures" / "calibration.png", below=evidence.folder)

@@ -56,12 +56,14 @@ class Mark:
         x: abscissa.
         y: ordinate of the dot.
         role: gives the colour.
+        brief: label in a narrow picture; "" for the same.
     """
 
     label: str
     x: float
     y: float | None = None
     role: Role = "quiet"
+    brief: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def _crossing(a: Point, b: Point, edge: float) -> Point | None:
     return a[0] + (b[0] - a[0]) * (edge - a[1]) / (b[1] - a[1]), edge
 
 
-def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float) -> list[tuple[Mark, int, bool]]:
+def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float, beyond: int = 8) -> list[tuple[Mark, int, bool]]:
     """Place marks' labels above the plot: (mark, row from 0 at the plot, label to the left of its line).
 
     Rows are filled from the right, so that no line rises through the label of one further left.
@@ -226,12 +228,13 @@ def rows_of_marks(marks: Sequence[Mark], across: Scale, letter: float) -> list[t
         marks: in any order.
         across: the horizontal scale.
         letter: width of a letter as a share of the plot.
+        beyond: letters by which a label may reach over the right edge.
     """
     placed: list[tuple[Mark, int, bool]] = []
     begins: list[float] = []
     for mark in sorted(marks, key=lambda m: -m.x):
         at, width = across.position(mark.x), letter * len(mark.label)
-        left = at + width > 1.0 + 8 * letter and at > width
+        left = at + width > 1.0 + beyond * letter and at > width
         begin, end = (at - width, at) if left else (at, at + width)
         row = next((i for i, taken in enumerate(begins) if end + letter <= taken), len(begins))
         if mark.label:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html import escape
 
 from registry.reports.chart import (
@@ -27,12 +28,39 @@ from registry.reports.chart import (
 )
 
 WIDTH, HEIGHT = 720, 340  # user units; the page scales them
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 78, 34, 52
 _ROW = 17  # user units between lines of labels
-_LETTER = 9.0  # user units, in the size for narrow pages
 _MOST_TOOLTIPS = 600
 _BESIDE_LETTER, _BESIDE_ROW = 12.4, 20.0  # user units of a name beside the plot, in the size for narrow pages
 _SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, a row each
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How much room a chart has; all in user units.
+
+    Attributes:
+        width: of the picture.
+        height: of it.
+        left: of the plot, where the vertical axis has its numbers.
+        right: of it, where lines have their names.
+        letter: width of a label's letter.
+        beyond: letters by which a label may reach into the room on the right.
+        kind: CSS class.
+    """
+
+    width: int
+    height: int
+    left: int
+    right: int
+    letter: float
+    beyond: int
+    kind: str
+
+
+_TOP, _BOTTOM = 34, 52
+_ALONE = _Layout(WIDTH, HEIGHT, 72, 78, 9.0, 8, "")  # letters grow on narrow pages
+_WIDE = _Layout(WIDTH, HEIGHT, 72, 78, 8.0, 0, " wide")
+_NARROW = _Layout(400, 290, 60, 56, 7.6, 0, " narrow")  # in which the letters keep their size on a phone
 
 
 def color(role: Role) -> str:
@@ -42,23 +70,35 @@ def color(role: Role) -> str:
 
 def line_chart_svg(chart: LineChart) -> str:
     """Return `chart` as an SVG element."""
+    return _chart(chart, _ALONE)
+
+
+def line_chart_svgs(chart: LineChart) -> str:
+    """Return `chart` as two SVG elements, for wide and for narrow places; the page's style sheet shows one of them."""
+    return _chart(chart, _WIDE) + _chart(chart, _NARROW)
+
+
+def _chart(chart: LineChart, layout: _Layout) -> str:
     across, up = scales(chart)
-    marks = rows_of_marks(chart.marks, across, _LETTER / (WIDTH - _LEFT - _RIGHT))
-    rows = max((row + 1 for mark, row, _ in marks if mark.label), default=0)
+    labelled = [replace(mark, label=mark.brief or mark.label) for mark in chart.marks]
+    marks = labelled if layout is _NARROW else chart.marks
+    share = layout.letter / (layout.width - layout.left - layout.right)
+    placed = rows_of_marks(marks, across, share, layout.beyond)
+    rows = max((row + 1 for mark, row, _ in placed if mark.label), default=0)
     named = [line for line in chart.lines if not line.faint]
     named = named if len(named) > 1 or chart.beside else []  # a line alone needs no name
     above = [] if chart.beside or all(len(line.label) <= _SHORT for line in named) else named
     rows += len(above)
-    room = max([_RIGHT, *(_BESIDE_LETTER * len(line.label) + 16 for line in named if chart.beside)])
-    frame = _Frame(across, up, _TOP + _ROW * rows, room)
+    room = max([layout.right, *(_BESIDE_LETTER * len(line.label) + 16 for line in named if chart.beside)])
+    frame = _Frame(across, up, _TOP + _ROW * rows, room, layout)
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
-        f'data-chart="{_tooltips(chart, frame)}">',
+        f'<svg class="chart{layout.kind}" viewBox="0 0 {layout.width} {layout.height}" role="img" '
+        f'aria-label="{escape(chart.title)}" data-chart="{_tooltips(chart, frame)}">',
         _grid(chart, frame),
-        *(_mark(mark, row, left, frame) for mark, row, left in marks),
+        *(_mark(mark, row, left, frame) for mark, row, left in placed),
         *(_line(line, frame) for line in chart.lines),
         *(_dot(mark, frame) for mark in chart.marks),
-        *(_legend(above) if above else _beside(named, frame) if chart.beside else _end_labels(named, frame)),
+        *(_legend(above, frame) if above else _beside(named, frame) if chart.beside else _end_labels(named, frame)),
         "</svg>",
     ]
     return "".join(parts)
@@ -86,13 +126,13 @@ def sparkline_svg(values: Sequence[float], label: str) -> str:
 class _Frame:
     """Where values lie in user units."""
 
-    def __init__(self, across: Scale, up: Scale, top: float, room: float) -> None:
-        self.across, self.up, self.top = across, up, top
-        self.right, self.bottom = WIDTH - room, HEIGHT - _BOTTOM
+    def __init__(self, across: Scale, up: Scale, top: float, room: float, layout: _Layout) -> None:
+        self.across, self.up, self.top, self.layout = across, up, top, layout
+        self.left, self.right, self.bottom = layout.left, layout.width - room, layout.height - _BOTTOM
 
     def at(self, share_across: float, share_up: float) -> tuple[float, float]:
         """Return the place of shares of the plot."""
-        return _LEFT + share_across * (self.right - _LEFT), self.bottom - share_up * (self.bottom - self.top)
+        return self.left + share_across * (self.right - self.left), self.bottom - share_up * (self.bottom - self.top)
 
     def x(self, value: float) -> float:
         return self.at(self.across.position(value), 0)[0]
@@ -111,15 +151,15 @@ def _grid(chart: LineChart, frame: _Frame) -> str:
     parts = []
     for value, words in frame.up.ticks:
         y = frame.y(value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{frame.right}"/>')
-        parts.append(text(_LEFT - 8, y + 4, words, "end"))
+        parts.append(f'<path class="grid" d="M{frame.left} {y:.1f}H{frame.right}"/>')
+        parts.append(text(frame.left - 8, y + 4, words, "end"))
     for value, words in frame.across.ticks:
         x = frame.x(value)
         parts.append(f'<path class="axis" d="M{x:.1f} {frame.bottom}v5"/>')
         parts.append(text(x, frame.bottom + 21, words, "middle"))
-    parts.append(f'<path class="axis" d="M{_LEFT} {frame.bottom}H{frame.right}"/>')
-    parts.append(text(_LEFT - 60, 16, chart.y.label, kind="label"))
-    parts.append(text(frame.right, HEIGHT - 6, chart.x.label, "end", "label"))
+    parts.append(f'<path class="axis" d="M{frame.left} {frame.bottom}H{frame.right}"/>')
+    parts.append(text(frame.left - 52, 16, chart.y.label, kind="label"))
+    parts.append(text(frame.right, frame.layout.height - 6, chart.x.label, "end", "label"))
     return "".join(parts)
 
 
@@ -153,11 +193,11 @@ def _dot(mark: Mark, frame: _Frame) -> str:
     return f'<circle cx="{frame.x(mark.x):.1f}" cy="{frame.y(mark.y):.1f}" r="4.5" fill="{color(mark.role)}"/>'
 
 
-def _legend(lines: Sequence[Line]) -> list[str]:
+def _legend(lines: Sequence[Line], frame: _Frame) -> list[str]:
     """Name the lines above the plot."""
     parts = []
     for number, line in enumerate(lines):
-        x, y = _LEFT, _TOP + 4 + number * _ROW
+        x, y = frame.left, _TOP + 4 + number * _ROW
         kind = "line dashed" if line.dashed else "line"
         parts.append(f'<path class="{kind}" d="M{x} {y - 4}h22" stroke="{color(line.role)}"/>')
         parts.append(text(x + 30, y, line.label, kind="name", fill=color(line.role)))
@@ -166,18 +206,13 @@ def _legend(lines: Sequence[Line]) -> list[str]:
 
 def _end_labels(lines: Sequence[Line], frame: _Frame) -> list[str]:
     """Name each line at its end, pushed apart where ends are close."""
-    ends = []
-    for line in lines:
-        pieces = visible_pieces(line, frame.across, frame.up)
-        if pieces:
-            x, y = frame.at(*pieces[-1][-1])
-            ends.append((y, x, line))
-    ends.sort(key=lambda end: end[0])
-    parts, last = [], -1e9
-    for y, x, line in ends:
-        last = max(y, last + _ROW)
-        parts.append(text(min(x, frame.right) + 8, last + 4, line.label, kind="name", fill=color(line.role)))
-    return parts
+    drawn = [(line, visible_pieces(line, frame.across, frame.up)) for line in lines]
+    ends = [(line, frame.at(*pieces[-1][-1])) for line, pieces in drawn if pieces]
+    places = spread([y for _, (_, y) in ends], _ROW, frame.top, frame.bottom)
+    return [
+        text(min(x, frame.right) + 8, place + 4, line.label, kind="name", fill=color(line.role))
+        for (line, (x, _)), place in zip(ends, places, strict=True)
+    ]
 
 
 def _beside(lines: Sequence[Line], frame: _Frame) -> list[str]:
@@ -209,7 +244,7 @@ def _tooltips(chart: LineChart, frame: _Frame) -> str:
         "rows": rows,
         "top": frame.top,
         "bottom": frame.bottom,
-        "width": WIDTH,
+        "width": frame.layout.width,
     }
     return escape(json.dumps(data, ensure_ascii=False, separators=(",", ":")), quote=True)
 

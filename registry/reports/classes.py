@@ -10,10 +10,11 @@ from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
 from registry.printing import literal
 from registry.reports import scores
-from registry.reports.chart import INK, SOFT_INK
-from registry.reports.chart_png import lettered, new_figure, save
-from registry.reports.diagram_svg import matrix_svg, share_text
-from registry.reports.pictures import read_png
+from registry.reports.chart import COLORS, share_said
+from registry.reports.diagram_svg import matrix_svg, matrix_svgs
+from registry.reports.lettering import drawable
+from registry.reports.pictures import read_png, write_png
+from registry.reports.svg_png import svg_png
 
 __all__ = ["ConfusionMatrix", "PerClass"]
 
@@ -23,7 +24,7 @@ _MOST_ROWS = 40  # of a table
 
 
 class ConfusionMatrix(ReportPart):
-    """How often each class is taken for each other, as shares of the true class, and the worst pairs by name.
+    """How often each class is taken for each other, in images, and the worst pairs by name.
 
     Args:
         pairs: confusions named in the table, the most frequent first.
@@ -40,15 +41,25 @@ class ConfusionMatrix(ReportPart):
         answers = scores.read(evidence.predictions)
         names = evidence.class_names
         counts = scores.confusion(answers, len(names))
-        path = "figures/confusion.png"
-        _draw(counts, names, evidence)
+        path, labelled = "figures/confusion.png", len(names) <= _MOST_LABELLED
+        if labelled:
+            above = f"Confusion on {evidence.split}: images by true and predicted class"
+            svg_png(
+                matrix_svg(counts, [drawable(name) for name in names])[0],
+                above,
+                evidence.folder / path,
+                below=evidence.folder,
+            )
+        else:
+            write_png(evidence.folder / path, _shaded(counts), below=evidence.folder)
         evidence.recorder.image(key, read_png(evidence.folder / path))
-        svg, width = matrix_svg(counts, names) if len(names) <= _MOST_LABELLED else (None, _UNLABELLED)
+        svg, width = matrix_svgs(counts, names) if labelled else (None, _UNLABELLED)
         mistakes = int(answers.wrong.sum())
         alt = (
             f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
         )
-        figure = Figure(path, alt, "Each row is a true class and adds up to 100 %.", svg, width=width)
+        caption = "Images by true class (row) and predicted class (column); the colour is the share of the row."
+        figure = Figure(path, alt, caption, svg, width=width)
         return Section(
             title,
             (figure, worst_confusions(counts, names, self.pairs, "Most frequent confusions")),
@@ -108,7 +119,7 @@ def worst_confusions(counts: np.ndarray, names: tuple[str, ...], most: int, capt
     order = np.argsort(-off, axis=None, kind="stable")[:most]
     truth, predicted = np.unravel_index(order, off.shape)
     rows = tuple(
-        (literal(names[t]), literal(names[p]), str(off[t, p]), f"{100 * off[t, p] / counts[t].sum():.1f} %")
+        (literal(names[t]), literal(names[p]), str(off[t, p]), share_said(float(off[t, p] / counts[t].sum())))
         for t, p in zip(truth, predicted, strict=True)
         if off[t, p] > 0
     )
@@ -117,37 +128,19 @@ def worst_confusions(counts: np.ndarray, names: tuple[str, ...], most: int, capt
     return Table(caption, ("truth", "predicted", "images", "share"), rows, "llrr")
 
 
-def _draw(counts: np.ndarray, names: tuple[str, ...], evidence: Evidence) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
+def _shaded(counts: np.ndarray) -> np.ndarray:
+    """Return a matrix of more classes than have room for names as a picture: the darker, the more."""
+    opacity = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[:, :, None]  # rare ones show, too
+    hit = np.eye(len(counts), dtype=bool)[:, :, None]
+    ink = np.where(hit, _rgb(COLORS["val"]), _rgb(COLORS["train"]))
+    cells = np.rint(255 * (1 - opacity) + ink * opacity).astype(np.uint8)
+    times = max(1, _UNLABELLED // len(counts))
+    return np.asarray(cells.repeat(times, axis=0).repeat(times, axis=1))
 
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
-    labelled = len(names) <= _MOST_LABELLED
-    side = 2.2 + 0.46 * len(names) if labelled else 7.0
-    side = min(max(side, 3.6), 15.0)
-    figure, axes = new_figure(side, side * 0.94)
-    axes.grid(False)
-    axes.spines["bottom"].set_visible(False)
-    # The square root makes rare confusions visible beside a strong diagonal.
-    blues = LinearSegmentedColormap.from_list("paper to ink", ["#ffffff", "#cfe3f3", "#5d9fd0", "#0067a5", "#06294a"])
-    axes.imshow(np.sqrt(shares), cmap=blues, vmin=0, vmax=1, interpolation="nearest" if labelled else "antialiased")
-    axes.set_xlabel("predicted", color=SOFT_INK, fontsize=9)
-    axes.set_ylabel("truth", color=SOFT_INK, fontsize=9)
-    if labelled:
-        words = [lettered(name[:18]) for name in names]
-        axes.set_xticks(range(len(names)), words, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), words)
-        for (row, column), share in np.ndenumerate(shares):
-            if counts[row, column]:
-                axes.text(
-                    column, row, share_text(share), ha="center", va="center", fontsize=7.5,
-                    color="#ffffff" if np.sqrt(share) > 0.55 else INK,
-                )  # fmt: skip
-    axes.set_title(
-        f"Confusion on {evidence.split}, per cent of the true class", color=INK, fontsize=10.5, loc="left", pad=10
-    )
-    save(figure, evidence.folder / "figures" / "confusion.png", below=evidence.folder)
+
+def _rgb(color: str) -> np.ndarray:
+    return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
 
 
 def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:.1f} %"
+    return "-" if np.isnan(value) else share_said(float(value))

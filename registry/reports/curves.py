@@ -8,9 +8,9 @@ from typing import Any
 
 from registry.contracts import Evidence, Figure, LRFinding, Paragraph, ReportPart, Section, Table
 from registry.mixes import MIXED_NUMBERS
-from registry.reports.chart import Axis, Line, LineChart, Mark
+from registry.reports.chart import Axis, Line, LineChart, Mark, Role
 from registry.reports.chart_png import line_chart_png
-from registry.reports.chart_svg import line_chart_svg
+from registry.reports.chart_svg import line_chart_svgs
 
 __all__ = ["Curves", "LRFinderCurve"]
 
@@ -29,6 +29,8 @@ _NOT_PLAIN = {  # argument of the loss -> what it does to its value
     "label_smoothing": "its targets are smoothed, so that it cannot come near 0",
     "weight": "its images count by the weights of their classes",
 }
+_DECADE = 8  # greatest rate to smallest, from which an axis may have decades
+_MOST_POINTS = 500  # of a line of steps
 _MOST_NAMED = 5  # drops of the learning rate up to which each has a label
 Rows = Sequence[Mapping[str, float]]
 
@@ -45,7 +47,7 @@ class Curves(ReportPart):
         charts = {
             "loss": _over_epochs("Loss by epoch", "loss", rows, "loss", best),
             "accuracy": _over_epochs("Accuracy by epoch", "accuracy", rows, "accuracy", best),
-            "lr": _learning_rate(rows),
+            "lr": _learning_rate(rows, evidence.rates),
         }
         figures = [_figure(evidence, name, chart, _summary(chart)) for name, chart in charts.items() if chart.lines]
         return Section("Curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows))
@@ -130,8 +132,9 @@ def _sweep(finding: LRFinding) -> LineChart:
         if lr is not None and finding.lrs:
             nearest = min(range(len(finding.lrs)), key=lambda i: abs(math.log(finding.lrs[i] / lr)))
             taken = rule == finding.pick
-            label = f"{_PICK_NAMES.get(rule, rule)} {lr:.2g}" + (" (taken)" if taken else "")
-            marks.append(Mark(label, lr, finding.smoothed[nearest], "train" if taken else "accent"))
+            name, said = _PICK_NAMES.get(rule, rule), " (taken)" if taken else ""
+            role: Role = "train" if taken else "accent"
+            marks.append(Mark(f"{name} {lr:.2g}{said}", lr, finding.smoothed[nearest], role, f"{name}{said}"))
     shown = [value for value in finding.smoothed if math.isfinite(value)]
     # A diverging sweep ends far above where it began; the interesting part is below.
     high = min(max(shown), 1.6 * shown[0]) if shown else None
@@ -165,16 +168,39 @@ def _top(lines: Sequence[Line]) -> float | None:
     return 1.0 if values and max(values) > 0.96 else None
 
 
-def _learning_rate(rows: Rows) -> LineChart:
+def _learning_rate(rows: Rows, rates: Sequence[float]) -> LineChart:
+    """Return the chart of the learning rate: of every step where that is known, else of every epoch.
+
+    Its axis has decades only where the rate falls by steps through them: one that glides to nothing would be drawn as a
+    cliff at the end.
+    """
     points = [(row["epoch"], row["lr"]) for row in rows if "lr" in row]
     if not points:
         return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate"), ())
-    xs, ys = zip(*points, strict=True)
-    log = min(ys) > 0 and max(ys) / min(ys) > 8
-    drops = drops_of(rows)
-    marks = tuple(Mark(f"epoch {epoch:g}" if len(drops) <= _MOST_NAMED else "", epoch, lr) for epoch, lr in drops)
-    line = Line("lr", *_stairs(xs, ys), "accent")
-    return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate", log=log), (line,), marks)
+    drops, by_step = drops_of(rows), len(rates) / len(rows)
+    if rates:
+        xs, ys = _thinned([(step / by_step, rate) for step, rate in enumerate(rates, start=1)])
+        before = 1 - 1 / by_step  # of an epoch, between its first step and its end
+    else:
+        xs, ys = _stairs(*zip(*points, strict=True))
+        before = 0.0
+    log = bool(drops) and min(ys) > 0 and max(ys) / min(ys) > _DECADE
+    named = len(drops) <= _MOST_NAMED
+    marks = tuple(Mark(f"epoch {epoch:g}" if named else "", epoch - before, lr) for epoch, lr in drops)
+    title = "Learning rate by step" if rates else "Learning rate by epoch"
+    return LineChart(title, _EPOCH, Axis("learning rate", log=log), (Line("lr", xs, ys, "accent"),), marks)
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Return points without those within a stretch that stands still, and of many that move every so manieth."""
+    kept = [
+        point
+        for i, point in enumerate(points)
+        if i in (0, len(points) - 1) or not point[1] == points[i - 1][1] == points[i + 1][1]
+    ]
+    every = -(-len(kept) // _MOST_POINTS)
+    kept = [*kept[:-1:every], kept[-1]]
+    return [x for x, _ in kept], [y for _, y in kept]
 
 
 def _stairs(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -202,7 +228,7 @@ def drops_of(rows: Rows) -> list[tuple[float, float]]:
 def _figure(evidence: Evidence, name: str, chart: LineChart, alt: str) -> Figure:
     path = f"figures/{name}.png"
     line_chart_png(chart, evidence.folder / path, below=evidence.folder)
-    return Figure(path, alt, chart.title, line_chart_svg(chart))
+    return Figure(path, alt, chart.title, line_chart_svgs(chart))
 
 
 def _summary(chart: LineChart) -> str:

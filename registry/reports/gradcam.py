@@ -28,6 +28,7 @@ _SCORED = 256  # correctly answered images on which heat is held against object 
 _TRUSTED = (4, 16)  # fewest and most of them on which pixels are deleted and inserted, by their size
 _TRUSTED_PIXELS = 32 * 64 * 64
 _PIXELS_AT_ONCE = 32 * 224 * 224  # of a batch, so that graphs of large images fit in memory
+_CHANCE = 0.05  # mean probability by which pixels must do better than in random order: a few images tell no less
 _COARSE = 5  # px: a map below this side is too coarse to read
 
 
@@ -269,6 +270,9 @@ def _trust_words(found: Faithfulness, layer: str) -> str:
         f"probability of **{heat.deletion_area:.2f}** (lower is better; {chance.deletion_area:.2f} in random order), "
         f"and put back in that order **{heat.insertion_area:.2f}** (higher is better; {chance.insertion_area:.2f})."
     )
+    gains = (chance.deletion_area - heat.deletion_area, heat.insertion_area - chance.insertion_area)
+    if max(gains) < _CHANCE:
+        words += " **Neither is better than chance: what the maps point at is not what the network needs here.**"
     if found.after_shuffling is None:
         return words
     return words + (

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from made_evidence import made_evidence
 
-from registry.reports.chart_png import lettered
 from registry.reports.classes import ConfusionMatrix
 from registry.reports.lettering import drawable
 from registry.reports.pictures import Tile, sheet
+from registry.reports.svg_png import lettered
 
 
 @pytest.mark.parametrize(

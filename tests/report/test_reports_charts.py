@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from html import unescape
 
@@ -9,11 +10,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from registry.reports.chart import Axis, Line, LineChart, Mark, Scale, rows_of_marks, scale, scales, visible_pieces
+from registry.reports.chart import (
+    COLORS,
+    Axis,
+    Line,
+    LineChart,
+    Mark,
+    Scale,
+    rows_of_marks,
+    scale,
+    scales,
+    share_said,
+    visible_pieces,
+)
 from registry.reports.chart_png import line_chart_png
-from registry.reports.chart_svg import WIDTH, line_chart_svg
-from registry.reports.diagram_svg import matrix_svg, reliability_svg, share_text
+from registry.reports.chart_svg import WIDTH, line_chart_svg, line_chart_svgs
+from registry.reports.diagram_svg import matrix_svg, matrix_svgs, reliability_svg
 from registry.reports.scores import Reliability
 
 FINITE = st.floats(-1e9, 1e9, allow_nan=False)
@@ -158,15 +172,70 @@ def test_a_matrix_names_its_cells_and_shortens_what_is_too_long():
     assert 200 < width < 500
     root = tree(svg)
     titles = [node.text for node in root.iter() if node.tag == "title"]
-    assert titles == ["<cat> taken for <cat>: 8", "<cat> taken for a name that is much too long: 2"]
+    assert titles == [
+        "<cat> taken for <cat>: 8 of 10 (80.0 %)",
+        "<cat> taken for a name that is much too long: 2 of 10 (20.0 %)",
+    ]
     assert "a name that is mu…" in [node.text for node in root.iter() if node.tag == "text"]
 
 
+def test_the_numbers_of_a_matrix_are_images_which_no_rounding_falsifies():
+    root = tree(matrix_svg(np.array([[399, 1], [0, 400]]), ["a", "b"])[0])
+    cells = [node.text for node in root.iter() if node.tag == "text" and "-cell" in node.attrib["class"]]
+    assert cells == ["399", "1", "400"]
+
+
 @pytest.mark.parametrize(
-    ("share", "words"), [(0.834, "83"), (0.0123, "1.2"), (0.05, "5"), (1.0, "100"), (0.0996, "10")]
+    ("share", "words"),
+    [(0.834, "83.4 %"), (0.0123, "1.2 %"), (1.0, "100.0 %"), (0.9996, "> 99.9 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %")],
 )
-def test_small_shares_keep_one_decimal(share, words):
-    assert share_text(share) == words
+def test_a_share_reaches_neither_end_by_rounding(share, words):
+    assert share_said(share) == words
+
+
+def test_a_matrix_for_a_phone_has_small_cells_and_of_many_classes_there_are_words_instead():
+    names = [f"class number {i}" for i in range(12)]
+    few, _ = matrix_svgs(np.eye(11, dtype=int), names[:11])
+    wide, narrow = re.findall(r'class="chart small([^"]*)" viewBox="0 0 (\d+)', few)
+    assert (wide[0], narrow[0]) == (" wide", " dense narrow")
+    assert int(narrow[1]) < 460 < int(wide[1])
+    many, _ = matrix_svgs(np.eye(12, dtype=int), names)
+    assert many.count("<svg") == 1
+    assert "A matrix of 12 classes needs a wider page" in many
+
+
+def test_a_chart_for_a_phone_has_brief_labels_and_the_same_values():
+    lines = [Line("train", [1, 2], [2.0, 1.0], "train"), Line("val", [1, 2], [2.0, 1.5], "val")]
+    marks = [Mark("minimum / 10 0.043 (taken)", 1.5, 1.2, brief="minimum / 10 (taken)")]
+    wide, narrow = (tree(each + "</svg>") for each in line_chart_svgs(chart(lines, marks)).split("</svg>")[:2])
+    assert (wide.attrib["class"], narrow.attrib["class"]) == ("chart wide", "chart narrow")
+    labels = [[node.text for node in root.iter() if node.attrib.get("class") == "note"] for root in (wide, narrow)]
+    assert labels == [["minimum / 10 0.043 (taken)"], ["minimum / 10 (taken)"]]
+    rows = [json.loads(root.attrib["data-chart"])["rows"] for root in (wide, narrow)]
+    assert rows[0] == rows[1]
+
+
+def test_names_at_the_ends_of_lines_stay_inside_the_plot():
+    lines = [Line(name, [1, 2], [3.0, 1.0], "val") for name in ("a", "b", "c")]
+    root = tree(line_chart_svg(chart(lines)))
+    heights = sorted(float(node.attrib["y"]) for node in root.iter() if node.attrib.get("class") == "name")
+    assert np.diff(heights).min() >= 16.9
+    axis = max(
+        float(re.search(r" ([\d.]+)H", node.attrib["d"])[1])
+        for node in root.iter()
+        if node.attrib.get("class") == "axis" and "H" in node.attrib["d"]
+    )
+    assert heights[-1] <= axis + 5
+
+
+def test_the_png_has_the_colours_and_the_size_of_the_svg(tmp_path):
+    lines = [Line("train", [1, 2], [2.0, 2.0], "train"), Line("val", [1, 2], [1.0, 1.0], "val")]
+    line_chart_png(chart(lines), tmp_path / "a.png", below=tmp_path)
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert abs(picture.shape[1] / picture.shape[0] - 720 / (340 + 26)) < 0.01
+    for role in ("train", "val"):
+        red, green, blue = (int(COLORS[role][i : i + 2], 16) for i in (1, 3, 5))
+        assert (picture == (red, green, blue)).all(axis=2).sum() > 1000, role
 
 
 def test_a_reliability_diagram_draws_only_bins_with_answers():

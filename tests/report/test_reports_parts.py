@@ -1,6 +1,10 @@
 """Each report part on evidence whose answer is known."""
 
+import json
+import math
+import re
 from dataclasses import replace
+from html import unescape
 
 import cv2
 import numpy as np
@@ -15,7 +19,8 @@ from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
 from registry.reports.classes import ConfusionMatrix, PerClass
 from registry.reports.curves import Curves, LRFinderCurve, drops_of
-from registry.reports.gradcam import GradCAM
+from registry.reports.faithfulness import Faithfulness, PixelCurves
+from registry.reports.gradcam import GradCAM, _trust_words
 from registry.reports.mistakes import Misclassified
 
 
@@ -56,6 +61,30 @@ def test_curves_show_train_and_validation_in_one_figure_with_best_epoch_and_drop
 )
 def test_a_drop_is_a_fall_to_half_or_less_from_a_rate_that_stood_still(lrs, drops):
     assert drops_of([{"epoch": e, "lr": lr} for e, lr in enumerate(lrs, start=1)]) == drops
+
+
+def rate_chart(evidence, lrs, rates=()):
+    """Return the title, the vertical axis's ticks and the values of the learning rate's chart."""
+    rows = [{"epoch": float(e), "lr": lr, "val/loss": 1.0} for e, lr in enumerate(lrs, start=1)]
+    figures = of(Curves().render(replace(evidence, history=rows, best=None, rates=rates)), Figure)
+    (figure,) = [each for each in figures if each.path == "figures/lr.png"]
+    ticks = re.findall(r'class="tick"[^>]*text-anchor="end">([^<]+)<', figure.svg.split("</svg>")[0])
+    return figure.caption, ticks, json.loads(unescape(re.search(r'data-chart="([^"]*)"', figure.svg)[1]))
+
+
+def test_a_rate_that_glides_to_nothing_is_drawn_step_by_step_on_a_plain_axis(evidence):
+    rates = [0.05 * (1 + math.cos(math.pi * step / 40)) for step in range(1, 41)]
+    title, ticks, data = rate_chart(evidence, rates[9::10], rates)
+    assert title == "Learning rate by step"
+    assert ticks == ["0.00", "0.02", "0.04", "0.06", "0.08", "0.10"]
+    assert len(data["rows"]) == 40
+    assert data["rows"][-1] == ["epoch: 4", "lr: 0"]
+
+
+def test_a_rate_that_falls_through_decades_by_steps_has_an_axis_of_decades(evidence):
+    title, ticks, _ = rate_chart(evidence, [0.1, 0.1, 0.01, 0.01, 0.001])
+    assert title == "Learning rate by epoch"
+    assert {"0.1", "0.01", "0.001"} <= set(ticks)
 
 
 def test_curves_of_a_training_that_left_the_finite_numbers_are_drawn(evidence):
@@ -322,6 +351,19 @@ def test_heat_of_a_trained_network_lies_on_the_object_and_that_of_a_random_one_d
     assert trained["heat_ratio"] > 3
     assert trained["heat_ratio"] > 2 * random.get("heat_ratio", 0)
     assert trained["pointing_game"] > 0.9
+
+
+def areas(deletion, insertion):
+    """Return curves whose areas these are."""
+    return PixelCurves(torch.full((3,), deletion), torch.full((3,), insertion))
+
+
+@pytest.mark.parametrize(
+    ("heat", "says_nothing"), [((0.31, 0.36), True), ((0.1, 0.33), False), ((0.30, 0.6), False), ((0.9, 0.1), True)]
+)
+def test_maps_that_do_no_better_than_chance_are_said_to_tell_nothing(heat, says_nothing):
+    words = _trust_words(Faithfulness(16, areas(*heat), areas(0.31, 0.33), None), "layer3")
+    assert ("Neither is better than chance" in words) == says_nothing
 
 
 def test_parts_leave_the_model_as_they_found_it(tmp_path):
