@@ -16,6 +16,7 @@ from trainer.report.inline import pieces
 _TEMPLATES = Path(__file__).with_name("templates")
 _LONG_TABLE = 40  # rows; a longer table scrolls in itself
 _TWO_COLUMNS = 12  # rows or lines; more than these stand in two columns on paper
+_PAPER_COLUMNS = 9  # pictures in a row of a gallery, at least
 _OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen, and are left out on paper
 
 
@@ -52,7 +53,9 @@ def html(
     templates.globals["sorted_by"] = _sorted_by
     templates.globals["picture"] = lambda figure: _picture(figure, folder)
     templates.globals["grouped"] = _grouped
-    templates.globals.update(open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE, two_columns=_TWO_COLUMNS)
+    templates.globals.update(
+        open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE, two_columns=_TWO_COLUMNS, paper_columns=_PAPER_COLUMNS
+    )
     return templates.get_template("page.html").render(
         title=title,
         kind=kind,

@@ -109,6 +109,17 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
 }
 
+// `report.html?short` shows what one hands in: the answer, the data, the curves, the confusions and the gallery.
+const short = new URLSearchParams(location.search).has("short");
+document.documentElement.classList.toggle("short", short);
+const length = document.querySelector(".length");
+if (length) {
+  const other = document.createElement("a");
+  other.href = short ? location.pathname : "?short";
+  other.textContent = short ? "Whole report" : "Short version to hand in";
+  length.append(other);
+}
+
 // A heading that is folded opens when somebody goes there; on paper it is open, and afterwards as it was.
 const folds = [...document.querySelectorAll("details.fold")];
 const openAt = (hash) => {
