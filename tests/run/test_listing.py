@@ -60,6 +60,19 @@ def a_run(root, name, summary, history=()):
     return folder
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_table_fits_the_columns_there_are_and_names_what_it_leaves_out(here, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = printed(capsys, "runs").splitlines()
+    assert max(map(len, lines)) <= columns
+    titles, said = lines[0], " ".join(lines[3:])
+    assert titles.startswith("run ")
+    assert " best " in titles
+    missing = [title for title in ("status", "seed", "size", "selected on", "expectations") if title not in titles]
+    assert [title in said for title in missing] == [True] * len(missing)
+    assert bool(missing) == (columns < 200)
+
+
 def test_every_run_stands_in_the_table_with_what_it_reached(here, capsys):
     rows = json.loads(printed(capsys, "runs", "--format", "json"))
     assert [(row["seed"], row["status"], row["epochs"], row["selected_on"]) for row in rows] == [

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from registry.printing import duration, metric_text, one_line
 from registry.program import typed_as
+from trainer.cli.layout import PAGE, in_words, table_width
 from trainer.run.cleaning import proposals, remove
 from trainer.run.listing import COLUMNS, Row, chosen, ordered, rows_below
 
 MEGA = 1e6
 _HEADERS = ("run", "status", "best", "final", "test", "seed", "epochs", "time", "size", "selected on", "expectations")
+_FIRST_LEFT_OUT = ("expectations", "selected on", "size", "epochs", "final", "seed", "time", "status", "test")
 
 
 def runs_text(root: Path, pattern: str, conditions: Sequence[str], sort: str, form: str) -> str:
@@ -38,7 +40,10 @@ def runs_text(root: Path, pattern: str, conditions: Sequence[str], sort: str, fo
         return _csv(rows)
     if not rows:
         return f"no run below {root} fits" if pattern or conditions else f"no run lies below {root}"
-    return "\n".join([*table_lines([_HEADERS, *map(_cells, rows)]), "", _sum(rows)])
+    table, left_out = _fitting([_HEADERS, *map(_cells, rows)])
+    said = f"in a wider terminal and in --format csv also: {', '.join(left_out)}" if left_out else ""
+    more = in_words(said, table_width() or PAGE)
+    return "\n".join([*table, "", _sum(rows), *more])
 
 
 def clean(root: Path, pattern: str, days: float, *, sure: bool) -> int:
@@ -86,6 +91,19 @@ def _cells(row: Row) -> tuple[str, ...]:
         one_line(row.selected_on) or "-",
         row.expectations or "-",
     )
+
+
+def _fitting(rows: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Return the lines of a table that fits where it is shown, and the columns that are left out for it."""
+    width, left_out = table_width(), list[str]()
+    lines = table_lines(rows)
+    for title in _FIRST_LEFT_OUT:
+        if width is None or max(map(len, lines)) <= width:
+            break
+        left_out.append(title)
+        kept = [place for place, header in enumerate(_HEADERS) if header not in left_out]
+        lines = table_lines([[row[place] for place in kept] for row in rows])
+    return lines, left_out
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,7 @@ TEMPLATES = {  # name -> file, what it is
     "quickstart": ("recipes/quickstart.yaml", "drawn shapes, no download, a minute on two cores"),
     "cifar": ("cifar.yaml", "ResNet18 on CIFAR-10, learning rate found first"),
     "own_images": ("recipes/own_images.yaml", "a folder of your own pictures, trained from scratch"),
-    "transfer": ("recipes/transfer.yaml", "your own pictures, a network adapted that knows ImageNet"),
+    "transfer": ("recipes/transfer.yaml", "your own pictures, a network that knows ImageNet"),
     "mnist": ("recipes/mnist.yaml", "handwritten digits, a small network"),
     "cifar10_resnet18": ("recipes/cifar10_resnet18.yaml", 'the course report "Session 10" as it declares itself'),
     "cifar10_resnet18_original": ("recipes/cifar10_resnet18_original.yaml", "what that report's code really did"),
