@@ -397,7 +397,7 @@ def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) ->
 @click.option("--draw", type=int, default=None, help="A number, to draw the same epochs again.")
 def grade(words: Words, against: str, replay: int, draw: int | None) -> int:
     """Hold hand-ins against the recipe that was given."""
-    with _importing(told=True):
+    with importing(told=True):
         from trainer.cli import grading
         from trainer.cli.console import Console
         from trainer.run.grading import Grader
