@@ -62,7 +62,8 @@ def metric_curve(evidence: Evidence, key: str) -> Figure | None:
     """
     metric = key.partition("/")[2]
     best = None if evidence.best is None else evidence.best.get("epoch")
-    chart = _over_epochs(f"{metric.capitalize()} by epoch", metric, evidence.history, metric, best)
+    spoken = metric.replace("_", " ")
+    chart = _over_epochs(f"{spoken.capitalize()} by epoch", metric, evidence.history, spoken, best)
     return _figure(evidence, metric.replace("/", "-"), chart, _summary(chart)) if chart.lines else None
 
 
@@ -157,7 +158,7 @@ def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | 
     marks = [Mark(f"best: epoch {best:g}", best, at_best[0], "val")] if best is not None and at_best else []
     drops = drops_of(rows)
     marks += [Mark(f"lr {lr:.2g}" if len(drops) <= _MOST_NAMED else "", epoch) for epoch, lr in drops]
-    percent = metric == "accuracy"
+    percent = "accuracy" in metric
     axis = Axis(label, percent=percent, high=_top(lines) if percent else None)
     return LineChart(title, _EPOCH, axis, tuple(lines), tuple(marks))
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from made_evidence import MadeImages, made_evidence, with_data
+from made_evidence import MadeImages, history, made_evidence, with_data
 
 from registry.contracts import Figure, Gallery, Paragraph, Table
 from registry.reports import scores
@@ -36,6 +36,17 @@ def test_the_answer_shows_the_curve_that_chose_and_the_three_most_confused_pairs
     assert isinstance(pairs, Table)
     assert pairs.caption == "Most confused on val"
     assert len(pairs.rows) == 3
+
+
+def test_where_another_metric_chose_the_accuracy_of_that_epoch_stands_beside_it_with_its_interval(tmp_path):
+    rows = [{**row, "val/balanced_accuracy": row["val/accuracy"] - 0.1} for row in history(6)]
+    resolved = {"train": {"best": {"metric": "val/balanced_accuracy", "mode": "max"}}}
+    evidence = made_evidence(tmp_path, history=rows, best=rows[4], resolved=resolved)
+    answer = answer_of(with_data(evidence, val=(40,) * 4))
+    tiles = {tile.label: (tile.value, tile.interval) for tile in answer.tiles}
+    assert tiles["Best balanced accuracy"] == ("73.24 %", "")
+    assert tiles["Accuracy there"] == ("83.24 %", "95 % interval 76.7 to 88.2 %, 160 images")
+    assert answer.blocks[0].caption == "Balanced accuracy by epoch"
 
 
 def cautions(evidence):

@@ -19,6 +19,7 @@ from registry.reports.curves import metric_curve
 from trainer.report.cautions import cautions_of
 
 _PAIRS = 3  # confusions named
+_ACCURACY = "val/accuracy"
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,24 @@ def best_metric(resolved: Mapping[str, Any]) -> str:
     return str(_at(resolved, "train", "best", "metric") or "val/accuracy")
 
 
+def _metric(key: str) -> str:
+    """Return the name of a metric without the part it is of: "accuracy" of "val/accuracy"."""
+    return key.removeprefix("val/").removeprefix("train/")
+
+
+def _word(key: str) -> str:
+    """Return a metric's name as people write it: "balanced accuracy"."""
+    return _metric(key).replace("_", " ")
+
+
 def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.predictions is not None and is_look(evidence):
         return [Tile("Images", f"{len(evidence.predictions.targets):,}", evidence.split)]
     if not evidence.history:
         return [Tile("Result", "none", "no epoch was finished")]
-    key = best_metric(evidence.resolved)
-    word, last = key.removeprefix("val/").removeprefix("train/"), evidence.history[-1]
-    tiles = []
-    held_out = _held_out(evidence, word)
+    key, last = best_metric(evidence.resolved), evidence.history[-1]
+    metric, word, tiles = _metric(key), _word(key), []
+    held_out = _held_out(evidence, metric)
     if held_out is not None:
         note, within = "held out, chose nothing", _interval(key, held_out, evidence, evidence.split)
         tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), note, within))
@@ -109,7 +119,11 @@ def _quality(evidence: Evidence) -> list[Tile]:
                 _interval(key, last[key], evidence, "val"),
             )
         )
-    augmented = _test_time_augmented(evidence, word)
+    if evidence.best is not None and not scores.is_share_of_images(key) and _ACCURACY in evidence.best:
+        value = evidence.best[_ACCURACY]
+        within = _interval(_ACCURACY, value, evidence, "val")
+        tiles.append(Tile("Accuracy there", said(_ACCURACY, value), f"of epoch {evidence.best['epoch']:g}", within))
+    augmented = _test_time_augmented(evidence, metric)
     if augmented is not None:
         tiles.append(
             Tile(
@@ -214,7 +228,7 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     if not evidence.history:
         return f"The run of **{model}** on **{data}** ended before its first epoch; there is nothing to judge."
     key = best_metric(evidence.resolved)
-    word = key.removeprefix("val/").removeprefix("train/")
+    word = _word(key)
     epochs = len(evidence.history)
     learnt = None if evidence.data is None else evidence.data.part("train")
     images = "" if learnt is None else f" {learnt.images:,} images of"
@@ -226,7 +240,7 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
         best, last = evidence.best, evidence.history[-1]
         text += f"Its best {word} on {evidence.selected_on} is **{said(key, best[key])}**, at epoch {best['epoch']:g}; "
         text += f"the last epoch has {said(key, last.get(key, math.nan))}. "
-    held_out = _held_out(evidence, word)
+    held_out = _held_out(evidence, _metric(key))
     if held_out is not None:
         which = "final" if evidence.best is None else "best"
         text += f"On {evidence.split}, which took no part in any choice, the {which} weights reach "
