@@ -136,9 +136,9 @@ class CamPictures:
         if case.truth not in (-1, case.predicted):
             sure += f", {names[case.truth]} {share_said(case.truth_probability)}"
         within = self.evidence.counted_in or self.evidence.split
-        which_image = f"{case.file}, image {case.index}" if case.file else f"image {case.index} of {within}"
+        named = f"{case.file}, image {case.index}" if case.file else f"Image {case.index} of {within}"
         photo = Tile(case.photo, ("image",))
-        picture = sheet(rows, case.title(names), f"{which_image}; {sure}", lead=photo)
+        picture = sheet(rows, case.title(names), f"{named}; {sure}", lead=photo)
         path = f"{self.place}/{case.file_stem(rank, names)}.png"
         write_png(self.evidence.folder / path, picture, below=self.evidence.folder)
         if rank <= _SENT:
@@ -151,7 +151,7 @@ class CamPictures:
             f"for **{literal(names[c])}**{case.role(c)} {place}".rstrip()
             for c, place in zip(case.classes, places, strict=True)
         )
-        caption = f"{literal(which_image[0].upper() + which_image[1:])}: {literal(sure)}: evidence {which}."
+        caption = f"{literal(named)}: {literal(sure)}: evidence {which}."
         return Figure(path, alt, caption, width=picture.shape[1])
 
     def _row(self, case: Case, target: int) -> list[Tile]:

@@ -1,5 +1,6 @@
 """The top of the page and the data: how sure each number is, what to beware of, which images there were."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from made_evidence import MadeImages, history, made_evidence, with_data
 
 from registry.contracts import Figure, Gallery, Paragraph, Table
 from registry.reports import scores
+from registry.reports.gradcam import GradCAM
 from registry.reports.mistakes import Misclassified
 from trainer.report.answer import answer_of
 from trainer.report.frame import data_section, environment_section, recipe_section
@@ -131,6 +133,15 @@ def test_a_mistake_is_named_by_its_file_with_both_probabilities_and_its_index(tm
         assert " sure, " in figure.caption
         assert " for the truth, " in figure.caption
         assert figure.alt.startswith(f"class/IMG_{index - 1000}.jpg: truth ")
+
+
+def test_a_strip_is_named_by_its_file_as_the_file_is_written(tmp_path):
+    evidence = made_evidence(tmp_path)
+    files = [f"class/img_{number}.jpg" for number in range(60)]
+    named = replace(evidence, images=MadeImages(evidence.images.stored, names=files))
+    for images, begins in ((named, r"class/img_\d+\.jpg, image 10\d\d: "), (evidence, r"Image 10\d\d of val: ")):
+        strip = next(block for block in GradCAM(count=1).render(images).blocks if isinstance(block, Figure))
+        assert re.match(begins, strip.caption)
 
 
 # --------------------------------------------------------------------------------------------------- recipe, repeating
