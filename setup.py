@@ -60,6 +60,8 @@ setup(
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
         "torchmetrics": ["torchmetrics>=1.4.0"],
+        "mlflow": ["mlflow>=3.0.0"],
+        "wandb": ["wandb>=0.20.0"],
         "search": ["optuna>=5.0.0"],
         "timm": ["timm>=1.0.21"],  # before, its models cannot be built without memory, as a trial does
     },

@@ -59,7 +59,7 @@ def list_text(slot: str | None = None, pattern: str | None = None, *, components
         slots = [chosen]
     blocks = [_slot_text(components, name, pattern) for name in slots]
     text = "\n\n".join(block for block in blocks if block)
-    if not text and chosen in SWEEP_SLOTS and not components.names(chosen):
+    if not text and chosen is not None and chosen in SWEEP_SLOTS and not components.names(chosen):
         raise RecipeError(f"every {chosen} is of the package {PACKAGE}, which is not installed", NEEDS)
     if not text:
         everything = [name for one in slots for name in components.names(one)]

@@ -474,7 +474,8 @@ class _Run:
         predictions = outcomes.get("best", outcomes["final"]).predictions
         assert predictions is not None  # the first process has them
         data = experiment.data
-        part, split = (data.test, "test") if self._measures_test(experiment) else (data.val, data.selected_on)
+        measured = data.test if self._measures_test(experiment) else None
+        part, split = (data.val, data.selected_on) if measured is None else (measured, "test")
         kept = predictions_file.kept_of(predictions, part, split, data.class_names)
         try:
             predictions_file.write(kept, self.folder.path)

@@ -142,6 +142,6 @@ def _lead(leader: Candidate, other: Candidate, goal: Goal, comparisons: int) -> 
     shared = sorted(leader.by_seed.keys() & other.by_seed.keys())
     differences = [goal.sign * (leader.by_seed[seed] - other.by_seed[seed]) for seed in shared]
     if len(differences) < 2:  # nothing is known of their spread
-        return Lead(other.number, len(shared), *(differences or [math.nan]), -math.inf, math.inf)
+        return Lead(other.number, len(shared), differences[0] if differences else math.nan, -math.inf, math.inf)
     found = of_mean(differences, 1 - (1 - LEVEL) / comparisons)
     return Lead(other.number, len(shared), statistics.fmean(differences), found.low, found.high)
