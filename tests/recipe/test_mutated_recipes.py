@@ -23,7 +23,7 @@ from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain,
 from trainer.recipe.reading.references import is_reference
 from trainer.recipe.reading.text import compose
 from trainer.recipe.recipe import Origin
-from trainer.recipe.resolve import _flow as flow
+from trainer.recipe.resolve import flow
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))

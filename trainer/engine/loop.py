@@ -208,7 +208,8 @@ class Loop:
         while group := list(islice(batches, accumulate)):
             progress.lr, *progress.group_lrs = parts.schedule.rates
             mix = None if parts.mixer is None else parts.mixer(epoch, progress.step)
-            results = parts.step(group, mix, measure=(progress.step + 1) % self.limits.log_every == 0)
+            parts.step.measures = (progress.step + 1) % self.limits.log_every == 0
+            results = parts.step(group, mix)
             progress.step += 1
             progress.batch += len(group)
             self._step_finished(results)

@@ -51,6 +51,7 @@ class Step:
         processes: that share every batch.
 
     Attributes:
+        measures: whether a step takes the gradient's norm, which clipping needs anyway.
         gradient_norm: of the last step that measured it, penalties included, before clipping; None for not measured.
     """
 
@@ -71,9 +72,10 @@ class Step:
         self._penalties, self._clip_norm, self._guard = penalties, clip_norm, guard
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._one = torch.ones((), device=self._parameters[0].device)
+        self.measures = False
         self.gradient_norm: Tensor | None = None
 
-    def __call__(self, group: Sequence[Batch], mix: Mixer | None = None, *, measure: bool = False) -> list[BatchResult]:
+    def __call__(self, group: Sequence[Batch], mix: Mixer | None = None) -> list[BatchResult]:
         """Take one step over the micro-batches of `group`.
 
         A loss or a gradient that is not finite changes no weight where the guard reads at once.
@@ -81,7 +83,6 @@ class Step:
         Args:
             group: micro-batches.
             mix: mixes each; None for not.
-            measure: take the gradient's norm, which clipping needs anyway.
         """
         self._guard.step_started()
         given, weights, whole = self._processes.prepared(group, mix, self._criterion)
@@ -92,18 +93,18 @@ class Step:
             loss = self._criterion(logits.float(), learnt.targets)
             self._precision.backward(part_of_step(loss, weight, whole))
             results.append(BatchResult(loss.detach(), logits.detach(), batch.targets, weight))
-        self._update(self._processes.settled(results), measure)
+        self._update(self._processes.settled(results))
         for parameter in self._parameters:  # what `zero_grad` does, at half its cost or less
             parameter.grad = None
         return self._processes.counted(results)
 
-    def _update(self, losses: Sequence[Tensor], measure: bool) -> None:
+    def _update(self, losses: Sequence[Tensor]) -> None:
         self._precision.unscale(self.optimizer)
         for penalty in self._penalties:
             penalty.regularizer.add_gradients(penalty.parameters)
         gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
         clips = self._clip_norm is not None
-        norm = nn.utils.get_total_norm(gradients) if clips or measure else None
+        norm = nn.utils.get_total_norm(gradients) if clips or self.measures else None
         self.gradient_norm = norm
         # What clipping divides by must be finite; else each gradient is what counts, however large.
         fault = norm - norm if norm is not None and clips else not_finite(gradients, self._one)
