@@ -390,3 +390,11 @@ def test_a_run_is_named_by_one_word_from_its_own_folder(runs, capsys, monkeypatc
     assert re.search(rf"^1  {first}  seed 1", said, re.MULTILINE)
     monkeypatch.chdir(first)
     assert "1, 2" in row_of(said_of(capsys, Path(), Path("..", second)), "tiny")
+
+
+def test_a_run_is_named_by_latest_too(runs, compared, capsys):
+    compared(0, 1)
+    assert main(["compare", "latest", runs[1][0], "--format", "json"]) == 0
+    folders = {Path(run["folder"]).name for row in json.loads(capsys.readouterr().out)["rows"] for run in row["runs"]}
+    assert len(folders) == 2
+    assert Path(runs[1][0]).name in folders

@@ -61,7 +61,7 @@ def test_images_are_matched_by_their_keys_in_whatever_order_they_were_answered()
     (pair,) = pairs_of(made(answers(right), answers(right[order], keys=order)))
     assert (pair.apart, pair.difference) == (0, 0.0)
     assert pair.p == 1.0
-    assert pair.sentence() == "lr 0.1 and lr 0.2 are right on the same of 15 test images"
+    assert pair.sentence() == "lr 0.1 and lr 0.2 answer the same images rightly, of 15 test images"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,13 @@ def test_an_accuracy_of_one_run_has_wilsons_interval_and_a_mean_over_seeds_stude
     (row,) = compared([run("a", 0.9, summary=images), run("b", 0.92, seed=2, summary=images)]).rows
     found = interval(row, "best/val_accuracy")
     assert (found.low, found.high) == (pytest.approx(0.91 - 12.7062 * 0.01, abs=1e-5), 1.0)
+
+
+def test_where_no_predictions_were_kept_it_is_said_that_no_distance_can_be_judged():
+    assert any("No run has kept its predictions" in text for text in cautions(made(None, None)))
+    both = answers(known(5, 0, 5))
+    assert any(text.startswith("#2 (lr 0.2): without kept predictions") for text in cautions(made(both, None)))
+    assert not any("predictions" in text for text in cautions(made(both, both)))
 
 
 def test_the_best_of_many_looks_is_warned_of_with_what_it_is_expected_to_be_too_high_by():

@@ -23,6 +23,7 @@ from trainer.run.folder import RunFolder
 
 OUTPUT = Path("runs")
 _GAP = 2  # letters between columns
+_MANY = 10  # runs whose checkpoints take a while to read
 _PAIRS = 3  # sentences on what differences are worth
 _SETTINGS = 15  # that a terminal shows
 _NAMED = 4  # columns that are named where there is no room for them
@@ -67,6 +68,8 @@ def _read(found: Found) -> tuple[list[Run], list[str]]:
     """
     runs, left_out = [], list(found.skipped)
     kind: type[UserError] = RecipeError
+    if len(found.runs) > _MANY:
+        print(f"reading {len(found.runs)} runs ...", file=sys.stderr)
     for path in found.runs:
         try:
             runs.append(read_run(path))

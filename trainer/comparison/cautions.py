@@ -30,14 +30,30 @@ def cautions(made: Comparison) -> list[str]:
     words = data_in_words([run for run in made.runs if run.fast is first.fast])
     if len(words) > 1:
         found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
-    unfinished = [row for row in rows if any(run.state for run in row.runs)]
+    unfinished = [row for row in rows if _unfinished(row)]
     if unfinished:
         found.append(f"{_listed(unfinished)} did not come to the end: the numbers are those so far")
     if any(run.summary.get("selected_on") == "test" for run in made.runs):
         found.append("A best epoch was chosen on the test split: its number is too good by the choice")
     if sum(row.remark != COPY for row in rows) > 1 and not any(len(row.runs) > 1 for row in rows):
         found.append("Every row is one run: another seed alone moves a result, so a small delta shows nothing")
-    return found + _looks(made)
+    return found + _unkept(made) + _looks(made)
+
+
+def _unkept(made: Comparison) -> list[str]:
+    """Say of which distances nobody can tell what they are worth."""
+    first, runs = made.best, [run for row in made.rows for run in row.runs]
+    others = [row for row in made.rows if row.delta is not None and row.remark != COPY and not _unfinished(row)]
+    if not others or _unfinished(first):
+        return []
+    if all(run.answers is None for run in runs):
+        return ["No run has kept its predictions (predictions.npz): what a distance is worth cannot be told"]
+    lacking = [row for row in (first, *others) if any(run.answers is None for run in row.runs)]
+    return [f"{_listed(lacking)}: without kept predictions nobody can tell what a distance is worth"] if lacking else []
+
+
+def _unfinished(row: Row) -> bool:
+    return any(run.state for run in row.runs)
 
 
 def _looks(made: Comparison) -> list[str]:

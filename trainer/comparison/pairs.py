@@ -63,7 +63,7 @@ class Pair:
         turned = self.interval if self.difference >= 0 else Interval(-self.interval.high, -self.interval.low)
         between = f"(95 % interval {100 * turned.low:.2f} to {100 * turned.high:.2f})"
         if self.apart == 0:
-            return f"{first} and {other} are right on the same of {self.images:,} {self.split} images"
+            return f"{first} and {other} answer the same images rightly, of {self.images:,} {self.split} images"
         if self.shows:
             word = "better" if self.difference > 0 else "worse"
             text = f"{first} is {word} than {other} by {size} {between}"
