@@ -1,6 +1,7 @@
 """What several test folders share: recipes from text, built experiments, the real CIFAR-10."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,3 +48,12 @@ def cifar_root() -> Path:
     if not (root / "cifar-10-batches-py" / "test_batch").exists():
         pytest.skip(f"no real CIFAR-10 in {root}; set TRAINER_DATA to the folder that holds cifar-10-batches-py")
     return root
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, or skip."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium here; Debian's package is named chromium")

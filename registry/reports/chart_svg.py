@@ -30,7 +30,7 @@ from registry.reports.chart import (
 WIDTH, HEIGHT = 720, 340  # user units; the page scales them
 _ROW = 17  # user units between lines of labels
 _MOST_TOOLTIPS = 600
-_BESIDE_LETTER, _BESIDE_ROW = 12.4, 20.0  # user units of a name beside the plot, in the size for narrow pages
+_BESIDE_LETTER, _BESIDE_ROW = 13.6, 22.0  # user units of a name beside the plot, in the size for narrow pages
 _SHORT = 9  # letters of a name that fit beside the plot; longer ones stand above it, a row each
 
 
@@ -225,7 +225,7 @@ def _beside(lines: Sequence[Line], frame: _Frame) -> list[str]:
         paint = color(line.role)
         way = f"M{x + 3:.1f} {y:.1f}L{frame.right + 8:.1f} {place:.1f}"
         parts.append(f'<path class="lead" d="{way}" stroke="{paint}"/>')
-        parts.append(text(frame.right + 11, place + 4, line.label, kind="name beside", fill=paint))
+        parts.append(text(frame.right + 11, place + 4, line.label, kind="name ending", fill=paint))
     return parts
 
 

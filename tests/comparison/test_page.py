@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_runs import run
-from report.test_page_in_browser import chromium, probed  # noqa: F401  (the first is a fixture)
+from page_probe import probed
 
 from trainer.comparison.page import write_page
 from trainer.comparison.rows import compared
@@ -91,15 +91,17 @@ def test_what_a_difference_is_worth_stands_in_a_sentence_and_in_numbers(page):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True), (2560, False)])
-def test_a_browser_finds_nothing_wrong(chromium, page, tmp_path, width, dark):  # noqa: F811
+def test_a_browser_finds_nothing_wrong(chromium, page, tmp_path, width, dark):
     found, console = probed(chromium, page, tmp_path, width=width, dark=dark)
     assert found["violations"] == []
     assert found["checked"] > 15
     assert console == []
     assert found["overflow"] <= 0
+    assert found["overlaps"] == [], "labels of a chart lie on one another"
+    assert found["letters"] > 9, "px of the smallest label's line"
 
 
-def test_a_click_on_a_heading_sorts_by_the_number_not_by_its_letters(chromium, page, tmp_path):  # noqa: F811
+def test_a_click_on_a_heading_sorts_by_the_number_not_by_its_letters(chromium, page, tmp_path):
     path = tmp_path / "sorted.html"
     path.write_text(page.replace("</body>", SORT), encoding="utf-8")
     options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")

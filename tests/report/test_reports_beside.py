@@ -20,7 +20,7 @@ def chart(count: int) -> LineChart:
 
 def test_names_beside_the_plot_stand_apart_and_within_the_picture():
     svg = line_chart_svg(chart(10))
-    names = re.findall(r'<text class="name beside" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', svg)
+    names = re.findall(r'<text class="name ending" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', svg)
     assert len(names) == 10
     heights = sorted(float(y) for _, y, _ in names)
     assert min(b - a for a, b in itertools.pairwise(heights)) >= 19.9

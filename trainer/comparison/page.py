@@ -34,7 +34,7 @@ from trainer.report.html import html
 from trainer.run.folder import RunFolder
 
 _COLUMNS = 6  # settings that stand in the table of results; more have a table of their own
-_LABEL = 24  # letters of a name beside a curve
+_LABEL = 22  # letters of a name beside a curve
 _MARKED = 5  # of the curves that have a colour, those drawn without dashes
 _SENTENCES = 3  # on what differences are worth
 _HOW = (
