@@ -266,7 +266,7 @@ def test_a_safetensors_file_of_before_which_told_its_classes_alone_is_still_read
 
 # ------------------------------------------------------------------------------------------------- nothing is fetched
 def test_the_architecture_of_a_pretrained_model_is_built_without_its_weights(monkeypatch):
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("weights were fetched"))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
     plain = torchvision.build("squeezenet1_1", num_classes=3)
     with pretrained.architecture_only():
         built = torchvision.build("squeezenet1_1", num_classes=3, weights="DEFAULT")
