@@ -200,6 +200,11 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "callbacks: [{type: EarlyStopping, patience: 50}]",
         "callbacks: [{type: EarlyStopping, patience: 10}]",
     ),
+    (
+        "W080",
+        "data: {augment: [{type: OneOf, transforms: [{type: ColorJitter, p: 0.5}, HorizontalFlip]}]}",
+        "data: {augment: [{type: OneOf, transforms: [{type: ColorJitter, hue: 0, p: 0.5}, HorizontalFlip]}]}",
+    ),
     ("W042", "train: {checkpoint: {every: 51}}", "train: {checkpoint: {every: 50}}"),
     ("W042", "train: {checkpoint: {steps: 17601}}", "train: {checkpoint: {steps: 17600}}"),
     ("W042", "train: {log_every: 20000}", "train: {log_every: 1000}"),

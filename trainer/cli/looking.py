@@ -43,6 +43,7 @@ def lr_find(loaded: Loaded) -> int:
     assert loaded.catalogue is not None
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
     section = recipe.lr_finder or LRFinder()
+    console.line(f"sweeping {section.start:g} to {section.end:g} in {section.steps} steps ...")
     with console.bar(), Interrupts().listening() as interrupts:
         finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
     rows = {name: "none" if lr is None else f"{lr:.6g}" for name, lr in finding.picks.items()}

@@ -133,6 +133,14 @@ def _little_left(draft: Draft) -> None:
                 draft.report("W041", f"{spec.path}.{name}", text, f"up to {most:g} is common")
 
 
+def _every_hue(draft: Draft) -> None:
+    """Warn of a ColorJitter whose hue is left to Albumentations' default, which is all there is."""
+    for spec in draft.specs:
+        if spec.slot == "transform" and spec.type == "ColorJitter" and "hue" not in spec.arguments:
+            text = "ColorJitter without 'hue' turns every colour into any other: its default is the whole circle"
+            draft.report("W080", spec.path, text, "hue: [-0.02, 0.02] leaves a red apple red; hue: 0 leaves hues alone")
+
+
 def _waits_beyond_the_run(draft: Draft) -> None:
     """Warn of counts that are never reached, so that what they wait for never comes."""
     train, steps = draft.recipe.train, total_steps(draft)
@@ -173,6 +181,7 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_unusual_numbers, ("optimizer", "scheduler", "regularizers", "lr_finder")),
     (_swapped_betas, ("optimizer",)),
     (_little_left, ("model", "loss")),
+    (_every_hue, ("data",)),
     (_waits_beyond_the_run, ("train.checkpoint", "train.log_every", "callbacks", *LENGTH)),
     (_empty_plugins, ("plugins",)),
     (_name_of_a_base, ("name",)),
