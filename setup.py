@@ -47,6 +47,7 @@ setup(
         "test": [
             "recipe-trainer[torchmetrics,timm,search]",
             "pytest>=8.0.0",
+            "pytest-xdist>=3.6.1",
             "ruff>=0.13.0",
             "mypy>=2.4",
             "hypothesis>=6.0.0",

@@ -11,6 +11,10 @@ from registry.threads import share_cores
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 share_cores()  # before a test imports torch: several suites may run on one machine
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # as many threads as the workers leave each of them
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    )
 
 
 @pytest.fixture
