@@ -76,6 +76,7 @@ def test_help_names_every_command_and_each_says_what_it_writes(capsys):
         assert main(words) == 0
         shown = capsys.readouterr().out
         assert all(name in shown for name in program.commands)
+        assert "..." not in shown.partition("Commands:")[2], "what a command does is said whole"
     for name, command in program.commands.items():
         for words in ([name, "--help"], ["help", name]):
             assert main(words) == 0

@@ -352,7 +352,7 @@ def sweep(typed: Sequence[str], words: Words, workers: int) -> int:
 @click.option("--draw", type=int, default=None, help="A number, to draw the same epochs again.")
 @click.pass_obj
 def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) -> int:
-    """Hold recipes against what they expect, and runs against what they say.
+    """Hold recipes and runs against what they expect.
 
     A RECIPE is run and judged by its `expect` section. Of a RUN it is looked whether its files agree with one another,
     and it is judged by what it has recorded; nothing is trained unless --replay repeats some of its epochs.
@@ -439,7 +439,10 @@ def validate(words: Words, quick: bool, form: str) -> int:
 @takes("RECIPE|RUN [key=value ...]")
 @click.option("--origin", is_flag=True, help="Say of every value where it was written.")
 def show(words: Words, origin: bool) -> int:
-    """Print a recipe with all that it leaves out; of a run, the one that it was made by."""
+    """Print a recipe with all that it leaves out.
+
+    Of a RUN it prints the recipe that the run was made by.
+    """
     from trainer.recipe.resolve import show_text
 
     print(show_text(_checked(_recipe_in(words.plain[0]), words.overrides, tried="text"), origin=origin))
@@ -561,9 +564,10 @@ def lr_find(words: Words) -> int:
 )
 @takes("RUN [key=value ...]")
 def evaluate(words: Words) -> int:
-    """Measure a run's best weights again, and hold them against what it recorded.
+    """Measure a run's best weights again.
 
-    RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
+    The numbers are held against those that the run recorded. RUN is its folder; `latest` is the newest one in runs/,
+    `runs/quickstart/latest` the newest of that name.
     """
     with importing():
         from trainer.cli import looking
@@ -608,7 +612,10 @@ def explain(words: Words) -> int:
 @click.option("--pdf", is_flag=True, help="Print the page into a PDF, by Chromium, Chrome or Edge.")
 @click.option("--short", is_flag=True, help="Print its short version: three pages to hand in.")
 def report(words: Words, pdf: bool, short: bool) -> int:
-    """Write a run's report again; `resume RUN report=...` changes what stands in it."""
+    """Write a run's report again.
+
+    `resume RUN report=...` changes what stands in it.
+    """
     with importing():
         from trainer.cli import looking
 
@@ -623,7 +630,10 @@ def report(words: Words, pdf: bool, short: bool) -> int:
 @click.option("--format", "form", type=_TABLE, default="text", help="How the table is printed.")
 @click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
 def compare(words: Words, form: str, sort: str) -> int:
-    """Runs side by side, the best first; RUN may be a folder of runs."""
+    """Runs side by side, the best first.
+
+    RUN may be a folder of runs.
+    """
     with importing():
         from trainer.cli import comparing
 
