@@ -7,7 +7,7 @@ meters, log interval, TensorBoard, callbacks, schedule, checks, the clock of the
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,9 +20,9 @@ from registry.recording import RunInfo
 from trainer.cli.console import Console
 from trainer.data.batches import Batch
 from trainer.engine.guard import Guard
-from trainer.engine.interrupts import Interrupts
 from trainer.engine.loop import Limits, Loop, Parts
 from trainer.engine.precision import Precision
+from trainer.engine.processes import ONE, Processes
 from trainer.engine.schedule import Schedule
 from trainer.engine.step import Step
 from trainer.run.recorder import MetricsFile, Recorder
@@ -34,7 +34,7 @@ SMALL_STEPS = 64
 class Prepared:
     """Batches that are there already."""
 
-    def __init__(self, batches: list[Batch]) -> None:
+    def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:
@@ -119,20 +119,22 @@ def _bare(model: nn.Module, batches: list[Batch], *, validate: bool = False) -> 
     return run
 
 
-def _ours(model: nn.Module, batches: list[Batch]) -> Callable[[], int]:
+def _ours(model: nn.Module, batches: Sequence[Batch], processes: Processes = ONE) -> Callable[[], int]:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, guard, precision = _optimizer(model), Guard(torch.device("cpu")), Precision()
     loss = nn.CrossEntropyLoss()
     folder = Path(tempfile.mkdtemp())
     console = Console(quiet=True)
-    recorder = Recorder([MetricsFile(folder / "metrics.jsonl"), TensorBoard()], lambda _: None, console.pulse)
+    sinks = [MetricsFile(folder / "metrics.jsonl"), TensorBoard()] if processes.is_first else []
+    recorder = Recorder(sinks, lambda _: None, console.pulse)
     recorder.open(RunInfo("bench", folder, 1, {}))
     train = Prepared(batches)
+    carried = processes.carried(model, (), batches[0].images.shape[1:])  # type: ignore[arg-type]
     parts = Parts(
         model=model,
         forward=model,
         loss=loss,
-        step=Step(model, loss, optimizer, precision, [], None, guard),
+        step=Step(carried, loss, optimizer, precision, [], None, guard, processes),
         guard=guard,
         schedule=Schedule(optimizer, None, "epoch", None),
         precision=precision,
@@ -146,7 +148,8 @@ def _ours(model: nn.Module, batches: list[Batch]) -> Callable[[], int]:
         callbacks=[],
         recorder=recorder,
         keeper=NoKeeper(),
-        interrupts=Interrupts(),
+        interrupts=processes.interrupts(),
+        processes=processes,
     )
     limits = Limits(1, 1, 50, None, "stop", "val/accuracy", "max")
 

@@ -16,11 +16,14 @@ from trainer.engine import checkpoint
 NETS = """
 import hashlib
 import os
+import signal
 
 import torch
 from torch import nn
 
 from registry import component
+from registry.datasets.shapes import Shapes
+from registry.errors import DataError
 from registry.recording import Sink
 
 
@@ -78,6 +81,37 @@ class Tempered(nn.Module):
         return nn.functional.cross_entropy(logits * self.log_factor.exp(), targets)
 
 
+@component("dataset")
+class Missing(Shapes):
+    '''Shapes, which one of the processes does not have.'''
+
+    def draw(self, indices):
+        if os.environ.get("RANK") == "1":
+            raise DataError("there are no pictures on this disk")
+        return super().draw(indices)
+
+
+@component("model")
+class DiesOnce(Plain):
+    '''Kills the second process at a step, once in its working directory.
+
+    Args:
+        num_classes: of the head.
+        step: that is its last.
+    '''
+
+    def __init__(self, num_classes: int, step: int = 11) -> None:
+        super().__init__(num_classes)
+        self.left = step
+
+    def forward(self, images):
+        self.left -= self.training
+        if self.left == 0 and os.environ["RANK"] == "1" and not os.path.exists("died"):
+            open("died", "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images)
+
+
 @component("callback")
 class Rates(Sink):
     '''Writes the learning rate of every reading into rates.txt.'''
@@ -121,7 +155,7 @@ def start(
     *,
     die: tuple[int, str, int] | None = None,
     env: dict[str, str] | None = None,
-    own: dict[int, dict[str, str]] | None = None,
+    others: Sequence[str] = (),
 ) -> list[Process]:
     """Start a command in `count` processes that find one another by the environment, as torchrun sets it.
 
@@ -131,14 +165,15 @@ def start(
         count: of processes; with 1 nothing is set.
         die: (rank, "call" or "step", number): where one of them kills itself.
         env: for all.
-        own: for some, by rank.
+        others: the words of the last process, where they are others.
     """
     port, started = free_port(), []
     for rank in range(count):
         about = {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
-        about |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **(env or {}), **(own or {}).get(rank, {})}
+        about |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **(env or {})}
         dies = (die[1], die[2]) if die is not None and die[0] == rank else None
-        started.append(zygote().start(cwd, words, die=dies, env=about if count > 1 else env))
+        given = others if others and rank == count - 1 else words
+        started.append(zygote().start(cwd, given, die=dies, env=about if count > 1 else env))
     return started
 
 

@@ -7,6 +7,7 @@ the module it calls.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -258,6 +259,17 @@ def program() -> None:
 
 
 _FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
+_LAUNCHING: dict[str, dict[str, Any]] = {
+    "--processes": {"metavar": "N|auto", "help": "Run in N processes, which share every batch; auto: one per GPU."},
+    "--max-restarts": {
+        "type": click.IntRange(min=0),
+        "metavar": "N",
+        "help": "Start all anew, N times, if one is gone.",
+    },
+    "--machines": {"type": click.IntRange(min=1), "metavar": "N", "help": "Machines, each given this command."},
+    "--rendezvous": {"metavar": "HOST:PORT", "help": "Where several machines meet."},
+    "--wait": {"type": click.IntRange(min=1), "metavar": "SECONDS", "help": "How long machines are waited for."},
+}
 _TEXT_OR_JSON = click.Choice(["text", "json"])
 _TABLE = click.Choice(["text", "csv", "json", "markdown"])
 
@@ -276,14 +288,45 @@ def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
     return program.command(cls=_Command, **about)
 
 
+def _launches(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that have it run in several processes."""
+
+    @functools.wraps(command)
+    def either(typed: Sequence[str], /, **options: Any) -> int:
+        how = {name: options.pop(name.strip("-").replace("-", "_")) for name in _LAUNCHING}
+        given = {name: value for name, value in how.items() if value is not None}
+        if not given:
+            return command(typed, **options)
+        if "--processes" not in given:
+            raise RecipeError(f"{next(iter(given))} goes with --processes", "torchrun has options of its own")
+        from trainer.cli.launching import launched
+
+        return launched(_without_launching(typed[len(typed_as().split()) :]), given)
+
+    for name, about in reversed(_LAUNCHING.items()):
+        either = click.option(name, default=None, **about)(either)
+    return either
+
+
+def _without_launching(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line without the options of launching and their values."""
+    kept, skipped = [], False
+    for word in words:
+        if not skipped and word.partition("=")[0] not in _LAUNCHING:
+            kept.append(word)
+        skipped = word in _LAUNCHING and not skipped
+    return kept
+
+
 # -------------------------------------------------------------------------------------------------------------- running
 @_command(
-    examples=("recipes/quickstart.yaml", "train my.yaml train.epochs=10 optimizer.lr=0.01"),
+    examples=("train my.yaml train.epochs=10 optimizer.lr=0.01", "recipes/cifar10_resnet18.yaml --processes auto"),
     writes="runs/<name>/<time>/: report.html, metrics.jsonl, checkpoints/, figures/, gradcam/, tensorboard/.",
 )
 @takes("RECIPE [key=value ...]")
 @_FAST
 @click.pass_obj
+@_launches
 def train(typed: Sequence[str], words: Words, fast: bool) -> int:
     """Train what a recipe says.
 
@@ -301,7 +344,8 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
         from trainer.run import conduct
 
     with _processes() as processes:
-        return conduct.start(_order(path, words.overrides, typed, fast=fast), RUNS, Console(), processes).exit_code
+        order = _order(path, words.overrides, typed, fast=fast, quiet=not processes.is_first)
+        return conduct.start(order, RUNS, Console(), processes).exit_code
 
 
 @_command(
@@ -311,6 +355,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
 )
 @takes("RUN [key=value ...]")
 @click.pass_obj
+@_launches
 def resume(typed: Sequence[str], words: Words) -> int:
     """Continue a run exactly where it stopped.
 
@@ -804,6 +849,7 @@ def _say(text: str) -> None:
 def _processes() -> AbstractContextManager[Processes]:
     """Return the processes that a launcher has started, this one among them; where nobody has, it alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else every lost connection prints torch's own stack
         from trainer.run.joining import joined
 
         return joined()
@@ -812,7 +858,10 @@ def _processes() -> AbstractContextManager[Processes]:
     return nullcontext(ONE)
 
 
-def _order(path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False) -> Order:
+def _order(
+    path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False, quiet: bool = False
+) -> Order:
     from trainer.run.conduct import Order
 
-    return Order.of(_checked(path, overrides, fast=fast), typed)
+    loaded = _read(path, overrides, fast=fast) if quiet else _checked(path, overrides, fast=fast)
+    return Order.of(loaded, typed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError, StorageError
 from registry.program import MODULE, typed_as
-from trainer.cli.templates import TEMPLATES, template_text
+from trainer.cli.templates import SCRIPTS, TEMPLATES, template_text
 from trainer.recipe.schema import schema
 from trainer.recipe.schema_text import schema_text
 
@@ -25,12 +25,14 @@ def write_template(template: str = "", file: str = "") -> int:
     """
     if not template:
         width = max(map(len, TEMPLATES))
-        print("\n".join(f"{name:<{width}}  {words}" for name, (_, words) in TEMPLATES.items()))
+        print("\n".join(f"{name:<{width}}  {words}" for name, (_, words) in {**TEMPLATES, **SCRIPTS}.items()))
         print(f"\nwrite one: {typed_as()} new quickstart my_recipe.yaml")
         return 0
+    if template in SCRIPTS:
+        return _write_script(template, Path(file or SCRIPTS[template][0]))
     if template not in TEMPLATES:
-        near = nearest(template, TEMPLATES)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TEMPLATES)}"
+        near = nearest(template, [*TEMPLATES, *SCRIPTS])
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*TEMPLATES, *SCRIPTS])}"
         raise RecipeError(f"there is no template {template!r}", hint)
     path = Path(file or f"{template}.yaml")
     if not _written(path, _adapted(template, path)):
@@ -42,6 +44,20 @@ def write_template(template: str = "", file: str = "") -> int:
         print(f"{beside} is there already and left as it is; anew: {typed_as()} schema > {_quoted(beside)}")
     print(f"{path} written; next: {typed_as()} validate {_quoted(path)}")
     print(f"then train it: {typed_as()} {_quoted(path)}")
+    return 0
+
+
+def _write_script(template: str, path: Path) -> int:
+    """Write a script, which names itself and the program as it was called.
+
+    Raises:
+        RecipeError: the file exists.
+        StorageError: it cannot be written.
+    """
+    text = template_text(template).replace(MODULE, typed_as()).replace(SCRIPTS[template][0], _quoted(path))
+    if not _written(path, text):
+        raise RecipeError(f"{path} exists", f"name another file: {typed_as()} new {template} other.sh")
+    print(f"{path} written; set nodes, GPUs and time in it, then: sbatch {_quoted(path)} recipe.yaml")
     return 0
 
 

@@ -72,7 +72,7 @@ class Ends:
             try:
                 said = json.loads(self._store.get(self._KEY)) if self._store.check([self._KEY]) else None
             except RuntimeError:
-                return Lost("the process that keeps the others together is gone", 1)
+                return Lost("the process that keeps all together is gone", KILLED)
             if said is not None:
                 own = said["rank"] == self._rank
                 return None if own else Lost(f"process {said['rank']} ended: {said['text']}", said["exit_code"])
@@ -139,6 +139,7 @@ class Group(Processes):
         self.ends = ends
         self.rank, self.count, self.on_this_machine = rank, count, on_this_machine
         self.is_first = rank == 0
+        self.again = f" --processes {count}" if machines == 1 else ", on each machine as before"
         self.sharing = Sharing(rank, count)
         self.machine, self.machines = machine, machines
         self._local_rank = local_rank
@@ -149,6 +150,11 @@ class Group(Processes):
         self._part = 0.0  # of the step's images that are this process's own
 
     # ----------------------------------------------------------------------------------------------------------- a step
+    def normed(self, model: nn.Module) -> nn.Module:
+        """Return a network whose BatchNorms count over all processes, by torch's SyncBatchNorm."""
+        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return synchronised
+
     def carried(self, model: nn.Module, others: Iterable[nn.Module], shape: tuple[int, int, int]) -> nn.Module:
         """Return the network wrapped so that its gradients are summed over all processes, as `settled` does others'."""
         self._moved, self._same = _buffers(model)
@@ -258,7 +264,7 @@ class Group(Processes):
         if getattr(metric, "synchronises", False):
             return float(metric.compute())
         own = metric.state()
-        states = self._every(checkpoint.snapshot(own))
+        states = self.every(checkpoint.snapshot(own))
         metric.load(states[0])
         metric.merge(states[1:])
         merged = float(metric.compute())
@@ -300,14 +306,15 @@ class Group(Processes):
     def _wait_for(self, key: str, log: Callable[[str], None]) -> None:
         said = time.monotonic()
         while not self._store.check([key]):
-            time.sleep(POLL)
+            if (other := self.ends.of_another(POLL)) is not None:
+                raise other
             if time.monotonic() - said >= SAY_EVERY:
                 log(f"waiting for process {self.rank - self._local_rank}, which reads the data on this machine")
                 said = time.monotonic()
 
     def require_same(self, facts: Callable[[], Mapping[str, str]], error: type[UserError], hint: str = "") -> None:
         """Refuse to go on where processes have other facts than the first."""
-        first, *others = self._every((os.uname().nodename, dict(facts())))
+        first, *others = self.every((os.uname().nodename, dict(facts())))
         for rank, (host, theirs) in enumerate(others, start=1):
             names = [name for name in {**first[1], **theirs} if first[1].get(name) != theirs.get(name)]
             if names:
@@ -333,7 +340,7 @@ class Group(Processes):
                     "docs/write-your-own.md shows the method, one line for what adds up; or train on one process",
                 )
 
-    def _every(self, own: T) -> list[T]:
+    def every(self, own: T) -> list[T]:
         """Return every process's value, by rank."""
         box: list[Any] = [None] * self.count
         dist.all_gather_object(box, own, group=self._control)
@@ -383,7 +390,7 @@ class Group(Processes):
     # ----------------------------------------------------------------------------------------------------- checkpoints
     def every_state(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a checkpoint holds of the other processes' states."""
-        states = self._every(checkpoint.snapshot(own))
+        states = self.every(checkpoint.snapshot(own))
         return {"processes": {"count": self.count, "others": states[1:]}}
 
     def own_state(self, state: Mapping[str, Any]) -> OwnState:

@@ -63,6 +63,7 @@ class Processes:
         on_this_machine: of them.
         sharing: how batches are divided; None where this process takes them whole.
         is_first: whether this process writes the run folder, the console and the report: exactly one does.
+        again: what a command that continues the run ends with, to have as many.
     """
 
     rank = 0
@@ -70,8 +71,13 @@ class Processes:
     on_this_machine = 1
     sharing: Sharing | None = None
     is_first = True
+    again = ""
 
     # ----------------------------------------------------------------------------------------------------------- a step
+    def normed(self, model: nn.Module) -> nn.Module:
+        """Return a network whose BatchNorms count over the whole batch."""
+        return model
+
     def carried(self, model: nn.Module, others: Iterable[nn.Module], shape: tuple[int, int, int]) -> nn.Module:  # noqa: ARG002
         """Return what a training step calls in place of `model`, so that gradients are those of the whole batch.
 
@@ -139,6 +145,10 @@ class Processes:
     def said_by_first(self, value: T) -> T:
         """Return what the first process has as `value`: a clock's answer, a callback's request."""
         return value
+
+    def every(self, own: T) -> list[T]:
+        """Return every process's value, by rank."""
+        return [own]
 
     def made_by_first(self, make: Callable[[], T]) -> T:
         """Return what `make` returns in the first process, which alone calls it."""

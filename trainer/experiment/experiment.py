@@ -240,8 +240,23 @@ class Experiment(Assembly):
             head = patterns.select(["@head"], model)
             self.log(load_weights(model, Path(train.start_from), self.data.class_names, head))
         self.freeze(model)
+        model = self._with_norms_of_the_whole_batch(model) if train.sync_norm else model
         self._tell_frozen_statistics(model)
         return model
+
+    def _with_norms_of_the_whole_batch(self, model: nn.Module) -> nn.Module:
+        """Return the network with `train.sync_norm`.
+
+        Raises:
+            RecipeError: it does not lie on a GPU.
+        """
+        if self.device.type != "cuda":
+            place = self.recipe.origins.get("train.sync_norm", self.recipe.file)
+            raise RecipeError(
+                f"{place}: train.sync_norm is of torch's SyncBatchNorm, which works on GPUs; this is {self.device}",
+                "leave it out: BatchNorm counts over each process's share",
+            )
+        return self.processes.normed(model)
 
     def _tell_frozen_statistics(self, model: nn.Module) -> None:
         count = len(frozen_statistics(model))

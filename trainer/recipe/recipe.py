@@ -234,6 +234,7 @@ class Train:
         freeze: patterns of parameters that do not learn.
         frozen_statistics: the running mean and variance of norm layers (BatchNorm) whose parameters are all frozen:
             `keep` normalises by them as they are, `update` lets them follow the training images.
+        sync_norm: on several processes BatchNorm counts over the whole batch, not each process's share; on GPUs only.
         start_from: a run folder, a checkpoint or another program's state dict (.pth, .pt, .safetensors) whose weights
             are loaded first; a head learnt for other classes starts anew.
         tta: test-time augmentation of the final evaluation: `flip` averages over mirrored images, `flip_translate` also
@@ -257,6 +258,7 @@ class Train:
     max_minutes: Annotated[float, Bounds(above=0)] | None = None
     freeze: tuple[Annotated[str, Text("pattern")], ...] = ()
     frozen_statistics: Literal["keep", "update"] = "keep"
+    sync_norm: bool = False
     start_from: Annotated[str, Text("path")] | None = None
     tta: Literal["none", "flip", "flip_translate"] = "none"
 

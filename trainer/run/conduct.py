@@ -23,8 +23,8 @@ from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import fingerprint, hold_against
 from trainer.engine.chain import Chain
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.keeper import Latest, best_weights
-from trainer.engine.processes import ONE, Processes
+from trainer.engine.keeper import Latest, best_weights, find_latest, require_best
+from trainer.engine.processes import ONE, Processes, states_in
 from trainer.engine.progress import history_in
 from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
@@ -33,7 +33,7 @@ from trainer.experiment.trained import Trained, callbacks_changed, to_keep
 from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.checks.expect import Verdict, judge, not_judged_because
 from trainer.recipe.fast import fast_limit, fast_recipe
-from trainer.recipe.load import Loaded
+from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import hparams, resolved_yaml
@@ -46,6 +46,8 @@ from trainer.run.environment import describe_environment, device_name, processes
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import GIVEN, RunFolder
 from trainer.run.following import FollowedFolder, RankLog
+from trainer.run.launches import FILE as LAUNCH
+from trainer.run.launches import Launch, begun
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
 from trainer.run.status import RunStatus
@@ -117,7 +119,7 @@ def start(order: Order, root: Path, display: Display, processes: Processes = ONE
         display: shows what happens.
         processes: that all run it, together.
     """
-    display = _display_of(display, processes)
+    display = display_of(display, processes)
     require_alike(order, processes)
     try:
         return _start(order, root, display, processes)
@@ -165,7 +167,8 @@ def _short(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
-def _display_of(display: Display, processes: Processes) -> Display:
+def display_of(display: Display, processes: Processes) -> Display:
+    """Return what shows a process's lines: one of them speaks, the others write down what only they have to say."""
     return display if processes.is_first else RankLog(processes.rank)
 
 
@@ -174,7 +177,6 @@ def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, pr
 
     Nothing in it is touched before the data and the model have been found to fit.
     """
-    display = _display_of(display, processes)
     require_alike(order, processes)
     stands = "none" if latest.state is None else f"step {latest.state['progress']['step']}"
     processes.require_same(
@@ -186,6 +188,11 @@ def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, pr
         else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
     )
     display.line(f"resuming {folder.path} {where}")
+    if latest.state is not None and (before := len(states_in(latest.state, "rng"))) != processes.count:
+        display.line(
+            f"the checkpoint is of {before} process{'es' if before > 1 else ''}, this is {processes.count}: "
+            "the same images in the same steps; dropout draws differently, and BatchNorm counts over other shares"
+        )
     return _guarded(_Run(order, folder, display, latest, processes))
 
 
@@ -197,14 +204,37 @@ def start_as(order: Order, root: Path, folder: str, display: Display) -> Result:
 def _new_run(
     order: Order, root: Path, display: Display, processes: Processes, suffix: str = "", named: str = ""
 ) -> Result:
-    recipe = order.recipe
+    recipe, launch = order.recipe, None if named else Launch.of(processes)
+    before = processes.made_by_first(lambda: begun(root / recipe.name, suffix, launch))
+    if launch is not None and before is not None:
+        return _started_again(order, before, launch, display, processes)
     files = {GIVEN: recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
+    files |= {} if launch is None else {LAUNCH: launch.text()}
     made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix, named=named))
     folder = made if processes.is_first else FollowedFolder(made.path)
     with folder.locked():
         display.log_to(folder.path / "log.txt")
         display.line(f"run folder {folder.path}")
         return _guarded(_Run(order, folder, display, None, processes))
+
+
+def _started_again(order: Order, path: Path, launch: Launch, display: Display, processes: Processes) -> Result:
+    """Continue the run that an earlier start of the same launch began, from its last checkpoint."""
+    folder = RunFolder(path) if processes.is_first else FollowedFolder(path)
+    summary = processes.made_by_first(lambda: folder.read_json("summary.json"))
+    if summary.get("status") == "completed":
+        history = processes.made_by_first(folder.read_history)
+        judged = judge(order.recipe.expect, history, summary) if order.recipe.expect else []
+        display.line(f"{path} is complete")
+        return Result(folder, summary, judged, verdicts_table.exit_code(judged, order.not_judged))
+    recipe = replace(load_recipe(folder.resolved).usable(), fast=order.recipe.fast)
+    with folder.locked():
+        latest = find_latest(folder.checkpoints, display.line)
+        if latest.state is not None:
+            require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
+        folder.write_text(LAUNCH, launch.text())
+        display.line("all processes were started anew, by the same launch")
+        return resume(replace(order, recipe=recipe), folder, latest, display, processes)
 
 
 def _guarded(run: _Run) -> Result:
@@ -240,7 +270,9 @@ class _Run:
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
         self._warnings = list(order.warnings)
-        self.status = RunStatus(folder, self._log, fast=order.recipe.fast, resumed=latest is not None)
+        self.status = RunStatus(
+            folder, self._log, fast=order.recipe.fast, resumed=latest is not None, again=processes.again
+        )
 
     def conduct(self, interrupts: Interrupts) -> Result:
         """Run all stages."""

@@ -52,7 +52,8 @@ def processes_lines(environment: Mapping[str, Any]) -> list[str]:
     """Return the line that says how many processes there are and how they share the work; none for one alone."""
     about = environment.get("processes")
     if about is None:
-        return []
+        idle = torch.cuda.device_count() if str(environment.get("device", "")).startswith("cuda") else 1
+        return [] if idle < 2 else [f"1 of {idle} GPUs is used; all of them by --processes auto"]
     machines = "" if about["machines"] == 1 else f" on {about['machines']} machines"
     return [
         f"{about['count']} processes{machines} by {about['backend']}; each takes {about['share']} images of a batch"

@@ -7,10 +7,12 @@ ends before its time. What processes then do together is trainer/engine/group.py
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +23,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from registry.errors import RecipeError
+from registry.printing import harmless
 from trainer.engine.group import Ends, Group
 from trainer.engine.interrupts import Interrupted
 from trainer.engine.processes import Lost
@@ -29,8 +32,11 @@ WAIT = "TRAINER_RENDEZVOUS_SECONDS"
 DEFAULT_WAIT = 300  # seconds for all processes to find one another
 LONGEST = timedelta(minutes=30)  # that one message between processes may take
 FIRST_WORD = 2.0  # seconds that the others leave the first process to say an error that all have
+OPEN, BEAT, ALL = "open", "beat", "all"  # keys of the store
 POLL = 0.1  # seconds between two looks for the others
 WATCH = 1.0  # seconds between two looks whether another process has ended
+STAY = 8.0  # seconds that the process which keeps the store stays for the others at an end before its time
+FOLLOW = 4.0  # seconds that the others have to end by themselves once they can know of an end
 LEAVE = 10.0  # seconds to end by itself for a process that learns of another's end
 
 
@@ -43,26 +49,31 @@ def joined() -> Iterator[Group]:
         Lost: another process has said why this one ends, too.
     """
     group, store = _joined()
-    threading.Thread(
-        target=_watch, args=(Ends(store.clone(), group.rank),), name="other processes", daemon=True
-    ).start()
+    done = threading.Event()
+    ends = Ends(store.clone(), group.rank)  # a connection of its own: the store answers one question at a time
+    patience = LEAVE if group.is_first else FOLLOW
+    threading.Thread(target=_watch, args=(ends, done, patience), name="other processes", daemon=True).start()
     try:
         yield group
     except BaseException as error:
         ending = _said_once(group, error)
         _leave_in_time(getattr(ending, "exit_code", 1))
+        _see_off(store, group)
         if ending is error:
             raise
         raise ending from error
+    finally:
+        done.set()
     dist.destroy_process_group()
 
 
 def _joined() -> tuple[Group, Store]:
     rank, count, seconds = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _patience()
+    found = threading.Event()
+    threading.Thread(target=_give_up, args=(found, rank, count, seconds), name="rendezvous", daemon=True).start()
     try:
         shared, rank, count = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
-        store = PrefixStore(f"trainer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
-        _wait_for_all(store, rank, count, seconds)
+        store = _met(shared, rank, count, time.monotonic() + seconds)
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(
             backends, store=PrefixStore("torch", store), rank=rank, world_size=count, timeout=LONGEST
@@ -71,6 +82,8 @@ def _joined() -> tuple[Group, Store]:
         assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
         raise _not_found(error, rank, count, seconds) from error
+    finally:
+        found.set()
     group = Group(
         rank=rank,
         count=count,
@@ -101,18 +114,49 @@ def _patience() -> float:
     return seconds
 
 
-def _wait_for_all(store: Store, rank: int, count: int, seconds: float) -> None:
-    """Wait until every process has come.
+def _met(shared: Store, rank: int, count: int, until: float) -> Store:
+    """Wait for all processes, and return a part of the store that only this start of them writes in.
+
+    An agent may keep its store when it starts all anew, and agents of several machines count their starts differently.
+    So the first process opens a place with a new name and beats there: one that beats no more is of an earlier start.
 
     Raises:
-        RuntimeError: some have not, named by number.
+        RuntimeError: somebody has not come.
     """
-    store.set(f"here {rank}", "")
-    until = time.monotonic() + seconds
-    while missing := [each for each in range(count) if not store.check([f"here {each}"])]:
-        if time.monotonic() > until:
-            raise RuntimeError(f"process {', '.join(map(str, missing))} did not come")
-        time.sleep(POLL)
+    if rank == 0:
+        name = uuid.uuid4().hex
+        place = PrefixStore(name, shared)
+        shared.set(OPEN, name)
+        while missing := [each for each in range(1, count) if not place.check([f"here {each}"])]:
+            place.add(BEAT, 1)
+            _wait_a_little(until, f"process {', '.join(map(str, missing))} did not come")
+        place.set(ALL, "")
+        return place
+    answered = ""
+    while True:
+        name = shared.get(OPEN).decode()
+        place = PrefixStore(name, shared)
+        beat = place.add(BEAT, 0)
+        _wait_a_little(until, "process 0 did not come")
+        if name != answered and place.add(BEAT, 0) != beat:
+            place.set(f"here {rank}", "")
+            answered = name
+        if name == answered and place.check([ALL]):
+            return place
+
+
+def _wait_a_little(until: float, lacking: str) -> None:
+    if time.monotonic() > until:
+        raise RuntimeError(lacking)
+    time.sleep(2 * POLL)
+
+
+def _give_up(found: threading.Event, rank: int, count: int, seconds: float) -> None:
+    """End this process where torch waits longer than it was told: for the answer of a program that is none of ours."""
+    if not found.wait(seconds + STAY):
+        error = _not_found(TimeoutError("what listens there does not answer"), rank, count, seconds)
+        print(harmless(f"error: {error}"), file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
 
 
 def _not_found(error: Exception, rank: int, count: int, seconds: float) -> RecipeError:
@@ -145,12 +189,24 @@ def _said_once(group: Group, error: BaseException) -> BaseException:
     return error
 
 
-def _watch(ends: Ends) -> None:
-    """End this process where another has ended and it does not notice: it may wait on a GPU that nobody answers."""
+def _watch(ends: Ends, done: threading.Event, patience: float) -> None:
+    """End this process where another has ended and it does not notice: it may wait for one that waits for its leave."""
     while (other := ends.of_another()) is None:
-        time.sleep(WATCH)
-    time.sleep(LEAVE)
-    os._exit(other.exit_code)
+        if done.wait(WATCH):
+            return
+    if not done.wait(patience):
+        os._exit(other.exit_code)
+
+
+def _see_off(store: Store, group: Group) -> None:
+    """Say that this process knows of the end; the one that keeps the store stays until the others know, too."""
+    with contextlib.suppress(RuntimeError):
+        store.set(f"left {group.rank}", "")
+        until = time.monotonic() + STAY
+        keeps_store = group.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+        others = [f"left {rank}" for rank in range(1, group.count)]
+        while keeps_store and not store.check(others) and time.monotonic() < until:
+            time.sleep(POLL)
 
 
 def _leave_in_time(exit_code: int) -> None:

@@ -47,6 +47,7 @@ def continued(
         CheckpointError: there is no run, none of its checkpoints is whole, its best weights are gone, or its
             resolved.yaml has become another's.
     """
+    display = run.display_of(display, processes)
     folder = RunFolder.open(path) if processes.is_first else FollowedFolder.open(path)
     loaded = load_recipe(folder.resolved, overrides)
     before = load_recipe(folder.resolved).recipe if overrides else loaded.recipe

@@ -26,10 +26,14 @@ class RunStatus:
         log: takes one line.
         fast: whether it is a small run of everything.
         resumed: whether the folder was there before; a new one says at once that it is running.
+        again: what the command that continues it ends with.
     """
 
-    def __init__(self, folder: RunFolder, log: Callable[[str], None], *, fast: bool, resumed: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, log: Callable[[str], None], *, fast: bool, resumed: bool, again: str = ""
+    ) -> None:
         self._folder, self._log, self._fast, self._resumed = folder, log, fast, resumed
+        self._to_continue = f"to continue: {typed_as()} resume {folder.path}{again}"
         self._accepted = False
         if not resumed:
             self._write("running")
@@ -56,11 +60,11 @@ class RunStatus:
         elif isinstance(error, Lost):
             if writes:
                 self._write("interrupted" if error.exit_code > SIGNALLED else "failed", error=str(error))
-            self._log(f"{error}; to continue: {typed_as()} resume {self._folder.path}")
+            self._log(f"{error}; {self._to_continue}")
         elif isinstance(error, Interrupted):
             if writes:
                 self._write("interrupted")
-            self._log(f"interrupted by {error}; to continue: {typed_as()} resume {self._folder.path}")
+            self._log(f"interrupted by {error}; {self._to_continue}")
         elif writes:
             text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             try:

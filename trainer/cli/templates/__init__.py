@@ -22,10 +22,12 @@ TEMPLATES = {  # name -> file, what it is
     "cifar100_resnet18": ("recipes/cifar100_resnet18.yaml", "ResNet18 on CIFAR-100"),
 }
 
+SCRIPTS = {"slurm": ("slurm.sh", "a script for sbatch: a recipe on the nodes and GPUs of a Slurm cluster")}
+
 
 def template_text(template: str) -> str:
     """Return a template as it is kept."""
-    file, _ = TEMPLATES[template]
+    file, _ = {**TEMPLATES, **SCRIPTS}[template]
     checkout = FOLDER.parents[2]
     path = next(path for path in (FOLDER / file, checkout / file) if path.exists())
     return path.read_text(encoding="utf-8")
