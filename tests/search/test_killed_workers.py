@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -124,20 +125,18 @@ def test_two_workers_on_a_file_lose_and_double_no_trial(written, here):
 
 # ----------------------------------------------------------------------------------------------------------- PostgreSQL
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """A real server for the length of these tests; its address."""
     pytest.importorskip("psycopg2", reason="PostgreSQL's driver: pip install psycopg2-binary")
     places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), Path(shutil.which("initdb") or "/nowhere/x").parent]
     place = next((each for each in places if (each / "initdb").exists() and (each / "pg_ctl").exists()), None)
     if place is None:
         pytest.skip("no PostgreSQL: apt install postgresql")
-    folder = tmp_path_factory.mktemp("postgres")
-    folder.chmod(0o777)
-    for parent in folder.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-    root = os.getuid() == 0  # as whom PostgreSQL does not run
-    become = ["runuser", "-u", "postgres", "--"] if root else []
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # another user reads no folder of pytest's
+    become = []
+    if os.getuid() == 0:  # as whom PostgreSQL does not run
+        shutil.chown(folder, "postgres")
+        become = ["runuser", "-u", "postgres", "--"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -146,8 +145,9 @@ def postgres(tmp_path_factory):
     subprocess.run([*become, place / "initdb", "-D", data, "-U", "me", "-A", "trust"], check=True, capture_output=True)
     start = [place / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"]
     subprocess.run([*become, *start], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"postgresql://me@127.0.0.1:{port}/postgres"
+    yield f"postgresql+psycopg2://me@127.0.0.1:{port}/postgres"
     subprocess.run([*become, place / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
+    shutil.rmtree(folder)
 
 
 def test_two_workers_on_postgresql_lose_and_double_no_trial(written, here, postgres):

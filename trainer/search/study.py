@@ -370,7 +370,7 @@ def _opened(url: str) -> BaseStorage:
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.get_storage(_rdb(url, options))
     except ImportError as error:
-        hint = "for PostgreSQL: pip install psycopg2-binary"
+        hint = "for PostgreSQL: pip install psycopg[binary]; or with psycopg2 write postgresql+psycopg2://..."
         raise RecipeError(f"storage {without_password(url)} needs a driver: {error}", hint) from error
     except StorageError:
         raise
