@@ -93,10 +93,14 @@ class Metric(Protocol):
     def load(self, state: Mapping[str, Plain]) -> None:
         """Continue from `state`."""
 
+
+class Mergeable(Metric, Protocol):
+    """A metric that can be taken over several processes; a run on one asks for no more than a `Metric`."""
+
     def merge(self, states: Sequence[Mapping[str, Plain]]) -> None:
         """Take in what the same metric has gathered of other images: their `state()`s, in order.
 
-        A run on several processes asks for it. Where every entry of the state is a number or tensor that adds up, one
+        Where every entry of the state is a number or tensor that adds up, one
         line does: `self.load(registry.metrics.merging.summed([self.state(), *states]))`. Tensors are left as they are.
         """
 

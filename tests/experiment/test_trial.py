@@ -542,9 +542,6 @@ class PerClass:
     def load(self, state):
         pass
 
-    def merge(self, states):
-        pass
-
 
 @component("metric")
 class Probabilities(PerClass):

@@ -13,7 +13,7 @@ from registry.errors import CheckpointError, StorageError
 from registry.printing import duration, literal, one_line
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
-from trainer.run.grading import Grade, Grader
+from trainer.run.grading import Grade, Grader, few
 from trainer.run.proving import broken
 from trainer.run.replaying import Replayed
 
@@ -33,6 +33,7 @@ COLUMNS = (
     "epochs",
     "time",
 )
+SHOWN = ("who", "verdict", "recipe", "data", "val", "test", "expected", "files", "replay")  # on the page
 CANNOT = (
     "Files that agree show that nothing was changed by itself: whoever makes up a whole run can make up its chain. An "
     "epoch that a replay finds equal was trained as it says. Equal weights in two hand-ins come of one seed on one "
@@ -59,7 +60,7 @@ def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
         raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
     for one in grades:
         if one.copies:
-            say(f"{one.who}: a copy of {', '.join(one.copies)}")
+            say(f"{one.who}: a copy of {few(one.copies)}")
     say(f"{sum(not one.remarks for one in grades)} of {len(grades)} without a remark; {root / PAGE}, {root / CSV}")
     return not any(one.remarks for one in grades)
 
@@ -111,7 +112,7 @@ def _csv(grades: Sequence[Grade]) -> str:
     writer = csv.writer(text)
     writer.writerow((*COLUMNS, "remarks", "same weights as"))
     for one in grades:
-        cells = (*_row(one), "; ".join(one.remarks), ", ".join(one.twins))
+        cells = (*_row(one), "; ".join(one.remarks), few(one.twins))
         writer.writerow([_no_formula(one_line(cell)) for cell in cells])
     return text.getvalue()
 
@@ -122,11 +123,12 @@ def _no_formula(cell: str) -> str:
 
 
 def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
-    rows = tuple(tuple(literal(one_line(cell)) for cell in _row(one)) for one in grades)
-    table = Table("A line per run", COLUMNS, rows, "l" * 4 + "rl" + "r" * 7)
+    lines = [dict(zip(COLUMNS, _row(one), strict=True)) for one in grades]
+    rows = tuple(tuple(literal(one_line(line[column])) for column in SHOWN) for line in lines)
+    table = Table("A line per run", SHOWN, rows, "llllrrrll")
     remarks = [(one.who, text) for one in grades for text in one.remarks]
     found = Table("", ("who", "remark"), tuple((literal(who), literal(one_line(text))) for who, text in remarks))
-    alike = [(one.who, one.run.name, ", ".join(one.twins)) for one in grades if one.twins]
+    alike = [(one.who, one.run.name, few(one.twins)) for one in grades if one.twins]
     same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(literal, line)) for line in alike))
     sections = [
         Section("Hand-ins", (table,), "hand-ins"),

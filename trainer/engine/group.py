@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import Store
 from torch.nn.parallel import DistributedDataParallel
 
-from registry.contracts import Metric
+from registry.contracts import Mergeable, Metric
 from registry.errors import RecipeError, UserError
 from trainer.data.batches import Batch, SharedBatch
 from trainer.data.sharing import Sharing
@@ -266,7 +266,7 @@ class Group(Processes):
         own = metric.state()
         states = self.every(checkpoint.snapshot(own))
         metric.load(states[0])
-        metric.merge(states[1:])
+        cast(Mergeable, metric).merge(states[1:])  # `require_mergeable` has let no other begin
         merged = float(metric.compute())
         metric.load(own)
         return merged

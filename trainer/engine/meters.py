@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from registry.contracts import Metric
+from registry.contracts import Mergeable, Metric
 from trainer.engine.criterion import Weight
 from trainer.engine.processes import ONE, Processes
 
@@ -151,7 +151,7 @@ class Meter:
             if states:
                 metric.load(states[0])
             if states[1:]:
-                metric.merge(states[1:])
+                cast(Mergeable, metric).merge(states[1:])  # several processes were begun with no other
 
 
 def _pending_in(state: Mapping[str, Any], device: torch.device) -> list[BatchResult]:

@@ -103,7 +103,7 @@ class Grade:
             *(f"missed: {text}" for text in missed),
             *(f"{check.name}: {check.text}" for check in broken(self.checks)),
             *(f"epoch {each.epoch} repeated: {each.text}" for each in self.replayed if each.verdict == "other"),
-            *([f"a copy of {', '.join(self.copies)}"] if self.copies else []),
+            *([f"a copy of {few(self.copies)}"] if self.copies else []),
         ]
 
 
@@ -234,6 +234,11 @@ def with_twins(grades: Sequence[Grade]) -> list[Grade]:
         copies = tuple(_named(one) for one in others if one._end == grade._end)
         found.append(replace(grade, twins=tuple(_named(one) for one in others), copies=copies))
     return found
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _named(grade: Grade) -> str:
