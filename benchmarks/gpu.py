@@ -1,13 +1,15 @@
-"""`python -m benchmarks.gpu DATA [--minutes 8]`: one table of what one GPU gives, within the time.
+"""`python -m benchmarks.gpu DATA [--minutes 8]`: what one GPU gives, and several, within the time.
 
 Seconds per S10 epoch at batch 128 and 512, eager and compiled; augmentation images/s; the engine against a bare loop
-on the same batches; whether an epoch waits for the device; then as many epochs of `cifar10_resnet18.yaml` as the time
-allows, with the accuracy of each. DATA is the folder that holds cifar-10-batches-py.
+on the same batches; whether an epoch waits for the device; an epoch on 2, 3, ... GPUs; then as many epochs of
+`cifar10_resnet18.yaml` as the time allows, with the accuracy of each. DATA holds cifar-10-batches-py.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str]) -> int:
         ],
         ("engine / bare loop, batch 512", lambda: _engine_ratio(data)),
         ("an epoch without waiting for the device", lambda: _syncs(data)),
+        *[
+            (f"epoch, batch 512, {count} GPUs", lambda n=count: _on_several(data, n))
+            for count in range(2, torch.cuda.device_count() + 1)
+        ],
     ]
     for name, measure in measurements:
         if time.monotonic() > end - 60 * minutes * (1 - SHARE_OF_MEASUREMENTS):
@@ -85,6 +91,18 @@ def _fit(experiment: Experiment) -> list[float]:
 def _epoch(data: str, size: int, compiled: bool) -> str:
     overrides = [f"data.batch_size={size}", "train.epochs=4", f"train.compile={str(compiled).lower()}"]
     seconds = _fit(_experiment(data, *overrides, f"data.drop_last={str(compiled).lower()}"))
+    return f"{min(seconds[1:]):.3f} s with validation (first {seconds[0]:.1f} s)"
+
+
+def _on_several(data: str, count: int) -> str:
+    """Train by the command line, one process per GPU."""
+    options = ["data.batch_size=512", "train.epochs=4", f"data.dataset.root={Path(data).resolve()}", *COMMON]
+    words = [sys.executable, "-m", "trainer", str(RECIPE), *options, "--processes", str(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+        (metrics,) = Path(folder).glob("runs/*/*/metrics.jsonl")
+        seconds = [json.loads(line)["seconds"] for line in metrics.read_text(encoding="utf-8").splitlines()]
     return f"{min(seconds[1:]):.3f} s with validation (first {seconds[0]:.1f} s)"
 
 

@@ -29,9 +29,9 @@ from trainer.engine.processes import ONE, Processes
 
 NETS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {  # net, images of a batch, steps
     "SmallCNN": (lambda: SmallCNN(10), 128, 8),
-    "ResNet18": (lambda: cifar_resnet18(num_classes=10), 32, 2),
+    "ResNet18": (lambda: cifar_resnet18(num_classes=10), 16, 1),
 }
-ROUNDS = 7
+ROUNDS = 5
 
 
 def main() -> int:

@@ -91,6 +91,15 @@ class Missing(Shapes):
         return super().draw(indices)
 
 
+@component("dataset")
+class Differs(Shapes):
+    '''Shapes, of which one of the processes has others.'''
+
+    def draw(self, indices):
+        images = super().draw(indices)
+        return 255 - images if os.environ.get("RANK") == "1" else images
+
+
 @component("model")
 class DiesOnce(Plain):
     '''Kills the second process at a step, once in its working directory.

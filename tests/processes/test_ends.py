@@ -95,6 +95,21 @@ def test_processes_with_different_recipes_are_refused_by_number(tmp_path):
     assert "the recipe: " in processes[0].said
 
 
+def test_processes_with_different_images_are_refused_by_number(tmp_path):
+    cwd = place(tmp_path / "run")
+    processes = start(cwd, ["recipe.yaml", "data.dataset={type: Differs, train_size: 20, image_size: 24}"], 3)
+    assert end(processes) == [3, 3, 3]
+    assert_said_by(0, "process 1 (on ", processes)
+    assert "train images (pixels): " in processes[0].said
+    assert not (cwd / "runs").exists()
+
+
+def test_norms_of_the_whole_batch_are_refused_without_a_gpu(tmp_path):
+    processes = start(place(tmp_path / "run"), ["recipe.yaml", "train.sync_norm=true"], 2)
+    assert end(processes) == [2, 2]
+    assert_said_by(0, "command line:1:17: train.sync_norm is of torch's SyncBatchNorm, which works on GPUs", processes)
+
+
 def test_a_batch_that_leaves_a_process_without_an_image_is_refused_before_anything_runs(tmp_path):
     cwd = place(tmp_path / "run")
     processes = start(cwd, ["recipe.yaml", "data.batch_size=2"], 3)

@@ -164,6 +164,9 @@ class _Program(click.Group):
         return list(self.commands)  # in the order of this file, not of the alphabet
 
 
+_IN_SEVERAL = ("train", "resume")  # commands that the processes of a launch run together
+
+
 class _Command(click.Command):
     """A command whose help ends with two examples and what it writes.
 
@@ -182,6 +185,16 @@ class _Command(click.Command):
         ]
         super().__init__(*args, **options)
         self.examples, self.writes, self.anew = tuple(examples), writes, anew
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, in one process unless it is made for several."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and self.name not in _IN_SEVERAL:
+            raise RecipeError(
+                f"{self.name} runs in one process, and a launcher has started {count}",
+                f"start it without one; {' and '.join(_IN_SEVERAL)} run in several",
+            )
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         name = typed_as()

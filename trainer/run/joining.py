@@ -68,6 +68,12 @@ def joined() -> Iterator[Group]:
 
 
 def _joined() -> tuple[Group, Store]:
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if lacking:
+        raise RecipeError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(lacking)} of its environment is not set",
+            "torchrun and --processes set all of them; for one process unset WORLD_SIZE",
+        )
     rank, count, seconds = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _patience()
     found = threading.Event()
     threading.Thread(target=_give_up, args=(found, rank, count, seconds), name="rendezvous", daemon=True).start()
