@@ -215,6 +215,21 @@ def test_imports_inside_functions_have_a_reason():
     assert inside == set(LAZY)
 
 
+SEVERAL = {"trainer.engine.group", "trainer.run.joining", "trainer.cli.launching"}
+
+
+def test_a_run_of_one_process_imports_nothing_of_several():
+    outside = {(each.source, each.target) for each in IMPORTS if each.target in SEVERAL and each.source not in SEVERAL}
+    assert outside == {("trainer.cli.main", "trainer.run.joining"), ("trainer.cli.main", "trainer.cli.launching")}
+    assert all(each.inside for each in IMPORTS if each.source == "trainer.cli.main" and each.target in SEVERAL)
+
+
+@pytest.mark.parametrize("name", ["loop", "step", "guard", "meters", "evaluation", "precision", "averaging"])
+def test_the_engine_does_not_ask_how_many_processes_there_are(name):
+    text = (ROOT / "trainer" / "engine" / f"{name}.py").read_text(encoding="utf-8")
+    assert re.findall(r"rocesses\.(?:count|rank|is_first|sharing)\b", text) == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_a_file_says_what_it_owns(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} says nothing of itself"

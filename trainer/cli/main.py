@@ -48,6 +48,8 @@ _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
+    if _started_together() > 1:  # read at torch's import: else every lost connection prints a stack of its own
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         never_fails(stream)
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -188,7 +190,7 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, in one process unless it is made for several."""
-        count = int(os.environ.get("WORLD_SIZE", "1"))
+        count = _started_together()
         if count > 1 and self.name not in _IN_SEVERAL:
             raise RecipeError(
                 f"{self.name} runs in one process, and a launcher has started {count}",
@@ -859,10 +861,15 @@ def _say(text: str) -> None:
     print(folded(text, sys.stderr), file=sys.stderr)
 
 
+def _started_together() -> int:
+    """Return how many processes a launcher has started, by its environment; 1 where nobody has."""
+    text = os.environ.get("WORLD_SIZE", "")
+    return int(text) if text.isdecimal() else 1
+
+
 def _processes() -> AbstractContextManager[Processes]:
     """Return the processes that a launcher has started, this one among them; where nobody has, it alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else every lost connection prints torch's own stack
+    if _started_together() > 1:
         from trainer.run.joining import joined
 
         return joined()
