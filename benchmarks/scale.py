@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale`: what processes cost one another, on the CPU.
+"""`python -m benchmarks.scale [NET ...]`: what processes cost one another, on the CPU.
 
 One process of two threads against two processes of one thread, on the quickstart's net and on ResNet18; the loop of two
 processes against DistributedDataParallel written by hand and, where it is installed, Lightning's; and the share of a
@@ -43,7 +43,7 @@ def main() -> int:
             return _measured(processes)
     for count in (1, 2):
         print(f"{count} process{'es' if count > 1 else ''} x {2 // count} thread{'s' if count < 2 else ''}", flush=True)
-        words = [sys.executable, "-m", "benchmarks.scale"]
+        words = [sys.executable, "-m", "benchmarks.scale", *sys.argv[1:]]
         environment = {**os.environ, "OMP_NUM_THREADS": str(2 // count), "WORLD_SIZE": str(count)}
         if count == 1:
             _measured(ONE)
@@ -59,6 +59,8 @@ def main() -> int:
 def _measured(processes: Processes) -> int:
     torch.set_num_threads(2 // processes.count)
     for name, (net, size, steps) in NETS.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         batches = _shares(_batches((size, 3, 32, 32), steps), processes)
         variants = _variants(net, batches, processes)
         seconds: dict[str, list[float]] = {each: [] for each in variants}
