@@ -58,10 +58,12 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
         UserError: another of its kinds, as the exit codes of the command line tell them apart.
     """
     from trainer.cli.console import Console
+    from trainer.cli.main import refuse_several
     from trainer.experiment.checking import examined
     from trainer.run import conduct
     from trainer.run.loading import load as act
 
+    refuse_several("trainer.train")
     order = conduct.Order.of(examined(recipe, overrides, fast=fast), ("trainer.train", str(recipe), *overrides))
     result = conduct.start(order, Path(runs), Console())
     run = act(result.folder.path, order.recipe.train.device)

@@ -2,6 +2,8 @@
 
 import pytest
 
+import trainer
+from registry.errors import RecipeError
 from trainer.cli.main import _without_launching, main
 
 
@@ -50,3 +52,10 @@ def test_half_an_environment_of_a_launcher_is_named(capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     assert "WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT of its environment" in said(capsys, "train", "a.yaml")
+
+
+def test_training_from_a_script_is_refused_in_several(monkeypatch):
+    """Each process would begin a run of its own."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RecipeError, match=r"trainer\.train runs in one process, and a launcher has started 4"):
+        trainer.train("a.yaml")

@@ -190,12 +190,8 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, in one process unless it is made for several."""
-        count = _started_together()
-        if count > 1 and self.name not in _IN_SEVERAL:
-            raise RecipeError(
-                f"{self.name} runs in one process, and a launcher has started {count}",
-                f"start it without one; {' and '.join(_IN_SEVERAL)} run in several",
-            )
+        if self.name not in _IN_SEVERAL:
+            refuse_several(str(self.name))
         return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -765,7 +761,7 @@ def importing(*, told: bool = False) -> Iterator[None]:
 def _run(word: str) -> Path:
     """Return the folder of the run that a word means, and say which one `latest` is."""
     found = located(Path(word))
-    if found != Path(word):
+    if found != Path(word) and os.environ.get("RANK", "0") == "0":
         _say(f"{one_line(word)} is {one_line(str(found))}")
     return found
 
@@ -859,6 +855,19 @@ def _print_checked(path: str, loaded: Loaded | LoadedSweep, *, quick: bool) -> N
 def _say(text: str) -> None:
     """Print what is no result: beside the results, as wide as the terminal."""
     print(folded(text, sys.stderr), file=sys.stderr)
+
+
+def refuse_several(what: str) -> None:
+    """Refuse to do in each of several processes what is meant for one.
+
+    Raises:
+        RecipeError: a launcher has started several.
+    """
+    if (count := _started_together()) > 1:
+        raise RecipeError(
+            f"{what} runs in one process, and a launcher has started {count}",
+            f"start it without one; the commands {' and '.join(_IN_SEVERAL)} run in several",
+        )
 
 
 def _started_together() -> int:
