@@ -191,7 +191,7 @@ def special(name, kind, target=""):
         special("data/pipe", tarfile.FIFOTYPE),
         special("data/device", tarfile.CHRTYPE),
     ],
-    ids=str,
+    ids=lambda each: getattr(each, "name", each),
 )
 def test_an_archive_that_would_write_outside_is_refused_before_anything_is_written(tmp_path, evil):
     archive = archive_of(tmp_path / "a.tar.gz", [("data/good", b"good"), (evil, b"")])
