@@ -157,7 +157,11 @@ def _several(path: str, count: int, recipe: Recipe, board: Board, made: Worker) 
                 process.send_signal(signum)
 
     received: list[int] = []
-    before = {each: signal.signal(each, pass_on) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        each: signal.signal(each, pass_on)
+        for each in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(each) is not signal.SIG_IGN  # nor do the workers listen to it then
+    }
     try:
         readers = [threading.Thread(target=_read, args=(process, board, made)) for process in processes]
         for reader in readers:

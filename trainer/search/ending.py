@@ -22,6 +22,7 @@ from trainer.search.study import Trial
 from trainer.search.trial import Bench, ordered, resolved_recipe, run, value_of
 from trainer.search.verdict import Candidate, Verdict, best_first, front, judged
 
+VERDICT = "verdict"  # what was said last
 WAIT = 1.0  # seconds between looks at runs that others have in hand
 
 
@@ -40,8 +41,10 @@ def finish(bench: Bench, say: Callable[[str], None]) -> Path:
         recipe = "" if chosen is None else _write_best(bench, chosen)
         found = Found(trials, verdict, chosen, tested, recipe, bench.study.importances())
         _write(bench.folder.path / PAGE, page(bench, found), bench.folder.path)
-    if verdict is not None:
-        say(verdict.text(bench.sweep.goals[0]))
+        said = "" if verdict is None else verdict.text(bench.sweep.goals[0])
+        if said and bench.study.note(VERDICT) != said:  # of several workers one says it
+            say(said)
+            bench.study.keep(VERDICT, said)
     return bench.folder.path / PAGE
 
 

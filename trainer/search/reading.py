@@ -41,7 +41,6 @@ NOT_DRAWN = {  # top-level keys of a recipe that no trial changes
     "extends": "name the recipe that extends others under `recipe`",
     "version": "",
     "plugins": "name plug-ins in the recipe",
-    "report": "the sweep's own `report` says whether the winner gets one",
 }
 MEASURED = {"seconds": "min", "parameters": "min"}  # of every run, beside the keys of its epochs
 STORAGES = ("sqlite:///", "postgresql", "mysql", "journal:")
