@@ -69,3 +69,20 @@ def test_ten_signals_at_random_moments_change_nothing_after_a_resume(tmp_path):
     run(cut, words, 2)
     run(whole, LONG, 2)
     assert_same(cut, whole)
+
+
+@pytest.mark.slow  # an agent and two processes that import torch, twice
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_launcher_stops_the_run_and_is_its_exit_code(tmp_path, signum, code):
+    cwd = place(tmp_path / "run")
+    words = [sys.executable, "-m", "trainer", "recipe.yaml", "train.epochs=30000", "--processes", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with (cwd / "said.txt").open("w") as said:
+        agent = subprocess.Popen(words, cwd=cwd, env=environment, stdout=said, stderr=subprocess.STDOUT)
+    while epochs_in(cwd) < 2:
+        time.sleep(0.05)
+    agent.send_signal(signum)
+    assert agent.wait() == code
+    last = (cwd / "said.txt").read_text().splitlines()[-1]
+    resume = f"python -m trainer resume {folder_in(cwd).relative_to(cwd)} --processes 2"
+    assert last == f"interrupted by {signum.name}; to continue: {resume}"

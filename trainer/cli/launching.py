@@ -40,7 +40,7 @@ def launched(words: Sequence[str], options: Mapping[str, Any]) -> int:
             "one of the machines and a port that is free there, the same in the command on each",
         )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say why they end
+    logging.disable(logging.ERROR)  # of the agent, in this process alone: the processes say why they end
     config = LaunchConfig(
         min_nodes=machines,
         max_nodes=machines,
