@@ -72,7 +72,7 @@ def test_losses_metrics_and_the_finders_curve_are_over_all_images(hard, count):
     rows = [read_rows(hard[each]) for each in (1, count)]
     for one, several in zip(*rows, strict=True):
         assert one.keys() == several.keys()
-        for key in one.keys() - {"seconds"}:
+        for key in one.keys() - {"seconds", "weights", "link"}:  # the last two are digests, of every bit
             assert several[key] == (one[key] if "accuracy" in key else pytest.approx(one[key], rel=1e-4)), key
     tests = [summary_of(hard[each])["test"]["final"] for each in (1, count)]
     assert tests[1] == pytest.approx(tests[0], rel=1e-4)
