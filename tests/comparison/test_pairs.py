@@ -127,6 +127,25 @@ def test_an_accuracy_of_one_run_has_wilsons_interval_and_a_mean_over_seeds_stude
     assert (found.low, found.high) == (pytest.approx(0.91 - 12.7062 * 0.01, abs=1e-5), 1.0)
 
 
+def test_seeds_that_reached_the_same_have_no_interval_of_no_width():
+    summaries = [{"images": {"val": 200}, "seconds": seconds} for seconds in (8, 9)]
+    runs = [run(str(seed), 0.15, seed=seed, summary=summary) for seed, summary in enumerate(summaries)]
+    (row,) = compared(runs).rows
+    assert len(row.runs) == 2
+    assert interval(row, "best/val_accuracy") is None
+
+
+def test_seeds_that_answer_alike_on_every_image_have_no_interval_of_no_width():
+    by_seed = {1: answers(np.arange(100) < 60), 2: answers(np.arange(100) >= 40)}
+    runs = [
+        run(f"{lr}{seed}", 0.6, {LR: lr}, seed=seed, summary={"seconds": seed}, answers=right)
+        for lr in (0.1, 0.2)
+        for seed, right in by_seed.items()
+    ]
+    (pair,) = pairs_of(compared(runs))
+    assert pair.sentence() == "lr 0.1 and lr 0.2 answer each of 100 test images rightly equally often"
+
+
 def test_where_no_predictions_were_kept_it_is_said_that_no_distance_can_be_judged():
     assert any("No run has kept its predictions" in text for text in cautions(made(None, None)))
     both = answers(known(5, 0, 5))

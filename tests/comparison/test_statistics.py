@@ -73,6 +73,12 @@ def test_the_interval_of_a_mean_over_seeds_is_students():
         assert (found.low, found.high) == (exactly(low), exactly(high))
 
 
+def test_values_that_are_the_same_up_to_rounding_give_their_mean_no_interval():
+    assert of_mean([0.15, 0.15]) is None
+    assert of_mean([0.9 - 0.5, 0.8 - 0.4, 0.7 - 0.3]) is None
+    assert of_mean([0.15, 0.151]) is not None
+
+
 def test_the_bootstrap_is_that_of_drawing_images():
     one, other = answers(700, 90, 50, 160)
     found = paired_bootstrap(one.astype(float), other.astype(float))

@@ -50,6 +50,12 @@ def test_no_winner_is_named_where_luck_may_explain_the_lead():
     assert verdict.text(ACCURACY).startswith("No difference that 2 seeds can show between trial 0 and trial 1")
 
 
+def test_a_lead_that_is_the_same_by_each_seed_has_no_interval_and_names_no_winner():
+    verdict = judged([Candidate(0, {1: 0.9, 2: 0.8}), Candidate(1, {1: 0.5, 2: 0.4})], ACCURACY)
+    assert (verdict.leads[0].low, verdict.winner) == (-math.inf, None)
+    assert verdict.text(ACCURACY).endswith("ahead of trial 1 by 40.00 points (no interval: by each seed the same).")
+
+
 def test_less_is_better_where_the_metric_says_so():
     assert judged([Candidate(0, {1: 2.0, 2: 2.1}), Candidate(1, {1: 1.0, 2: 1.1})], LOSS).leader.number == 1
 

@@ -64,6 +64,8 @@ class Pair:
         between = f"(95 % interval {100 * turned.low:.2f} to {100 * turned.high:.2f})"
         if self.apart == 0:
             return f"{first} and {other} answer the same images rightly, of {self.images:,} {self.split} images"
+        if self.interval == Interval(0.0, 0.0):
+            return f"{first} and {other} answer each of {self.images:,} {self.split} images rightly equally often"
         if self.shows:
             word = "better" if self.difference > 0 else "worse"
             text = f"{first} is {word} than {other} by {size} {between}"

@@ -47,7 +47,8 @@ class Spread:
 def interval(row: Row, number: str) -> Interval | None:
     """Return where a number of a row may lie: over its seeds by Student's t, a share of images of one run by Wilson.
 
-    None where neither can be told, and of what is no measure of quality.
+    None where neither can be told (seeds that reached the same value do not show how seeds spread), and of what is no
+    measure of quality.
     """
     if "/" not in number or number.endswith("/epoch"):
         return None
@@ -55,7 +56,7 @@ def interval(row: Row, number: str) -> Interval | None:
     count = row.runs[0].count(number)
     if len(values) > 1:
         found = of_mean(values)
-        return found if count is None else Interval(max(0.0, found.low), min(1.0, found.high))
+        return found if found is None or count is None else Interval(max(0.0, found.low), min(1.0, found.high))
     return Interval(*wilson(values[0], count)) if values and count else None
 
 

@@ -67,10 +67,15 @@ def paired_bootstrap(
     return Interval(float(low), float(high))
 
 
-def of_mean(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return Student's t interval of the mean of at least two values, which holds it with the probability `level`."""
+def of_mean(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return Student's t interval of the mean of at least two values, which holds it with the probability `level`.
+
+    None where the values are the same up to rounding: such a sample tells nothing of how they spread.
+    """
     from scipy.stats import t
 
+    if np.allclose(values, values[0], rtol=1e-9, atol=1e-12):
+        return None
     half = float(t.ppf((1 + level) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
     middle = float(np.mean(values))
     return Interval(middle - half, middle + half)

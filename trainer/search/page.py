@@ -167,7 +167,8 @@ def _confirmation(sweep: Sweep, found: Found) -> list[Section]:
     rows = []
     for candidate in verdict.candidates:
         lead = leads.get(candidate.number)
-        spread = "-" if lead is None else f"{_number(goal, lead.low)} to {_number(goal, lead.high)}"
+        told = lead is not None and math.isfinite(lead.low)
+        spread = f"{_number(goal, lead.low)} to {_number(goal, lead.high)}" if lead is not None and told else "-"
         values = ", ".join(f"{seed}: {metric_text(goal.metric, value)}" for seed, value in candidate.by_seed.items())
         mean = f"{metric_text(goal.metric, candidate.mean)} \u00b1 {_number(goal, candidate.deviation)}"
         rows.append((f"trial {candidate.number}", mean, spread, values))

@@ -116,6 +116,9 @@ class Verdict:
 
 
 def _span(lead: Lead, goal: Goal) -> str:
+    if not math.isfinite(lead.low):
+        size = f"{100 * lead.mean:.2f} points" if "accuracy" in goal.metric else f"{lead.mean:.4g}"
+        return f"{size} (no interval: {'one seed' if lead.seeds < 2 else 'by each seed the same'})"
     if "accuracy" in goal.metric:
         return f"{100 * lead.mean:.2f} points (95 % interval {100 * lead.low:.2f} to {100 * lead.high:.2f})"
     return f"{lead.mean:.4g} (95 % interval {lead.low:.4g} to {lead.high:.4g})"
@@ -141,7 +144,8 @@ def judged(candidates: Sequence[Candidate], goal: Goal) -> Verdict | None:
 def _lead(leader: Candidate, other: Candidate, goal: Goal, comparisons: int) -> Lead:
     shared = sorted(leader.by_seed.keys() & other.by_seed.keys())
     differences = [goal.sign * (leader.by_seed[seed] - other.by_seed[seed]) for seed in shared]
-    if len(differences) < 2:  # nothing is known of their spread
-        return Lead(other.number, len(shared), differences[0] if differences else math.nan, -math.inf, math.inf)
-    found = of_mean(differences, 1 - (1 - LEVEL) / comparisons)
-    return Lead(other.number, len(shared), statistics.fmean(differences), found.low, found.high)
+    mean = statistics.fmean(differences) if differences else math.nan
+    found = of_mean(differences, 1 - (1 - LEVEL) / comparisons) if len(differences) > 1 else None
+    if found is None:  # nothing is known of their spread
+        return Lead(other.number, len(shared), mean, -math.inf, math.inf)
+    return Lead(other.number, len(shared), mean, found.low, found.high)
