@@ -80,7 +80,7 @@ def relink(path: Path, changed: list[dict]) -> dict[int, Link]:
 # ------------------------------------------------------------------------------------------------------------ the chain
 @pytest.mark.parametrize("kind", ["plain", "averaged"])
 def test_the_files_of_a_run_agree(made, kind):
-    assert outcomes(made[1][kind]) == dict.fromkeys(("chain", "recipe", "weights", "summary"), "holds")
+    assert outcomes(made[1][kind]) == dict.fromkeys(("chain", "recipe", "weights", "summary", "answers"), "holds")
 
 
 def test_every_epoch_has_the_digest_of_other_weights_and_a_link_of_its_own(made):
@@ -103,6 +103,12 @@ def leave_out_the_first_epoch(path):
     write_rows(path, rows(path)[1:])
 
 
+def make_up_an_epoch(path):
+    found = rows(path)
+    more = {key: value for key, value in found[-1].items() if key not in KEYS}
+    write_rows(path, [*found, {**more, "epoch": 5, "val/accuracy": 0.999}])
+
+
 def link_a_changed_number_anew(path):
     found = rows(path)
     found[1]["val/accuracy"] = 0.99
@@ -115,6 +121,7 @@ def link_a_changed_number_anew(path):
         change_a_number,
         leave_out_the_last_epoch,
         leave_out_the_first_epoch,
+        make_up_an_epoch,
         link_a_changed_number_anew,
     ],
 )
@@ -156,6 +163,40 @@ def test_a_summary_that_claims_more_than_the_epochs_is_noticed(run):
     (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     (check,) = broken(prove(RunFolder.open(run)))
     assert "best: val/accuracy" in check.text
+
+
+def edit_summary(path: Path, change) -> None:
+    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    change(summary)
+    (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+def test_a_summary_is_looked_at_in_a_run_that_says_it_was_interrupted_too(run):
+    edit_summary(run, lambda summary: (summary.update(status="interrupted"), summary["best"].update({"val/loss": 0.1})))
+    assert outcomes(run)["summary"] == "broken"
+
+
+@pytest.mark.parametrize("value", [0.999, 1e300, "0.9"])
+def test_a_test_accuracy_that_the_kept_answers_do_not_have_is_noticed(run, value):
+    edit_summary(run, lambda summary: summary["test"]["best"].update(accuracy=value))
+    assert outcomes(run)["answers"] == "broken"
+
+
+def test_a_test_loss_that_was_changed_is_found_by_measuring_the_weights_again(run):
+    assert Replay(RunFolder.open(run), (), Display()).measure().verdict == "equal"
+    edit_summary(run, lambda summary: summary["test"]["best"].update(loss=0.001))
+    measured = Replay(RunFolder.open(run), (), Display()).measure()
+    assert (measured.verdict, measured.text.startswith("loss 0.001 in summary.json")) == ("other", True)
+
+
+def test_a_run_whose_last_checkpoint_was_cleaned_away_can_still_show_its_chain(run):
+    for name in ("last.pt", "epoch-1.pt", "epoch-2.pt", "epoch-3.pt"):
+        (run / "checkpoints" / name).unlink()
+    assert set(outcomes(run).values()) == {"holds"}
+    change_a_number(run)
+    assert outcomes(run)["chain"] == "broken"
+    (run / "checkpoints/best.pt").unlink()
+    assert outcomes(run) == {"checkpoint": "unknown"}
 
 
 def test_a_run_without_a_chain_is_said_to_have_none(run):
@@ -310,8 +351,76 @@ def test_a_sound_hand_in_has_nothing_to_remark_and_its_epochs_are_repeated(hand_
     for who in ("ben", "carl", "=dora", "emil", "fay"):
         shutil.rmtree(root / who)
     assert main(["grade", str(root), "--against", str(given), "--replay", "2"]) == 0
-    assert graded(root)["anna"]["replay"] == "2 equal"
+    assert graded(root)["anna"]["replay"] == "3 equal", "two epochs and the best weights"
     assert graded(root)["anna"]["verdict"] == "sound"
+
+
+def alone(root: Path) -> Path:
+    """Leave one sound hand-in; return its run."""
+    for each in root.iterdir():
+        if each.name != "anna":
+            shutil.rmtree(each)
+    return root / "anna/20260131-120000"
+
+
+def test_an_unfinished_training_is_remarked(hand_ins):
+    given, root = hand_ins
+    run = alone(root)
+    edit_summary(run, lambda summary: summary.update(status="interrupted"))
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    assert graded(root)["anna"]["remarks"] == "not completed (interrupted), after 4 of 4 epochs"
+
+
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        (lambda summary: summary["test"]["best"].update(accuracy="0.9"), "test"),
+        (lambda summary: summary.update(seconds=["x"]), "seconds"),
+    ],
+)
+def test_a_number_that_is_none_costs_nobody_else_the_grade(hand_ins, change, odd):
+    given, root = hand_ins
+    edit_summary(root / "ben/20260131-120000", change)
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    assert f"summary.json: {odd} is no number" in graded(root)["ben"]["remarks"]
+    assert len(graded(root)) == 6
+
+
+def test_data_that_cannot_be_compared_are_remarked(hand_ins):
+    given, root = hand_ins
+    alone(root)
+    folder = given.with_name("folder.yaml")
+    text = given.read_text(encoding="utf-8")
+    start, end = text.index("{type: Shapes"), text.index("}", text.index("{type: Shapes")) + 1
+    folder.write_text(f"{text[:start]}{{type: ImageFolder, root: nowhere}}{text[end:]}", encoding="utf-8")
+    assert main(["grade", str(root), "--against", str(folder)]) == 8
+    assert "its data were not compared" in graded(root)["anna"]["remarks"]
+
+
+def test_a_report_left_out_is_no_other_recipe(hand_ins):
+    given, root = hand_ins
+    alone(root)
+    less = given.with_name("less.yaml")
+    less.write_text(given.read_text(encoding="utf-8").replace("report: []\n", ""), encoding="utf-8")
+    assert main(["grade", str(root), "--against", str(less)]) == 0
+
+
+def test_names_of_hand_ins_forge_no_line_and_a_second_run_is_told_from_the_first(hand_ins, capsys):
+    given, root = hand_ins
+    run = alone(root)
+    shutil.copytree(run, root / "anna/20260201-120000")
+    shutil.copytree(root / "anna", root / "x\nbob: nothing to remark")
+    main(["grade", str(root), "--against", str(given)])
+    assert not any(line.startswith("bob") for line in capsys.readouterr().out.splitlines())
+    page = (root / "grades.html").read_text(encoding="utf-8")
+    assert "anna, 20260131-120000" in page
+    assert "anna, 20260201-120000" in page
+
+
+def test_a_run_itself_is_no_folder_of_hand_ins(run, made, capsys):
+    assert main(["grade", str(run), "--against", str(made[0] / "plain.yaml")]) == 6
+    assert "is itself a run" in capsys.readouterr().err
+    assert not (run / "grades.csv").exists()
 
 
 def test_data_other_than_the_recipe_names_are_told(hand_ins):

@@ -11,6 +11,7 @@ from registry import files
 from registry.contracts import Paragraph, Section, Table
 from registry.errors import CheckpointError, StorageError
 from registry.printing import duration, literal, one_line
+from trainer.recipe.afterwards import RESOLVED
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
 from trainer.run.grading import Grade, Grader, few
@@ -33,6 +34,7 @@ COLUMNS = (
     "epochs",
     "time",
 )
+LONGEST = 40  # letters of a name on the page
 SHOWN = ("who", "verdict", "recipe", "data", "val", "test", "expected", "files", "replay")  # on the page
 CANNOT = (
     "Files that agree show that nothing was changed by itself: whoever makes up a whole run can make up its chain. An "
@@ -48,9 +50,11 @@ def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
         CheckpointError: it is no folder, or nothing lies in it.
         StorageError: the files cannot be written.
     """
+    if (root / RESOLVED).exists():
+        raise CheckpointError(f"{root}: is itself a run", f"`verify {root}` looks at one; grade takes the folder above")
     if not root.is_dir():
         raise CheckpointError(f"{root}: is no folder", "hand-ins lie in a folder each, one folder above them all")
-    grades = grader.grade(root, lambda one: say(f"{one.who}: {_verdict(one)}"))
+    grades = grader.grade(root, lambda one: say(f"{one_line(one.who)}: {_verdict(one)}"))
     if not grades:
         raise CheckpointError(f"{root}: nothing was handed in", "each hand-in is a folder in it, with its run inside")
     try:
@@ -60,7 +64,7 @@ def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
         raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
     for one in grades:
         if one.copies:
-            say(f"{one.who}: a copy of {few(one.copies)}")
+            say(f"{one_line(one.who)}: {one_line(f'a copy of {few(one.copies)}')}")
     say(f"{sum(not one.remarks for one in grades)} of {len(grades)} without a remark; {root / PAGE}, {root / CSV}")
     return not any(one.remarks for one in grades)
 
@@ -117,6 +121,12 @@ def _csv(grades: Sequence[Grade]) -> str:
     return text.getvalue()
 
 
+def shortened(name: str) -> str:
+    """Return a name in at most `LONGEST` letters, cut in its middle."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}...{name[-half:]}"
+
+
 def _no_formula(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula: names are the hand-ins' own."""
     return f"'{cell}" if cell.startswith(("=", "+", "@", "\t")) or (cell.startswith("-") and cell != "-") else cell
@@ -124,11 +134,14 @@ def _no_formula(cell: str) -> str:
 
 def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
     lines = [dict(zip(COLUMNS, _row(one), strict=True)) for one in grades]
+    for line in lines:  # somebody's second run is told from the first
+        several = sum(one.who == line["who"] for one in grades) > 1
+        line["who"] = shortened(f"{line['who']}, {Path(line['run']).name}" if several else line["who"])
     rows = tuple(tuple(literal(one_line(line[column])) for column in SHOWN) for line in lines)
     table = Table("A line per run", SHOWN, rows, "llllrrrll")
-    remarks = [(one.who, text) for one in grades for text in one.remarks]
+    remarks = [(shortened(one.who), text) for one in grades for text in one.remarks]
     found = Table("", ("who", "remark"), tuple((literal(who), literal(one_line(text))) for who, text in remarks))
-    alike = [(one.who, one.run.name, few(one.twins)) for one in grades if one.twins]
+    alike = [(shortened(one.who), one.run.name, few(one.twins)) for one in grades if one.twins]
     same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(literal, line)) for line in alike))
     sections = [
         Section("Hand-ins", (table,), "hand-ins"),

@@ -47,8 +47,7 @@ def verify_run(
             f"repeating epoch {', '.join(map(str, drawn))}: {len(drawn)} of the {kept} that can be repeated "
             "(train.checkpoint.keep says how many are kept)"
         )
-        for epoch in drawn:
-            found = replay.repeat(epoch)
+        for found in (*map(replay.repeat, drawn), replay.measure()):
             sound &= found.verdict != "other"
-            display.line(f"epoch {epoch}: {found.verdict}, {found.text}")
+            display.line(f"{found.what}: {found.verdict}, {found.text}")
     return verdicts, not_judged, sound

@@ -8,21 +8,21 @@ that brings plug-ins is not loaded.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import yaml
 
 from registry.errors import DataError, UserError
-from registry.patterns import matches
 from trainer.data.fingerprint import fingerprint, same
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS
 from trainer.engine.keeper import LAST
 from trainer.experiment.experiment import Experiment
-from trainer.recipe.afterwards import RESOLVED
+from trainer.recipe.afterwards import RESOLVED, Free
 from trainer.recipe.checks.expect import Verdict, judge
 from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.reading.references import LR_FOUND
@@ -69,6 +69,9 @@ class Grade:
         seconds: it trained.
         verdicts: on the expectations of the recipe that was given.
         checks: of its files.
+        unfinished: why the run is not the whole training; "" where it is.
+        odd: numbers of summary.json that are none.
+        unrepeated: why no epoch could be trained again though it was asked for; "" otherwise.
         replayed: epochs that were trained again.
         twins: others with the same weights after their last epoch.
         copies: of those, the ones whose every epoch also took the same time: no two trainings do.
@@ -86,6 +89,9 @@ class Grade:
     seconds: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     checks: tuple[Check, ...] = ()
+    unfinished: str = ""
+    odd: tuple[str, ...] = ()
+    unrepeated: str = ""
     replayed: tuple[Replayed, ...] = ()
     twins: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
@@ -99,10 +105,17 @@ class Grade:
         missed = [verdict.expectation.text for verdict in self.verdicts if not verdict.ok]
         return [
             *(f"another recipe: {text}" for text in self.differs),
-            *(["other data than the recipe names"] if self.same_data == "no" else []),
+            *(
+                {"no": ["other data than the recipe names"], "unknown": ["its data were not compared"]}.get(
+                    self.same_data, []
+                )
+            ),
+            *([self.unfinished] if self.unfinished else []),
+            *(f"summary.json: {key} is no number" for key in self.odd),
             *(f"missed: {text}" for text in missed),
             *(f"{check.name}: {check.text}" for check in broken(self.checks)),
-            *(f"epoch {each.epoch} repeated: {each.text}" for each in self.replayed if each.verdict == "other"),
+            *([f"nothing was repeated: {self.unrepeated}"] if self.unrepeated else []),
+            *(f"{each.what} again: {each.text}" for each in self.replayed if each.verdict == "other"),
             *([f"a copy of {few(self.copies)}"] if self.copies else []),
         ]
 
@@ -156,7 +169,9 @@ class Grader:
         """
         grades = []
         for who, run in hand_ins(root):
-            grade = Grade(who, Path(), "no run in it (unpack what is packed)") if run is None else self._one(who, run)
+            missing = "a link, which is not followed" if (root / who).is_symlink() else "no run in it"
+            packed = " (unpack what is packed)" if (root / who).is_file() else ""
+            grade = Grade(who, Path(), f"{missing}{packed}") if run is None else self._one(who, run)
             grade = replace(grade, run=Path() if run is None else run.relative_to(root))
             grades.append(grade)
             told(grade)
@@ -178,24 +193,33 @@ class Grader:
         rows, summary = folder.read_history(), folder.read_json("summary.json")
         differs, checks = tuple(self._differences(folder)), tuple(prove(folder))
         fast = ("a --fast run",) if summary.get("fast") else ()
+        numbers = {"best": _at(summary, "best", "val/accuracy"), "test": _at(summary, "test", "best", "accuracy")}
+        numbers["seconds"] = _at(summary, "seconds")
+        told = {key: value for key, value in numbers.items() if _is_number(value)}
         ends = [str(row.get(KEYS[0], "")) for row in folder.read_metrics()]
         grade = replace(
             grade,
             differs=(*fast, *differs),
             seed=given.get("seed"),
             same_data=self._same_data(folder),
-            best=(summary.get("best") or {}).get("val/accuracy"),
-            test=((summary.get("test") or {}).get("best") or {}).get("accuracy"),
+            best=told.get("best"),
+            test=told.get("test"),
             epochs=len(rows),
-            seconds=summary.get("seconds"),
+            seconds=told.get("seconds"),
+            odd=tuple(key for key, value in numbers.items() if value is not None and key not in told),
+            unfinished=_unfinished(summary, len(rows), self._recipe.train.epochs),
             verdicts=tuple(judge(self._recipe.expect, rows, summary)) if self._recipe.expect else (),
             checks=checks,
             _end=(ends[-1] if ends else "", tuple(row.get("seconds", 0.0) for row in rows)),
         )
-        if not self._replays or broken(checks) or grade.differs:
+        if not self._replays or broken(checks) or grade.differs or grade.same_data == "no":
             return grade
-        replay = Replay(folder, self._overrides, self._display)
-        return replace(grade, replayed=tuple(replay.repeat(one) for one in replay.draw(self._replays, self._seed)))
+        try:
+            replay = Replay(folder, self._overrides, self._display)
+            found = [replay.repeat(one) for one in replay.draw(self._replays, self._seed)]
+            return replace(grade, replayed=(*found, replay.measure()))
+        except UserError as error:
+            return replace(grade, unrepeated=error.message)
 
     def _differences(self, folder: RunFolder) -> Iterator[str]:
         """Yield what a run's recipe has otherwise; the rate that a finder found is what was asked for."""
@@ -207,7 +231,7 @@ class Grader:
         theirs |= {f"lr_finder.{key}": value for key, value in folder.finder_settings().items()}
         for key in {**self._settings, **theirs}:
             given, found = self._settings.get(key, "not set"), theirs.get(key, "not set")
-            if given != found and not any(matches(pattern, key) for pattern in IGNORED):
+            if given != found and not any(Free(pattern, "").fits(key) for pattern in IGNORED):
                 yield f"{key} is {found}, given was {given}"
 
     def _same_data(self, folder: RunFolder) -> Told:
@@ -234,6 +258,25 @@ def with_twins(grades: Sequence[Grade]) -> list[Grade]:
         copies = tuple(_named(one) for one in others if one._end == grade._end)
         found.append(replace(grade, twins=tuple(_named(one) for one in others), copies=copies))
     return found
+
+
+def _at(summary: Mapping[str, Any], *keys: str) -> object:
+    """Return what lies below nested keys; None where nothing does."""
+    value: Any = summary
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _unfinished(summary: Mapping[str, Any], done: int, asked: int) -> str:
+    """Say why a run is not the whole training; "" where it is, or where a callback or a limit has ended it."""
+    if summary.get("status") != "completed":
+        return f"not completed ({summary.get('status', 'no summary')}), after {done} of {asked} epochs"
+    return f"only {done} of {asked} epochs" if done < asked and not summary.get("stopped") else ""
 
 
 def few(names: Sequence[str]) -> str:

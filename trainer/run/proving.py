@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from registry.errors import CheckpointError
 from trainer.engine import checkpoint
-from trainer.engine.chain import KEYS, Chain, first_link, next_link, weights_digest
+from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
 from trainer.engine.keeper import BEST, LAST, epoch_files
-from trainer.run.fixed import recipe_digest
+from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
+from trainer.run.predictions import read_answers
 
 Outcome = Literal["holds", "broken", "unknown"]
 
@@ -42,17 +43,20 @@ def prove(folder: RunFolder) -> list[Check]:
         folder: of the run, finished or not.
     """
     rows = folder.read_metrics()
-    state, damage = _read_last(folder)
-    if state is None:
-        return [Check("checkpoint", "broken", damage)]
-    chain = Chain(state.get("chain"))
+    last, best = folder.checkpoints / LAST, folder.checkpoints / BEST
+    try:
+        state = checkpoint.read(last if last.exists() else best)
+    except CheckpointError as error:
+        return [Check("checkpoint", "broken" if last.exists() or best.exists() else "unknown", error.message)]
+    chain = _chain_of(folder, state, rows)
     if not chain.links:
         return [Check("chain", "unknown", "there is none: the run was made by an earlier version, or has no epoch yet")]
     return [
         _chain(rows, chain),
         _recipe(folder, chain),
-        *_weights(folder, state, chain),
-        *_summary(folder, rows),
+        *_weights(folder, chain),
+        *_summary(folder, rows, chain),
+        *_answers(folder),
     ]
 
 
@@ -61,11 +65,16 @@ def broken(checks: Sequence[Check]) -> list[Check]:
     return [check for check in checks if check.outcome == "broken"]
 
 
-def _read_last(folder: RunFolder) -> tuple[Mapping[str, Any] | None, str]:
-    try:
-        return checkpoint.read(folder.checkpoints / LAST), ""
-    except CheckpointError as error:
-        return None, error.message
+def _chain_of(folder: RunFolder, state: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Chain:
+    """Return the chain that the last checkpoint holds; where it is gone, that of the rows on recipe and data."""
+    if "progress" in state:
+        return Chain(state.get("chain"))
+    chain = Chain()
+    recipe = recipe_digest(folder.resolved.read_text(encoding="utf-8"))
+    chain.begin(recipe=recipe, data=learnt_from(state.get("data", {})))
+    linked = {int(row["epoch"]): [row.get(key) for key in KEYS] for row in rows}
+    chain.links = {epoch: Link(str(weights), str(link)) for epoch, (weights, link) in linked.items() if link}
+    return chain
 
 
 def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain) -> Check:
@@ -74,9 +83,11 @@ def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain) -> Check:
     for row in rows:
         epoch = int(row["epoch"])
         weights, link = (row.get(key) for key in KEYS)
-        if epoch not in chain.links and link is None:
+        if epoch not in chain.links and link is None and unlinked == epoch - 1:
             unlinked += 1
             continue
+        if link is None:
+            return Check("chain", "broken", f"epoch {epoch} has no link, those before it have")
         if next_link(before, str(weights), row) != link:
             return Check("chain", "broken", f"the link of epoch {epoch} does not follow from its numbers and weights")
         if epoch in chain.links and chain.links[epoch].link != link:
@@ -95,10 +106,10 @@ def _recipe(folder: RunFolder, chain: Chain) -> Check:
     return Check("recipe", "broken", "resolved.yaml is not what the run began with")
 
 
-def _weights(folder: RunFolder, last: Mapping[str, Any], chain: Chain) -> Iterator[Check]:
+def _weights(folder: RunFolder, chain: Chain) -> Iterator[Check]:
     """Hold the weights of each checkpoint against the link of its epoch."""
-    found = [_saved(LAST, last, chain)] if not last["progress"]["batch"] else []
-    for path in (folder.checkpoints / BEST, *epoch_files(folder.checkpoints)):
+    found = []
+    for path in (folder.checkpoints / LAST, folder.checkpoints / BEST, *epoch_files(folder.checkpoints)):
         if path.exists():
             try:
                 found.append(_saved(path.name, checkpoint.read(path), chain))
@@ -115,6 +126,8 @@ def _weights(folder: RunFolder, last: Mapping[str, Any], chain: Chain) -> Iterat
 def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
     """Hold the weights of one checkpoint, best.pt or a whole state, against the chain."""
     whole = "progress" in state
+    if whole and state["progress"]["batch"]:
+        return Check("weights", "unknown", f"{name}: was saved within an epoch")
     epoch = int(state["progress"]["epoch"] if whole else state["row"]["epoch"])
     if epoch not in chain.links or (whole and state.get("averaging") is not None):
         return Check("weights", "unknown", f"{name}: the chain does not tell")  # averages are what it speaks of
@@ -124,19 +137,37 @@ def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
     return Check("weights", "broken", f"{name} does not hold the weights of epoch {epoch}")
 
 
-def _summary(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def _summary(folder: RunFolder, rows: Sequence[Mapping[str, Any]], chain: Chain) -> Iterator[Check]:
     """Hold what summary.json says of epochs against metrics.jsonl."""
     summary = folder.read_json("summary.json")
-    if summary.get("status") != "completed":
-        yield Check("summary", "unknown", f"the run is not completed: {summary.get('status', 'no summary')}")
-        return
     by_epoch = {int(row["epoch"]): row for row in rows}
     for name in ("best", "final"):
         said = summary.get(name) or {}
-        row = by_epoch.get(int(said.get("epoch", 0)), {})
+        epoch = said.get("epoch", 0)
+        row = by_epoch.get(epoch, {}) if epoch in chain.links or not said else {}
         other = [key for key, value in said.items() if key in row and row[key] != value]
         if said and (other or not row):
             what = ", ".join(other) or f"epoch {said.get('epoch')}"
             yield Check("summary", "broken", f"{name}: {what} is not what metrics.jsonl has")
             return
+    if summary.get("status") != "completed":
+        yield Check("summary", "unknown", f"the run is not completed: {summary.get('status', 'no summary')}")
+        return
     yield Check("summary", "holds", "best and final are epochs of metrics.jsonl")
+
+
+def _answers(folder: RunFolder) -> Iterator[Check]:
+    """Count the answers that were kept against the accuracy that summary.json reports of them."""
+    summary, kept = folder.read_json("summary.json"), read_answers(folder.path)
+    best, test = summary.get("best") or {}, summary.get("test") or {}
+    if kept is None or not len(kept.targets):
+        return
+    said = (test.get("best") or test.get("final") or {}).get("accuracy") if test else best.get("val/accuracy")
+    right, count = int(kept.right.sum()), len(kept.targets)
+    if said is None:
+        return
+    if not isinstance(said, (int, float)) or not abs(said * count - right) < 0.5:
+        text = f"summary.json says accuracy {said}, but {right} of the {count} answers that were kept are right"
+        yield Check("answers", "broken", text)
+        return
+    yield Check("answers", "holds", f"{right} of {count} on {kept.split} are right, as summary.json says")

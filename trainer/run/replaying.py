@@ -23,7 +23,7 @@ from trainer.data.fingerprint import hold_against
 from trainer.engine import checkpoint
 from trainer.engine.chain import CLOCK, Chain, plain
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.keeper import LAST, epoch_files
+from trainer.engine.keeper import BEST, LAST, epoch_files
 from trainer.engine.loop import Loop
 from trainer.experiment.experiment import Experiment, build_callbacks
 from trainer.experiment.trained import Trained
@@ -35,25 +35,27 @@ from trainer.run.display import Display
 from trainer.run.environment import describe_environment
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
+from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.fit import assemble
 from trainer.stages.lr_finder import required_lr
 
 # Share by which the mean training loss of a replay on another machine may differ; measured: docs/grading.md.
 LOSS_BAND = 0.05
+SAME_BITS = 1e-6  # share by which numbers may differ that were measured in batches of another size
 SAME_MACHINE = ("packages", "cpu", "threads", "device", "precision")  # of environment.json, for equal bits
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """An epoch that was trained again.
+    """An epoch that was trained again, or weights that were measured again.
 
     Attributes:
-        epoch: from 1.
+        what: "epoch 3", "best weights".
         verdict: "equal" to the last bit, "close" within the band, "other".
         text: what was found, a phrase.
     """
 
-    epoch: int
+    what: str
     verdict: Literal["equal", "close", "other"]
     text: str
 
@@ -122,10 +124,37 @@ class Replay:
         with Interrupts().listening() as interrupts, _threads(there.get("threads")):
             loop, other = self._loop(state, epoch, interrupts, there)
             if state is not None and loop.weights_digest() != self._chain.links[epoch - 1].weights:
-                return Replayed(epoch, "other", f"its checkpoint does not hold the weights of epoch {epoch - 1}")
+                return Replayed(
+                    f"epoch {epoch}", "other", f"its checkpoint does not hold the weights of epoch {epoch - 1}"
+                )
             with self._display.bar():
                 loop.run()
         return self._judged(loop, epoch, other)
+
+    def measure(self) -> Replayed:
+        """Measure the best weights again, on the split that the run reports.
+
+        Raises:
+            UserError: the data are not there or others, or there are no best weights.
+        """
+        file = self._folder.checkpoints / BEST
+        state, summary = checkpoint.read(file), self._folder.read_json("summary.json")
+        there = self._folder.read_json("environment.json")
+        with Interrupts().listening() as interrupts, _threads(there.get("threads")):
+            experiment, other = self._experiment(Trained.of(file, self._recipe, state), there)
+            tested = bool(summary.get("test")) and experiment.data.test is not None
+            got = evaluate_weights(experiment, "test" if tested else "val", state, between=interrupts.check).values
+        best = summary.get("best") or {}
+        said = (summary["test"].get("best") or {}) if tested else {key: best.get(f"val/{key}") for key in got}
+        known = {key: value for key, value in got.items() if math.isfinite(value) or said.get(key) is not None}
+        off = {key: _share_off(said.get(key), value) for key, value in known.items() if said.get(key) != value}
+        worst = max(off, key=lambda key: off[key], default="")
+        if not worst or off[worst] < SAME_BITS:
+            return Replayed("best weights", "equal", f"{len(got)} numbers are those of summary.json")
+        text = f"{worst} {said.get(worst)} in summary.json, {got[worst]:.6g} here"
+        close = bool(other) and off[worst] <= LOSS_BAND
+        machine = f"; another machine: {'; '.join(other)}" if other else ""
+        return Replayed("best weights", "close" if close else "other", f"{text}{machine}")
 
     def _loop(
         self, state: Mapping[str, Any] | None, epoch: int, interrupts: Interrupts, there: Mapping[str, Any]
@@ -133,17 +162,7 @@ class Replay:
         """Return a loop that stands before the epoch, and what is other than on the run's machine."""
         _, callbacks = build_callbacks(self._recipe, self._names)
         trained = None if state is None else Trained.of(self._folder.checkpoints / LAST, self._recipe, state)
-        experiment = Experiment.from_recipe(self._recipe, self._names, log=lambda _: None, trained=trained)
-        if (finding := self._folder.read_finding()) is not None:
-            experiment.facts.define("lr_finder.lr", lambda: required_lr(finding))
-        here = describe_environment(experiment.device, experiment.describe_precision(), ())
-        other = [
-            f"{key} {there.get(key)} -> {here.get(key)}" for key in SAME_MACHINE if there.get(key) != here.get(key)
-        ]
-        if "processes" in there:
-            other.append(f"{there['processes']['count']} processes -> 1")
-        data = {**self._last["data"], **self._chain.origin["data"]}
-        hold_against({"class_names": self._last["class_names"], "data": data}, experiment.data, {}, self._display.line)
+        experiment, other = self._experiment(trained, there)
         recorder = Recorder([], self._display.line, pulse=self._display.pulse)
         chain = Chain({"origin": self._chain.origin, "links": "{}"})
         loop = assemble(experiment, callbacks, recorder, interrupts, Keepless(), chain, epochs=epoch)
@@ -158,18 +177,33 @@ class Replay:
         )
         return loop, other
 
+    def _experiment(self, trained: Trained | None, there: Mapping[str, Any]) -> tuple[Experiment, list[str]]:
+        """Return the run's experiment on its own data, and what is other than on the run's machine."""
+        experiment = Experiment.from_recipe(self._recipe, self._names, log=lambda _: None, trained=trained)
+        if (finding := self._folder.read_finding()) is not None:
+            experiment.facts.define("lr_finder.lr", lambda: required_lr(finding))
+        here = describe_environment(experiment.device, experiment.describe_precision(), ())
+        other = [
+            f"{key} {there.get(key)} -> {here.get(key)}" for key in SAME_MACHINE if there.get(key) != here.get(key)
+        ]
+        if "processes" in there:
+            other.append(f"{there['processes']['count']} processes -> 1")
+        data = {**self._last["data"], **self._chain.origin["data"]}
+        hold_against({"class_names": self._last["class_names"], "data": data}, experiment.data, {}, self._display.line)
+        return experiment, other
+
     def _judged(self, loop: Loop, epoch: int, other: Sequence[str]) -> Replayed:
         """Hold what a replay has given against the run's own epoch."""
         wanted, got = self._rows[epoch], plain(epoch, loop.progress.history[-1])
         differing = [key for key, value in got.items() if key not in CLOCK and wanted.get(key) != value]
         if loop.parts.chain.links[epoch].weights == self._chain.links[epoch].weights and not differing:
-            return Replayed(epoch, "equal", "weights and numbers equal to the last bit")
+            return Replayed(f"epoch {epoch}", "equal", "weights and numbers equal to the last bit")
         off = _share_off(wanted.get("train/loss"), got.get("train/loss"))
         text = f"train/loss {wanted.get('train/loss'):.4f} in the run, {got.get('train/loss'):.4f} here ({off:.2%} off)"
         if not other:
-            return Replayed(epoch, "other", f"{text}, on a machine of the same kind")
+            return Replayed(f"epoch {epoch}", "other", f"{text}, on a machine of the same kind")
         close = off <= LOSS_BAND
-        return Replayed(epoch, "close" if close else "other", f"{text}; another machine: {'; '.join(other)}")
+        return Replayed(f"epoch {epoch}", "close" if close else "other", f"{text}; another machine: {'; '.join(other)}")
 
 
 class Keepless:
