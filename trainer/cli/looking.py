@@ -80,7 +80,7 @@ def evaluate(run: Path, overrides: Sequence[str]) -> int:
     console, folder = Console(), RunFolder.open(run)
     trained = Trained.read(folder.path, overrides)
     experiment, parts = Experiment.of_trained(trained, log=console.line)
-    tta, summary = trained.recipe.train.tta, folder.read_json("summary.json")
+    tta, summary = trained.recipe.train.tta, folder.read_summary()
     rows, recorded = {"weights": str(trained.file)}, []
     for part in parts:
         batches = len(experiment.batches(part)) * (1 if tta == "none" else 2)

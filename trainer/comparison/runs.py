@@ -104,7 +104,7 @@ class Run:
     def numbers(self) -> dict[str, float]:
         """What it reached by flat name, "best/val_accuracy" -> 0.93; so far, where it has not come to its end."""
         found = numbers(self.summary if self.finished else {"best": self._best_so_far, "final": self._last})
-        seconds = self.summary.get(SECONDS, sum(row.get(SECONDS, 0.0) for row in self.history))
+        seconds = self.summary.get(SECONDS, sum(row.get(SECONDS) or 0.0 for row in self.history))
         found |= {SECONDS: float(seconds)} if seconds else {}
         lr = self.summary.get("lr_finder", {}).get("lr")
         return found | ({LR: float(lr)} if lr is not None else {})
@@ -146,7 +146,7 @@ def read_run(path: Path) -> Run:
         raise RecipeError(f"{path}: its recipe cannot be read: {loaded.problems[0].text}")
     assert loaded.catalogue is not None
     draft = Draft(loaded.recipe, loaded.catalogue, Collector())
-    recipe, summary = loaded.recipe, folder.read_json("summary.json")
+    recipe, summary = loaded.recipe, folder.read_summary()
     if summary.get("status") == "running" and not is_held(folder.lock_file):
         summary["status"] = KILLED
     drawn = recipe.data.limit is not None or bool(summary.get("fast"))

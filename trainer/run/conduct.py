@@ -221,7 +221,7 @@ def _new_run(
 def _started_again(order: Order, path: Path, launch: Launch, display: Display, processes: Processes) -> Result:
     """Continue the run that an earlier start of the same launch began, from its last checkpoint."""
     folder = RunFolder(path) if processes.is_first else FollowedFolder(path)
-    summary = processes.made_by_first(lambda: folder.read_json("summary.json"))
+    summary = processes.made_by_first(lambda: folder.read_summary())
     if summary.get("status") == "completed":
         history = processes.made_by_first(folder.read_history)
         judged = judge(order.recipe.expect, history, summary) if order.recipe.expect else []

@@ -25,6 +25,7 @@ from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.recipe import LRFinder
 from trainer.run.locking import Held, lock
 from trainer.run.naming import is_run, located, runs_below
+from trainer.run.summary import is_number, sound
 
 GIVEN = "recipe.yaml"  # in a run folder
 SETTINGS = "settings"  # in lr_finder.json, beside the result
@@ -160,6 +161,14 @@ class RunFolder:
             raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
         return value if isinstance(value, dict) else {}
 
+    def read_summary(self) -> dict[str, Any]:
+        """Return what can be relied on in summary.json (trainer/run/summary.py); empty where there is none.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return sound(self.read_json("summary.json"))
+
     def _read(self, path: Path) -> str:
         try:
             return files.read_text(path)
@@ -170,11 +179,13 @@ class RunFolder:
     def read_history(self) -> list[dict[str, float]]:
         """Return the numbers of metrics.jsonl, a row per epoch; an unfinished last line is left out.
 
+        A number that was not finite is None.
+
         Raises:
             CheckpointError: it cannot be read.
         """
-        rows = self.read_metrics()
-        return [{key: value for key, value in row.items() if not isinstance(value, str)} for row in rows]
+        rows = [row for row in self.read_metrics() if is_number(row["epoch"])]
+        return [{key: each for key, each in row.items() if each is None or is_number(each)} for row in rows]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl, the digests of the chain among them; an unfinished last line is left out.
@@ -204,9 +215,11 @@ class RunFolder:
         if not stored:
             return None
         stored.pop(SETTINGS, None)
-        for name in ("lrs", "losses", "smoothed"):
-            stored[name] = tuple(stored[name])
-        return LRFinding(**stored)
+        try:
+            return LRFinding(**{**stored, **{name: tuple(stored[name]) for name in ("lrs", "losses", "smoothed")}})
+        except (KeyError, TypeError) as error:
+            path = self.path / "lr_finder.json"
+            raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
 
     # ------------------------------------------------------------------------------------------------------------- lock
     @contextlib.contextmanager

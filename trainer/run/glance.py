@@ -10,6 +10,7 @@ from typing import Any
 
 from registry.printing import metric_text, one_line
 from trainer.recipe.recipe import Recipe
+from trainer.run.summary import is_number, sound
 
 _WIDTH, _HEIGHT = 240, 56  # px, of the curve
 _POINTS = 40  # of the curve at most, so that a card of a long run stays small
@@ -26,7 +27,7 @@ def line(recipe: Recipe, folder: Path, summary: Mapping[str, Any]) -> str:
     Args:
         recipe: of the run.
         folder: of the run.
-        summary: as in summary.json.
+        summary: as in summary.json, whatever stands there.
     """
     return one_line(f"run {recipe.name}: {'; '.join(_answers(recipe, summary))} ({folder})")
 
@@ -51,13 +52,13 @@ def card(recipe: Recipe, folder: Path, summary: Mapping[str, Any], history: Sequ
 
 def _answers(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
     """Return what a run reached, a sentence each, what was held out first."""
-    key = recipe.train.best.metric
+    key, summary = recipe.train.best.metric, sound(summary)
     said, word = [], key.partition("/")[2]
-    held_out = (summary.get("test") or {}).get("best" if summary.get("best") else "final") or {}
-    if _is_number(held_out.get(word)):
+    held_out = summary.get("test", {}).get("best" if summary.get("best") else "final")
+    if isinstance(held_out, Mapping) and word in held_out:
         said.append(f"test {word} {metric_text(key, held_out[word])}")
-    best = summary.get("best") or {}
-    if _is_number(best.get(key)):
+    best = summary.get("best", {})
+    if key in best and "epoch" in best:
         where = " on test" if summary.get("selected_on") == "test" else ""
         epochs = f"epoch {best['epoch']:g} of {summary.get('epochs', recipe.train.epochs)}"
         said.append(f"best {key} {metric_text(key, best[key])} in {epochs}{', chosen' + where if where else ''}")
@@ -70,7 +71,7 @@ def _curve(key: str, history: Sequence[Mapping[str, float]]) -> str:
     """Return the metric that chose the best epoch over the epochs, as inline SVG; "" with fewer than two epochs."""
     step = max(1, math.ceil(len(history) / _POINTS))
     rows = [*history[:-1:step], *history[-1:]]
-    points = [(float(row["epoch"]), float(row[key])) for row in rows if _is_number(row.get(key))]
+    points = [(float(row["epoch"]), float(row[key])) for row in rows if is_number(row.get(key))]
     if len(points) < 2:
         return ""
     (first, _), (last, _) = points[0], points[-1]
@@ -86,10 +87,6 @@ def _curve(key: str, history: Sequence[Mapping[str, float]]) -> str:
         f'<polyline points="{path}" fill="none" stroke="#0a7abf" stroke-width="2"/></svg>'
         f'<div style="{_SMALL}">{_escaped(key)} by epoch</div>'
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _escaped(text: str) -> str:

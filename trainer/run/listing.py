@@ -114,7 +114,7 @@ def row_of(folder: RunFolder, *, sizes: bool = True) -> Row:
     name = f"{whole.parent.name}/{whole.name}"
     size = size_of(folder.path) if sizes else 0
     try:
-        summary, history = folder.read_json("summary.json"), folder.read_history()
+        summary, history = folder.read_summary(), folder.read_history()
     except CheckpointError:
         return Row(name, folder.path, UNREADABLE, bytes=size)
     metric = _metric(summary, history)

@@ -27,6 +27,7 @@ from trainer.report.page import ReportResult, write_report
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
+from trainer.run.summary import sound
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.report import gather
 
@@ -72,7 +73,7 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
             best=_best_row(state),
             predictions=evaluate_weights(experiment, "val" if experiment.data.test is None else "test").predictions,
             finding=finding,
-            summary=summary,
+            summary=sound(summary),
             environment=folder.read_json("environment.json"),
             warnings=_warnings(folder, summary),
         )

@@ -55,7 +55,7 @@ def continued(
         refuse_changes(overrides, before, folder.resolved)
     if loaded.recipe is None:
         raise RecipeError(f"{path} cannot be resumed\n{render(loaded.problems)}")
-    recipe, summary = loaded.recipe, folder.read_json("summary.json")
+    recipe, summary = loaded.recipe, folder.read_summary()
     assert loaded.catalogue is not None
     changed = () if before is None else tuple(changes(before, recipe))
     if "train.epochs" in changed:

@@ -16,19 +16,21 @@ from trainer.recipe.checks.expect import Verdict, judge, verdict_on
 from trainer.recipe.load import load_recipe
 from trainer.report.frame import has_curves
 from trainer.run.folder import RunFolder
+from trainer.run.summary import sound
 
 EXPECT = "say what a run must reach, as in expect: {best val/accuracy: '>= 0.9'}"
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a run reached, by flat name: "best/val_accuracy" -> 0.93."""
-    found = {}
+    """Return what a run reached, by flat name: "best/val_accuracy" -> 0.93; what is not defined is left out."""
+    found, whole = {}, sound(summary)
     for name in ("best", "final"):
-        for key, value in (summary.get(name) or {}).items():
-            if isinstance(value, (int, float)) and key.partition("/")[0] in ("val", "epoch"):
+        for key, value in whole.get(name, {}).items():
+            if key.partition("/")[0] in ("val", "epoch"):
                 found[f"{name}/{key.replace('/', '_')}"] = float(value)
-    for name, values in summary.get("test", {}).items():
-        found.update({f"{name}/test_{key.replace('/', '_')}": float(value) for key, value in values.items()})
+    for name, values in whole.get("test", {}).items():
+        if isinstance(values, Mapping):
+            found.update({f"{name}/test_{key.replace('/', '_')}": float(value) for key, value in values.items()})
     return found
 
 
@@ -81,7 +83,7 @@ def recorded(run: Path, overrides: Sequence[str]) -> tuple[Sequence[Verdict], st
     recipe = load_recipe(folder.resolved, overrides).usable()
     if not recipe.expect:
         return (), ""
-    summary = folder.read_json("summary.json")
+    summary = folder.read_summary()
     if summary.get("status") != "completed":
         state = summary.get("status", "unknown")
         raise CheckpointError(f"{run}: cannot be judged: it is {state}, not completed", f"`resume {run}` continues it")
@@ -97,13 +99,14 @@ def exit_code(verdicts: Sequence[Verdict], not_judged: str) -> int:
 
 
 def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return mean and standard deviation of every number over the seeds."""
+    """Return mean and standard deviation of every number over the seeds that have it."""
     every = [numbers(summary) for summary in summaries]
     found = {}
-    for key in every[0]:
+    for key in dict.fromkeys(key for one in every for key in one):
         values = [one[key] for one in every if key in one]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {len(values)} seeds"
+        count = f"{len(values)}" if len(values) == len(every) else f"{len(values)} of {len(every)}"
+        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {count} seeds"
     return found
 
 

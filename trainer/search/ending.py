@@ -15,6 +15,7 @@ from registry import files
 from registry.errors import DivergedError, MemoryLimitError, StorageError
 from registry.printing import metric_text, printable
 from trainer.run.resuming import take_up
+from trainer.run.summary import sound
 from trainer.search.best import best_yaml
 from trainer.search.page import Found, page
 from trainer.search.place import BEST, PAGE, run_name
@@ -128,11 +129,11 @@ def _tested(
         summary = dict(take_up(folder, order, bench.display()).summary)
         if wins and "test" not in summary:
             folder.write_json("summary.json", {**summary, "no test": True})
-    test = summary.get("test")
+    test: Mapping[str, Any] | None = sound(summary).get("test", {}).get("best")
     if test is not None:
-        said = ", ".join(f"{key} {metric_text(key, value)}" for key, value in test["best"].items())
+        said = ", ".join(f"{key} {metric_text(key, value)}" for key, value in test.items())
         say(f"trial {chosen.number} on the test split: {said}")
-    return test["best"] if test is not None else None
+    return test
 
 
 def _write_best(bench: Bench, chosen: Trial) -> str:

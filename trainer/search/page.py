@@ -130,7 +130,7 @@ def _warnings(bench: Bench, found: Found) -> tuple[str, ...]:
 def _optimism(bench: Bench, found: Found) -> str:
     """Say by how much the best of the looks is expected to be too high; "" where it is no share of images."""
     first = bench.folder.run("trial", found.trials[0].number, bench.seeds[0])
-    images = first.read_json("summary.json").get("images", {}) if first.path.is_dir() else {}
+    images = first.read_summary().get("images", {}) if first.path.is_dir() else {}
     metric = bench.sweep.goals[0].metric
     count = images.get(metric.partition("/")[0])
     if not count or metric.partition("/")[2] != "accuracy":
@@ -375,7 +375,7 @@ def _epochs(bench: Bench, trial: Trial) -> int:
 def _seconds(bench: Bench, found: Found) -> float:
     again = found.verdict.candidates if found.verdict is not None else ()
     summaries = (
-        bench.folder.run("confirm", candidate.number, seed).read_json("summary.json")
+        bench.folder.run("confirm", candidate.number, seed).read_summary()
         for candidate in again
         for seed in candidate.by_seed
     )

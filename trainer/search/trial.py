@@ -169,7 +169,7 @@ def run(
         order = ordered(recipe_of(bench.sweep, trial.texts, seed), bench.command, callbacks, spares_test=spares_test)
         name = run_name(kind, trial.number, seed)
         return conduct.start_as(order, bench.folder.root, name, display).summary
-    summary = folder.read_json("summary.json")
+    summary = folder.read_summary()
     if summary.get("status") == "completed":
         return summary
     order = ordered(resolved_recipe(folder), bench.command, callbacks, spares_test=spares_test)

@@ -152,7 +152,7 @@ def _test_row(summary: Mapping[str, Any], when: str) -> dict[str, Any]:
 
 def _drop(number: int, history: Sequence[Mapping[str, float]]) -> float | None:
     """Return the first epoch that ran with the learning rate lowered for the `number`-th time."""
-    lrs = [(row["epoch"], row["lr"]) for row in history if "lr" in row and "epoch" in row]
+    lrs = [(row["epoch"], row["lr"]) for row in history if row.get("lr") is not None and "epoch" in row]
     drops = [epoch for (_, before), (epoch, lr) in pairwise(lrs) if lr < before]
     return float(drops[number - 1]) if len(drops) >= number else None
 
