@@ -14,7 +14,7 @@ import pytest
 import trainer
 from registry.errors import CheckpointError
 from trainer.cli.main import main, program
-from trainer.run.naming import located
+from trainer.run.naming import located, newest_of_each
 
 RECIPE = """\
 version: 1
@@ -82,6 +82,29 @@ def test_without_a_run_latest_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"^runs/x/latest: there is no run in runs/x"):
         located(Path("runs/x/latest"))
+
+
+def test_latest_behind_a_pattern_is_the_newest_of_each_name_where_several_runs_are_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made("a/20260131-120000", "a/20260129-120000", "b/20260130-120000")
+    Path("runs/compare/20260201-120000").mkdir(parents=True)  # no run
+    newest = [Path("runs/a/20260131-120000"), Path("runs/b/20260130-120000")]
+    assert newest_of_each(Path("runs/*/latest")) == newest
+    assert newest_of_each(tmp_path / "runs" / "[b]" / "latest") == [tmp_path / newest[1]]
+    made("a[1]/20260131-120000")
+    assert located(Path("runs/a[1]/latest")) == Path("runs/a[1]/20260131-120000"), "a folder that is called so"
+    main(["compare", "runs/[ab]/latest"])
+    assert f"runs/[ab]/latest is {newest[0]}, {newest[1]}\n" in capsys.readouterr().err
+    assert main(["compare", "runs/c*/latest"]) == 6
+    assert "runs/c*/latest: there is no run in runs/c*\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["runs/*/latest", "runs/a/*"])
+def test_a_pattern_where_one_run_is_wanted_is_said_to_be_one(word, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made("a/20260131-120000", "b/20260130-120000")
+    assert main(["report", word]) == 6
+    assert f"{word}: a pattern may name several runs, and one is wanted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name, command in program.commands.items() if "RUN" in usage(command)])

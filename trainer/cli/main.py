@@ -28,7 +28,7 @@ from registry.program import PROGRAM, VERSION, typed_as
 from trainer.cli.layout import folded
 from trainer.cli.templates import TEMPLATES
 from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE, RESOLVED, Free
-from trainer.run.naming import RUNS, located, names_a_run, runs_below
+from trainer.run.naming import LATEST, RUNS, is_pattern, located, names_a_run, newest_of_each, runs_below
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -688,12 +688,12 @@ def report(words: Words, pdf: bool, short: bool) -> int:
 def compare(words: Words, form: str, sort: str) -> int:
     """Runs side by side, the best first.
 
-    RUN may be a folder of runs.
+    RUN may be a folder of runs or a pattern in quotes: 'runs/*/latest' is the newest of each name.
     """
     with importing():
         from trainer.cli import comparing
 
-    return comparing.compare([str(_run(word)) for word in words.plain], form, sort)
+    return comparing.compare([str(run) for word in words.plain for run in _runs(word)], form, sort)
 
 
 @_command(
@@ -763,6 +763,18 @@ def _run(word: str) -> Path:
     found = located(Path(word))
     if found != Path(word) and os.environ.get("RANK", "0") == "0":
         _say(f"{one_line(word)} is {one_line(str(found))}")
+    return found
+
+
+def _runs(word: str) -> list[Path]:
+    """Return the folders that a word of several runs means, and say which ones `latest` stands for."""
+    path = Path(word)
+    if not is_pattern(path):
+        return [_run(word)]
+    if path.name != LATEST:
+        return [path]  # what a pattern names is found where its runs are read
+    found = newest_of_each(path)
+    _say(f"{one_line(word)} is {', '.join(one_line(str(run)) for run in found)}")
     return found
 
 

@@ -2,6 +2,7 @@
 
     latest                        the newest of all in runs/
     runs/quickstart/latest        the newest of that name
+    runs/*/latest                 the newest of each name, where several runs are taken
 
 Knows where runs lie and what they are called, nothing of what is in them; imports nothing heavy.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from glob import glob, has_magic
 from pathlib import Path
 
 from registry.errors import CheckpointError
@@ -19,6 +21,7 @@ from trainer.recipe.afterwards import RESOLVED
 
 RUNS = Path("runs")  # in the working directory
 LATEST = "latest"
+_MAKE_ONE = "runs/ lies in the folder where a run was started; make one: {} new quickstart"
 _STAMP = "%Y%m%d-%H%M%S"
 _STAMPED = re.compile(r"\d{8}-\d{6}")
 
@@ -37,8 +40,12 @@ def located(path: Path) -> Path:
     """Return the folder of the run that `path` means; it may be none.
 
     Raises:
-        CheckpointError: it ends in `latest`, and there is no run.
+        CheckpointError: it is a pattern, or it ends in `latest`, and there is no run.
     """
+    if is_pattern(path):
+        raise CheckpointError(
+            f"{path}: a pattern may name several runs, and one is wanted", "name one; `compare` takes patterns"
+        )
     if not _stands_for_newest(path):
         return path
     above = RUNS if path == Path(LATEST) else path.parent
@@ -46,9 +53,28 @@ def located(path: Path) -> Path:
     if found is None:
         raise CheckpointError(
             f"{path}: there is no run in {above}",
-            f"runs/ lies in the folder where a run was started; make one: {typed_as()} new quickstart",
+            _MAKE_ONE.format(typed_as()),
         )
     return found
+
+
+def newest_of_each(pattern: Path) -> list[Path]:
+    """Return the newest run in each folder that <pattern>/latest stands for, by name; folders without a run have none.
+
+    Raises:
+        CheckpointError: no run lies in any.
+    """
+    above = [Path(each) for each in sorted(glob(str(pattern.parent)))]  # noqa: PTH207  (a pattern may be absolute)
+    found = [max(runs, key=_begun) for each in above if (runs := list(runs_below(each)))]
+    if not found:
+        raise CheckpointError(f"{pattern}: there is no run in {pattern.parent}", _MAKE_ONE.format(typed_as()))
+    return found
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether `path` is a pattern, as runs/*/latest, and no folder that is called so."""
+    there = path.parent if path.name == LATEST and not path.exists() else path
+    return has_magic(str(there)) and not there.exists()
 
 
 def runs_below(folder: Path) -> Iterator[Path]:
