@@ -37,6 +37,8 @@ addEventListener("load", async () => {
     order: [...document.querySelectorAll("main > section")].map(each => [each.id, each.getBoundingClientRect().top]),
     folded: [...document.querySelectorAll("main > section > .fold")].map(each => [each.parentNode.id, each.open]),
     overlaps: overlaps(),
+    cut: [...document.querySelectorAll(".table")].filter(each => each.scrollWidth > each.clientWidth + 1)
+      .map(each => each.getAttribute("aria-label")),
     letters: Math.min(...labels().map(([label]) => label.getBoundingClientRect().height)),
   };
   parent.postMessage("PROBED" + btoa(JSON.stringify(said)) + "END", "*");

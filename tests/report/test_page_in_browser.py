@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_evidence import made_evidence, with_data
+from made_evidence import history, made_evidence, with_data
 from page_probe import probed
 
 from registry.models.cifar_resnet import cifar_resnet18
@@ -21,6 +21,7 @@ ORDER = (
     *("answer", "data", "curves", "failures", "gradcam", "lr_finder", "calibration"),
     *("recipe", "model", "epochs", "augmentation", "environment"),
 )
+PAPER = 688  # px between the margins of A4
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -71,6 +72,25 @@ def test_the_probe_finds_what_is_wrong(chromium, page, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------- print
 def pages_of(pdf: Path) -> int:
     return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf.read_bytes()))
+
+
+METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_micro", "auroc")
+
+
+def test_no_column_of_a_table_is_cut_off_on_paper_and_what_the_recipe_expects_fits_the_screen(chromium, tmp_path):
+    rows = [{**row, **{f"{part}/{key}": 0.5 for part in ("train", "val") for key in METRICS}} for row in history(3)]
+    names = ("n" * 80, "u" * 24, "v" * 24, "w" * 80)
+    lines = [{"text": "best val/balanced_accuracy: 0.9175 +- 0.0025", "value": 0.15, "ok": False}]
+    summary = {"expect": {"not_judged": "", "lines": lines}}
+    made = made_evidence(tmp_path, history=rows, best=rows[1], class_names=names, summary=summary)
+    page = write_report(with_data(made), [ConfusionMatrix()], log=pytest.fail).html.read_text(encoding="utf-8")
+    on_paper = page.replace("@media print {", "@media all {").replace(
+        '<details class="fold"', '<details open class="fold"'
+    )
+    assert probed(chromium, on_paper, tmp_path, width=PAPER, dark=False)[0]["cut"] == []
+    assert "One row per epoch; the best epoch is bold: 2 of 2" in page
+    cut = probed(chromium, page, tmp_path, width=1280, dark=False)[0]["cut"]
+    assert [caption for caption in cut if "per epoch" not in caption] == []
 
 
 def test_the_quickstart_prints_on_ten_pages_and_its_short_version_on_three(chromium, page, tmp_path):

@@ -21,7 +21,7 @@ from trainer.report.page import write_report
 
 PARTS = (Curves(), ConfusionMatrix(), Misclassified(count=6), GradCAM(count=8))
 NASTY = ("<script>alert(1)</script>", "a | b `code` **bold**", "🐱 & \"quotes\" 'too'", "x](http://evil) <img src=x>")
-VOID = {"meta", "link", "img", "br", "input", "hr"}
+VOID = {"meta", "link", "img", "br", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):

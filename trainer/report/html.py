@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +19,8 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _LONG_TABLE = 40  # rows; a longer table scrolls in itself
 _TWO_COLUMNS = 12  # rows or lines; more than these stand in two columns on paper
 _PAPER_COLUMNS = 9  # pictures in a row of a gallery, at least
+_PAPER_WIDTH = 9  # columns of a table that a printed page has room for
+_LONG_WORD = 24  # letters; a longer word in a cell may be broken anywhere
 _OPEN_FIGURES = 6  # of a long row of pictures; the others fold away on the screen, and are left out on paper
 
 
@@ -48,6 +52,9 @@ def html(
     )
     templates.filters["inline"] = inline
     templates.filters["plain"] = lambda text: "".join(words for _, words in pieces(text))
+    templates.filters["breaking"] = _breaking
+    templates.globals["printed"] = _printed
+    templates.globals["breaks"] = lambda cell: " breaks" if max(map(len, cell.split()), default=0) > _LONG_WORD else ""
     templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
     templates.globals["sketch"] = lambda table, row: Markup(table.sketches[row])
     templates.globals["sorted_by"] = _sorted_by
@@ -74,6 +81,29 @@ def inline(text: str) -> Markup:
     return Markup("").join(
         Markup(tags[kind]).format(escape(words.replace(" %", "\u00a0%"))) for kind, words in pieces(text)
     )
+
+
+def _breaking(header: str) -> Markup:
+    """Return a column's name with the places where it may go on below: behind a stroke, before an underscore."""
+    return Markup("<wbr>").join(re.split(r"(?<=/)|(?=_)", header))
+
+
+def _printed(table: Table) -> list[Table]:
+    """Return a table of more columns than paper is wide as several, each with its first column; else nothing."""
+    columns = range(1, len(table.headers))
+    if len(columns) < _PAPER_WIDTH or table.sortable or table.sketches:
+        return []
+    count = -(-len(columns) // (_PAPER_WIDTH - 1))
+    wide = -(-len(columns) // count)
+    kept = [(0, *columns[start : start + wide]) for start in range(0, len(columns), wide)]
+    return [_columns_of(table, own, f"{table.caption}: {n} of {count}") for n, own in enumerate(kept, start=1)]
+
+
+def _columns_of(table: Table, columns: Sequence[int], caption: str) -> Table:
+    rows = tuple(tuple(row[i] for i in columns) for row in table.rows)
+    headers = tuple(table.headers[i] for i in columns)
+    align = "".join(table.align[i : i + 1] or "l" for i in columns)
+    return replace(table, caption=caption, headers=headers, rows=rows, align=align, order=())
 
 
 def _sorted_by(table: Table, row: int, column: int) -> Markup:
