@@ -91,6 +91,24 @@ def test_a_fast_run_has_a_banner_and_other_runs_have_none(tmp_path):
     assert answer_of(made_evidence(tmp_path)).banner == ""
 
 
+def test_a_run_that_is_not_complete_says_above_all_how_far_it_came_and_that_it_may_go_on(tmp_path):
+    resolved = {"train": {"epochs": 400, "best": {"metric": "val/accuracy", "mode": "max"}}}
+    made = made_evidence(tmp_path, resolved=resolved, summary={"status": "interrupted"})
+    answer = answer_of(made)
+    assert answer.banner.startswith("**A run that is not complete**: interrupted after 6 of 400 epochs.")
+    assert answer.warnings[0].startswith(
+        "The run was interrupted after 6 of 400 epochs: every number is of the training"
+    )
+    assert f"resume {tmp_path}` continues it." in answer.warnings[0]
+    assert "for 6 of 400 epochs so far. The run is not complete: interrupted" in answer.verdict
+    assert "epoch 5 of 400, chosen on val" in [tile.note for tile in answer.tiles]
+    killed = answer_of(replace(made, summary={"status": "running"}))
+    assert "broken off after 6 of 400 epochs" in killed.banner
+    stopped_early = answer_of(replace(made, summary={"status": "completed"}))
+    assert stopped_early.banner == ""
+    assert "epoch 5 of 6, chosen on val" in [tile.note for tile in stopped_early.tiles]
+
+
 def test_images_that_were_left_out_are_a_caution_and_named_below_data(tmp_path):
     evidence = with_data(made_evidence(tmp_path), val=(40,) * 4, left_out=("cat/broken*.jpg", "cat/empty.png"))
     assert cautions(evidence)[-1] == "2 files could not be read and were left out; see Data."

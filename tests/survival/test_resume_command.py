@@ -1,5 +1,6 @@
 """`resume`: what it continues, what it refuses, and that nobody can tell afterwards."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -202,6 +203,17 @@ def test_a_completed_run_is_evaluated_and_reported_anew_with_what_was_asked_for(
     assert "tta/accuracy" in summary_of(completed)["test"]["best"]
     assert summary_of(completed)["expect"]["lines"][0]["ok"]
     assert metric_lines(completed) == before
+
+
+def test_the_page_of_a_run_that_may_go_on_says_so_and_leaves_the_test_split_alone(capsys, completed):
+    summary = summary_of(completed)
+    assert "held out, chose nothing" in (completed / "report.html").read_text(encoding="utf-8")
+    (completed / "summary.json").write_text(json.dumps({**summary, "status": "interrupted"}), encoding="utf-8")
+    assert command(capsys, "report", str(completed)).code == 0
+    page = (completed / "report.html").read_text(encoding="utf-8")
+    assert "interrupted after" in page
+    assert "The held-out test was not looked at" in page
+    assert "held out, chose nothing" not in page
 
 
 def test_overrides_that_change_nothing_are_named(capsys, completed):

@@ -16,7 +16,7 @@ from registry.printing import metric_text as said
 from registry.reports import scores
 from registry.reports.classes import worst_confusions
 from registry.reports.curves import metric_curve
-from trainer.report.cautions import cautions_of
+from trainer.report.cautions import cautions_of, planned_epochs, state_of
 
 _PAIRS = 3  # confusions named
 _ACCURACY = "val/accuracy"
@@ -65,7 +65,7 @@ def answer_of(evidence: Evidence) -> Answer:
     tiles = [*_quality(evidence), *_learning_rate(evidence), *_cost(evidence)]
     cautions = cautions_of(evidence)
     blocks = () if is_look(evidence) else (*_curve(evidence), *_confusions(evidence), *_expectations(evidence))
-    banner = _FAST if evidence.summary.get("fast") else ""
+    banner = " ".join(filter(None, (_FAST if evidence.summary.get("fast") else "", _unfinished(evidence))))
     return Answer(evidence.description, tuple(tiles), _verdict(evidence, cautions), cautions, tuple(blocks), banner)
 
 
@@ -73,6 +73,12 @@ _FAST = (
     "**A fast run** (`--fast`): a few batches of each part, to see that everything works. No number on this page says "
     "how good the recipe is."
 )
+
+
+def _unfinished(evidence: Evidence) -> str:
+    """Return the banner of a run that has not come to its end; "" for one that has."""
+    state = state_of(evidence)
+    return f"**A run that is not complete**: {state}. Its numbers are those so far." if state else ""
 
 
 def is_look(evidence: Evidence) -> bool:
@@ -107,7 +113,7 @@ def _quality(evidence: Evidence) -> list[Tile]:
         note, within = "held out, chose nothing", _interval(key, held_out, evidence, evidence.split)
         tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), note, within))
     if evidence.best is not None and key in evidence.best:
-        note = f"epoch {evidence.best['epoch']:g} of {len(evidence.history)}, chosen on {evidence.selected_on}"
+        note = f"epoch {evidence.best['epoch']:g} of {_epochs(evidence)}, chosen on {evidence.selected_on}"
         value = evidence.best[key]
         tiles.append(Tile(f"Best {word}", said(key, value), note, _interval(key, value, evidence, "val")))
     if key in last:
@@ -134,6 +140,11 @@ def _quality(evidence: Evidence) -> list[Tile]:
             )
         )
     return tiles
+
+
+def _epochs(evidence: Evidence) -> int:
+    """Return of how many epochs a run's are: those that it had, and of one that may go on those that it is to have."""
+    return planned_epochs(evidence) if state_of(evidence) else len(evidence.history)
 
 
 def _interval(key: str, value: float, evidence: Evidence, split: str) -> str:
@@ -232,7 +243,10 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     epochs = len(evidence.history)
     learnt = None if evidence.data is None else evidence.data.part("train")
     images = "" if learnt is None else f" {learnt.images:,} images of"
-    text = f"**{model}** was trained on{images} **{data}** for {epochs} epoch{'s' * (epochs > 1)}. "
+    state = state_of(evidence)
+    length = f"{epochs} epoch{'s' * (epochs > 1)}" if not state else f"{epochs} of {_epochs(evidence)} epochs so far"
+    text = f"**{model}** was trained on{images} **{data}** for {length}. "
+    text += f"The run is not complete: {state}. " if state else ""
     if evidence.best is None:
         text += f"No epoch has both a finite validation loss and a finite {word}, so there are no best weights: "
         text += "this page speaks of the final ones. "

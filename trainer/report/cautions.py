@@ -5,10 +5,12 @@ Reads the evidence; the checks of the recipe have added theirs to it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from registry.contracts import Evidence
 from registry.printing import literal
+from registry.program import typed_as
 
 _FEW = 30  # images of a class below which its scores are rough: one image is three points and more
 _NAMED = 3  # classes named
@@ -16,8 +18,31 @@ _NAMED = 3  # classes named
 
 def cautions_of(evidence: Evidence) -> tuple[str, ...]:
     """Return what to beware of, the gravest first."""
-    found = (*_fast(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
+    found = (*_fast(evidence), *_unfinished(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
     return (*found, *_small_classes(evidence), *_left_out(evidence))
+
+
+def planned_epochs(evidence: Evidence) -> int:
+    """Return how many epochs the recipe asks for; those that there were, where it does not say."""
+    planned = (evidence.resolved.get("train") or {}).get("epochs")
+    return planned if isinstance(planned, int) else len(evidence.history)
+
+
+def state_of(evidence: Evidence) -> str:
+    """Say how far a run has come that is not complete: "interrupted after 1 of 400 epochs"; "" for one that is."""
+    status = str(evidence.summary.get("status", "completed"))
+    if status == "completed":
+        return ""
+    ended = {"running": "broken off"}.get(status, status)  # a killed process has not written down how it ended
+    return f"{ended} after {len(evidence.history)} of {planned_epochs(evidence)} epochs"
+
+
+def _unfinished(evidence: Evidence) -> Iterator[str]:
+    if state := state_of(evidence):
+        yield (
+            f"The run was {state}: every number is of the training so far, and the best epoch may still come. "
+            f"`{typed_as()} resume {shlex.quote(str(evidence.folder))}` continues it."
+        )
 
 
 def _fast(evidence: Evidence) -> Iterator[str]:
@@ -34,9 +59,14 @@ def _missed(evidence: Evidence) -> Iterator[str]:
 
 
 def _not_held_out(evidence: Evidence) -> Iterator[str]:
-    if evidence.data is not None and evidence.data.part("test") is None and evidence.selected_on != "test":
+    if evidence.data is None or evidence.selected_on == "test":
+        return
+    if evidence.split != "test":
+        no_test = "There is no held-out test"
+        if evidence.data.part("test") is not None:
+            no_test = "The held-out test was not looked at"
         yield (
-            f"There is no held-out test: the numbers are of {evidence.selected_on}, which chose the best epoch, and so "
+            f"{no_test}: the numbers are of {evidence.selected_on}, which chose the best epoch, and so "
             "somewhat too good for new images."
         )
 

@@ -524,7 +524,7 @@ class _Run:
         tested = self._measures_test(experiment)
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
         metric = self._recipe.train.best.metric
-        summary: dict[str, Any] = {"status": "running", "metric": metric, "selected_on": data.selected_on}
+        summary: dict[str, Any] = {"status": "completed", "metric": metric, "selected_on": data.selected_on}
         for name, row in rows.items():
             values = {} if tested or name not in outcomes else outcomes[name].values
             measured = {f"val/{key}": value for key, value in values.items() if key.startswith("tta/")}
@@ -599,7 +599,6 @@ class _Run:
             }
         if self.order.page:
             self._write_page(experiment, fitted, outcomes, finding, summary, recorder)
-        summary["status"] = "completed"
         recorder.flush()  # a run that is complete is not looked at again
         self.folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)

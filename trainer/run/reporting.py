@@ -63,15 +63,19 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
         if finding is not None and finding.lr is not None:
             found = finding.lr
             experiment.facts.define("lr_finder.lr", lambda: found)
+        # A run that may go on, and a trial by which a recipe is chosen, leave the test split alone: so does their page.
+        tested = summary.get("status") == "completed" and bool(summary.get("test"))
+        held_out = experiment.data.test if tested else None
         evidence = gather(
             experiment,
             folder.path,
             recorder=Recorder([], display.line),
+            part=experiment.data.val if held_out is None else held_out,
             given=folder.read_given(),
             resolved=folder.resolved.read_text(encoding="utf-8"),
             history=[_numbers(row) for row in folder.read_history()],
             best=_best_row(state),
-            predictions=evaluate_weights(experiment, "val" if experiment.data.test is None else "test").predictions,
+            predictions=evaluate_weights(experiment, "val" if held_out is None else "test").predictions,
             finding=finding,
             summary=sound(summary),
             environment=folder.read_json("environment.json"),
