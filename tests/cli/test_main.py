@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
         (["a.yaml", "--epochs", "3"], "it belongs to train.epochs; values of a recipe are given as key=value, without"),
         (["train", "a.yaml", "--batch-size=64"], "it belongs to data.batch_size; values of a recipe"),
         (["a.yaml", "--lr=0.1"], "train takes no option --lr\n  here it is optimizer.lr; values of a recipe"),
-        (["a.yaml", "--nothing"], "it takes --fast, --debug, --help"),
+        (["a.yaml", "--nothing"], "it takes --fast, --processes, --max-restarts"),
         (["a.yaml", "b.yaml"], "train takes RECIPE [key=value ...], got 2 words: a.yaml b.yaml"),
         (["diff", "a.yaml"], "diff takes A B, got 1 word: a.yaml"),
         (["validate", "a.yaml", "--format"], "--format needs a value"),

@@ -332,7 +332,7 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
 
 
 def test_a_layer_that_does_not_exist_is_refused_with_the_names_that_do():
-    with pytest.raises(RecipeError, match=r"no layer is named 'layer9'\n.*first \(8x8\), act \(8x8\), last \(8x8\)"):
+    with pytest.raises(RecipeError, match=r"no layer is named 'layer9'\n.*last \(8x8\): the last of each size, of 3"):
         explain(Pooled(), torch.randn(1, 3, 8, 8), ["layer9"], torch.tensor([0]))
 
 

@@ -28,7 +28,7 @@ _STAMPED = re.compile(r"\d{8}-\d{6}")
 
 def is_run(path: Path) -> bool:
     """Whether a run lies at `path`."""
-    return (path / RESOLVED).is_file()
+    return (path / RESOLVED).exists()  # what is no file there is refused by whoever reads it
 
 
 def names_a_run(path: Path) -> bool:
