@@ -241,7 +241,8 @@ def test_describe_marks_what_is_supplied_and_what_is_required() -> None:
     assert "  lr: number > 0; required" in describe_text("SGD", components=KNOWN)
 
 
-def test_describe_writes_constants_by_name() -> None:
+def test_describe_writes_constants_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert "default 'linear'" in describe_text("Rotate", components=KNOWN)
 
 
