@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -130,3 +132,23 @@ def test_what_the_data_show_to_be_doubtful_is_said_and_stands_on_the_page_with_t
     chosen = trainer.train(recipe, *scans, *balanced)
     assert "hardly counts" not in capsys.readouterr().out
     assert set(chosen.summary["best"]) >= {"val/accuracy", "val/balanced_accuracy"}
+
+
+@pytest.mark.parametrize("ask", [trainer.load, trainer.validate, trainer.train])
+@pytest.mark.parametrize("path", [None, 3, "", b"door.yaml", ["door.yaml"]])
+def test_what_is_no_path_is_refused(ask: Callable[[object], object], path: object) -> None:
+    with pytest.raises(RecipeError, match="is named by a path, got "):
+        ask(path)
+
+
+@pytest.mark.parametrize("ask", [trainer.validate, trainer.train])
+@pytest.mark.parametrize("override", [3, None, ["train.epochs=1"], {"train.epochs": 1}])
+def test_an_override_that_is_no_text_is_refused(recipe: Path, ask: Callable[..., object], override: object) -> None:
+    with pytest.raises(RecipeError, match=f"an override is a text, got {re.escape(repr(override))}"):
+        ask(recipe, override)
+    assert not Path("runs").exists()
+
+
+def test_a_folder_of_runs_that_is_no_path_is_refused(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="the folder of runs is named by a path, got None"):
+        trainer.train(recipe, runs=None)

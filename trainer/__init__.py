@@ -6,10 +6,12 @@ them is called.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.errors import RecipeError
 from registry.threads import share_cores
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     """Load a run that has been trained, by its folder or as `latest`; see `trainer.run.loading.load`."""
     from trainer.run.loading import load as act
 
-    return act(run, device)
+    return act(_path(run, "a run's folder"), device)
 
 
 def validate(recipe: str | Path, *overrides: str) -> tuple[Problem, ...]:
@@ -34,10 +36,13 @@ def validate(recipe: str | Path, *overrides: str) -> tuple[Problem, ...]:
     Args:
         recipe: path of the file.
         overrides: "key.path=value", as on the command line.
+
+    Raises:
+        RecipeError: what is handed in is no path, or no text.
     """
     from trainer.experiment.checking import examined
 
-    loaded = examined(recipe, overrides)
+    loaded = examined(_path(recipe, "a recipe's file"), _texts(overrides))
     return (*loaded.problems, *loaded.warnings)
 
 
@@ -63,8 +68,36 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
     from trainer.run import conduct
     from trainer.run.loading import load as act
 
+    file, root = _path(recipe, "a recipe's file"), _path(runs, "the folder of runs")
+    typed = ("trainer.train", str(recipe), *_texts(overrides))
     refuse_several("trainer.train")
-    order = conduct.Order.of(examined(recipe, overrides, fast=fast), ("trainer.train", str(recipe), *overrides))
-    result = conduct.start(order, Path(runs), Console())
+    order = conduct.Order.of(examined(file, overrides, fast=fast), typed)
+    result = conduct.start(order, root, Console())
     run = act(result.folder.path, order.recipe.train.device)
     return replace(run, verdicts=result.verdicts, exit_code=result.exit_code)
+
+
+def _path(given: object, what: str) -> Path:
+    """Return a path that was handed in.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    if isinstance(given, (str, os.PathLike)) and isinstance(path := os.fspath(given), str) and path:
+        return Path(path)
+    raise RecipeError(f"{what} is named by a path, got {given!r}", "as text or a pathlib.Path")
+
+
+def _texts(overrides: tuple[object, ...]) -> tuple[str, ...]:
+    """Return overrides that were handed in.
+
+    Raises:
+        RecipeError: one is no text.
+    """
+    for each in overrides:
+        if not isinstance(each, str):
+            raise RecipeError(
+                f"an override is a text, got {each!r}",
+                'each is a word of its own: "train.epochs=3", "seed=1"; of a list, *overrides',
+            )
+    return tuple(map(str, overrides))

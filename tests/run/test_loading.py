@@ -147,7 +147,36 @@ def test_an_image_that_cannot_be_read_to_its_end_is_named(run: LoadedRun) -> Non
         run.predict(broken())
 
 
+@pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None])
+def test_a_number_of_classes_that_cannot_be_named_is_refused(run: LoadedRun, top: object) -> None:
+    with pytest.raises(RecipeError, match="top is how many classes are named, got"):
+        run.predict(pixels(20, 30), top=top)
+    assert len(run.predict(pixels(20, 30), top=np.int64(9))[0]) == 2
+
+
 # ------------------------------------------------------------------------------------------------- where it looked
+def test_one_layer_may_be_named_alone(run: LoadedRun) -> None:
+    name = run.explain(pixels(20, 30)).axes[1].get_title(loc="left").split()[0]
+    alone, listed = (run.explain(pixels(20, 30), layers=each) for each in (name, [name]))
+    assert [axes.get_title(loc="left") for axes in alone.axes] == [axes.get_title(loc="left") for axes in listed.axes]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"pictures": []}, "there is no picture to explain"),
+        ({"layers": []}, r"layers are names or patterns of layers, got \[\]"),
+        ({"layers": 3}, "layers are names or patterns of layers, got 3"),
+        ({"layers": [None]}, r"layers are names or patterns of layers, got \[None\]"),
+        ({"method": "ScoreCAM"}, "no method is named 'ScoreCAM'"),
+        ({"target": 1}, "no class is named 1"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(run: LoadedRun, words: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        run.explain(**{"pictures": pixels(20, 30), **words})
+
+
 def test_explain_returns_a_figure_with_a_row_per_picture_that_is_shown_once(run: LoadedRun) -> None:
     from matplotlib import pyplot
     from matplotlib.figure import Figure

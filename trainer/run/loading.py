@@ -11,7 +11,7 @@ How a run looks in one line and as a card is glance.py's, what pictures may be p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from registry.errors import RecipeError
 from registry.printing import one_line
 from registry.reports.cam import explain
 from registry.reports.cam_figure import Look, figure_of
+from registry.reports.cam_methods import METHODS
 from registry.reports.gradcam import Method
 from registry.reports.layers import panel_layers, select_layers, visits
 from registry.reports.pictures import as_rgb
@@ -133,7 +134,18 @@ class LoadedRun:
         return torch.cat(answers) if answers else torch.zeros((0, len(self.class_names)))
 
     def predict(self, pictures: Pictures, top: int = 3) -> list[list[tuple[str, float]]]:
-        """Return for each picture, one alone too, the `top` classes and their probabilities, best first."""
+        """Return for each picture, one alone too, the `top` classes and their probabilities, best first.
+
+        Args:
+            pictures: as for `images`.
+            top: how many, 1 or more; all where there are fewer.
+
+        Raises:
+            DataError: one is no readable picture.
+            RecipeError: `top` is no such number.
+        """
+        if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+            raise RecipeError(f"top is how many classes are named, got {top!r}", "a whole number from 1 on")
         probabilities = self.logits(pictures).softmax(1)
         values, indices = probabilities.topk(min(top, len(self.class_names)), dim=1)
         return [
@@ -146,24 +158,30 @@ class LoadedRun:
         pictures: Pictures,
         *,
         target: str | None = None,
-        layers: Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         method: Method = "GradCAM",
     ) -> Figure:
         """Return a matplotlib figure of where the network looked: a row per picture, the photo and a map per layer.
 
         Args:
-            pictures: as for `predict`.
+            pictures: as for `predict`, one or more.
             target: name of the class whose evidence is shown; the predicted class where omitted.
-            layers: names or patterns of layers; the last layer of each map size, the deepest four, where omitted.
+            layers: names or patterns of layers, or one of them; the last layer of each map size, the deepest four,
+                where omitted.
             method: how maps follow from activations and gradients.
 
         Raises:
-            RecipeError: there is no such class or layer, or the network has no layer with a map.
+            RecipeError: there is no picture, no such class, layer or method, or the network has no layer with a map.
         """
         if target is not None and target not in self.class_names:
             names = ", ".join(map(one_line, self.class_names[:20]))
             raise RecipeError(f"no class is named {target!r}", f"the classes are {names}")
-        looks = [self._look(each, place, target, layers, method) for place, each in enumerate(several(pictures))]
+        if method not in METHODS:
+            raise RecipeError(f"no method is named {method!r}", f"the methods are {', '.join(METHODS)}")
+        patterns = None if layers is None else _patterns(layers)
+        looks = [self._look(each, place, target, patterns, method) for place, each in enumerate(several(pictures))]
+        if not looks:
+            raise RecipeError("there is no picture to explain", "hand in one or more: run.explain('cat.jpg')")
         return figure_of(looks)
 
     def _look(self, picture: Any, place: int, target: str | None, layers: Sequence[str] | None, method: Method) -> Look:
@@ -228,7 +246,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
     """
     folder = RunFolder.open(Path(run).expanduser())
     trained = Trained.read(folder.path)
-    recipe, where = trained.recipe, choose_device(device)
+    recipe, where = trained.recipe, choose_device(str(device))
     model = trained.model()
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedRun(
@@ -242,6 +260,14 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         input_shape=trained.input_shape,
         device=where,
     )
+
+
+def _patterns(layers: object) -> list[str]:
+    """Return names or patterns of layers that were handed in, one alone as a list of one."""
+    named = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Iterable) else []
+    if not named or not all(isinstance(each, str) and each for each in named):
+        raise RecipeError(f"layers are names or patterns of layers, got {layers!r}", "as in layers=['layer1.2']")
+    return named
 
 
 def _naming(pictures: Pictures) -> Callable[[int], str]:
