@@ -128,8 +128,10 @@ def test_a_swapped_leaf_is_noticed(file):
         (b"<!DOCTYPE html><html><body>Please log in</body></html>", "cannot be read as a checkpoint"),
         (safetensors.torch.save({"weight": torch.zeros(3)}), "cannot be read as a checkpoint"),
         (b"\x89PNG\r\n\x1a\n" + bytes(64), "cannot be read as a checkpoint"),
+        (b"hello, these are no weights", r"cannot be read as a checkpoint \(it is damaged, or no file of torch"),
+        (b"", r"cannot be read as a checkpoint \(it is damaged, or no file of torch"),
     ],
-    ids=["HTML page", "safetensors", "picture"],
+    ids=["HTML page", "safetensors", "picture", "text", "empty"],
 )
 def test_another_kind_of_file_is_refused(tmp_path, content, reason):
     path = tmp_path / "last.pt"

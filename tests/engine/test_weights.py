@@ -1,6 +1,7 @@
 """Weights to start from: whose head they bring, and that damage is noticed."""
 
 import json
+import math
 import os
 import pickle
 from collections import OrderedDict
@@ -232,6 +233,85 @@ def test_a_file_without_one_state_dict_is_refused_with_how_to_save_one(tmp_path,
         read_weights(path)
     assert caught.value.message == f"{path}: {said}"
     assert "torch.save(model.state_dict(), ...)" in caught.value.hint
+
+
+def changed(name, value):
+    """Return the state dict of a network, in which the first number of a tensor is `value`."""
+    state = {each: tensor.double() for each, tensor in network().state_dict().items()}
+    state[name].view(-1)[0] = value
+    return state
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (changed("0.weight", math.nan), "0.weight has 1 of 12 numbers that are not finite"),
+        (changed("2.bias", -math.inf), "2.bias has 1 of 2 numbers that are not finite"),
+        (changed("2.bias", 1e300), "2.bias has 1 of 2 numbers that are not finite"),
+        (
+            {name: torch.full_like(each, math.nan) for name, each in network().state_dict().items()},
+            "0.weight has 12 of 12 numbers that are not finite; so are 3 more of 4 tensors",
+        ),
+        (
+            {name: each.long() for name, each in network().state_dict().items()},
+            "0.weight holds whole numbers (int64), not floating-point numbers; so are 3 more of 4 tensors",
+        ),
+        (
+            {**network().state_dict(), "0.bias": torch.zeros(3, dtype=torch.complex64)},
+            "0.bias holds complex numbers (complex64), not floating-point numbers",
+        ),
+        (
+            {**network().state_dict(), "0.bias": torch.zeros(3, dtype=torch.bool)},
+            "0.bias holds whole numbers (bool), not floating-point numbers",
+        ),
+    ],
+    ids=["NaN", "infinite", "too great", "all NaN", "int64", "complex", "bool"],
+)
+def test_weights_that_no_network_can_answer_with_are_refused_by_the_tensors_name(tmp_path, kind, state, said, recwarn):
+    path, model = tmp_path / f"w.{kind}", network()
+    KINDS[kind](state, path)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(model, path, ["a", "b"], HEAD)
+    assert caught.value.message == f"{path}: these weights are of no use: {said}"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not recwarn.list
+
+
+def test_a_variance_below_zero_is_refused(tmp_path):
+    path, model = tmp_path / "w.pth", nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    torch.save({**model.state_dict(), "0.running_var": torch.tensor([1.0, -1.0, 1.0, 1.0])}, path)
+    with pytest.raises(CheckpointError, match=r"of no use: 0\.running_var is a variance below 0"):
+        load_weights(model, path, ["a", "b"], ["1.weight", "1.bias"])
+
+
+def test_a_sparse_tensor_is_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({**network().state_dict(), "0.weight": torch.eye(3, 4).to_sparse()}, path)
+    with pytest.raises(CheckpointError, match=r"0\.weight holds no plain numbers"):
+        load_weights(network(), path, ["a", "b"], HEAD)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_point_numbers_of_another_width_are_taken(tmp_path, dtype):
+    path, model = tmp_path / "w.pth", network()
+    torch.save({name: tensor.to(dtype) for name, tensor in network(2).state_dict().items()}, path)
+    assert "all 4 tensors" in load_weights(model, path, ["a", "b"], HEAD)
+    assert torch.equal(model[0].bias, network()[0].bias.to(dtype).float())
+
+
+def test_what_is_not_finite_in_a_head_that_starts_anew_does_no_harm(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(changed("2.bias", math.nan), path)
+    assert "2 of 4 tensors; the head" in load_weights(network(3), path, ["a", "b", "c"], HEAD)
+
+
+def test_a_mask_of_the_networks_own_may_be_infinite(tmp_path):
+    path, model = tmp_path / "w.pth", network()
+    model.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+    torch.save(model.state_dict(), path)
+    assert "all 5 tensors" in load_weights(model, path, ["a", "b"], HEAD)
 
 
 def test_a_damaged_checkpoint_of_ours_is_not_taken_for_a_file_of_others(tmp_path):

@@ -173,4 +173,6 @@ def _reason(error: Exception) -> str:
         wanted = re.search(r"GLOBAL (\S+)", said)
         what = f"it asks for {wanted[1]}" if wanted else "it is damaged, or no file of torch"
         return f"{what}; only plain values and tensors are read, because anything else could run code"
+    if not isinstance(error, RuntimeError):  # what its reader of pickles stumbled over in a file of something else
+        return "it is damaged, or no file of torch"
     return said.splitlines()[0] if said else type(error).__name__

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -158,7 +159,8 @@ def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head:
         head: names of the parameters of its last layer.
 
     Raises:
-        CheckpointError: as `read_weights`, or the weights are of another network.
+        CheckpointError: as `read_weights`, the weights are of another network, or of no use: not finite, or of another
+            kind of number.
     """
     weights, own = read_weights(path), model.state_dict()
     names = named_as(own, weights.tensors)
@@ -185,8 +187,49 @@ def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head:
         about_head = f"; the head's classes put in this order: {_few(class_names)}"
     elif before is None:
         about_head = "; the head is kept, because the file does not tell its classes and their number fits"
+    _require_useful(weights.file, state, own)
     model.load_state_dict(state, strict=False)
     return f"weights from {weights.file}: {_taken(names, len(state), len(own))}{about_head}"
+
+
+def _require_useful(file: Path, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that would be taken and that no network can answer with.
+
+    Raises:
+        CheckpointError: naming the first of them.
+    """
+    wrong = {name: why for name, tensor in state.items() if (why := _useless(name, tensor, own[name]))}
+    if wrong:
+        name, why = next(iter(wrong.items()))
+        more = f"; so are {len(wrong) - 1} more of {len(state)} tensors" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"{file}: these weights are of no use: {name} {why}{more}",
+            "take the weights of a training that did not diverge, saved as floating-point numbers",
+        )
+
+
+def _useless(name: str, tensor: Tensor, own: Tensor) -> str:
+    """Say why a tensor cannot take the place of the network's `own`; "" where it can."""
+    if _kind(tensor) != _kind(own):
+        return f"holds {_kind(tensor)} ({str(tensor.dtype).removeprefix('torch.')}), not {_kind(own)}"
+    if not own.is_floating_point():
+        return ""
+    # As the network will hold it: a float64 may be too great for it. A mask of its own may well be infinite.
+    lost = int((~tensor.to(own.dtype).isfinite() & own.to(tensor.device).isfinite()).sum())
+    if lost:
+        return f"has {lost:,} of {tensor.numel():,} numbers that are not finite"
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        return "is a variance below 0"
+    return ""
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return in words what numbers a tensor holds."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        return "no plain numbers"
+    if tensor.is_complex():
+        return "complex numbers"
+    return "floating-point numbers" if tensor.is_floating_point() else "whole numbers"
 
 
 def _taken(names: Names, taken: int, own: int) -> str:
