@@ -18,6 +18,7 @@ ERRORS = "printable"  # the name of the way in which text is encoded, for `str.e
 _MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, breaks, directions
 _SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # the others below 0xa0 by two digits, as a string literal has them
+_WRITTEN = {"auroc": "AUROC", "f1": "F1", "auprc": "AUPRC", "mcc": "MCC", "tta": "TTA"}  # short for several words
 SMALL = 0.001  # below, four digits behind the point say too little
 _BYTE = 0xDC00  # Python's stand-in for byte b is this plus b
 
@@ -96,6 +97,17 @@ def duration(seconds: float) -> str:
 def snake_case(name: str) -> str:
     """Return a type's name as a key is written: L2Norm -> l2_norm, TopKAccuracy -> top_k_accuracy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def metric_words(key: str) -> str:
+    """Return a metric's name as people write it, without its part: "balanced accuracy", "AUROC" of "val/auroc"."""
+    words = key.rpartition("/")[2].split("_")
+    return " ".join(_WRITTEN.get(word, word) for word in words)
+
+
+def sentence_case(text: str) -> str:
+    """Return `text` with its first letter great; the others stay, as in "AUROC"."""
+    return text[:1].upper() + text[1:]
 
 
 def metric_text(key: str, value: float) -> str:

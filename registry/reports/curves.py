@@ -8,6 +8,7 @@ from typing import Any
 
 from registry.contracts import Evidence, Figure, LRFinding, Paragraph, ReportPart, Section, Table
 from registry.mixes import MIXED_NUMBERS
+from registry.printing import metric_words, sentence_case
 from registry.reports.chart import Axis, Line, LineChart, Mark, Role
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svgs
@@ -62,8 +63,8 @@ def metric_curve(evidence: Evidence, key: str) -> Figure | None:
     """
     metric = key.partition("/")[2]
     best = None if evidence.best is None else evidence.best.get("epoch")
-    spoken = metric.replace("_", " ")
-    chart = _over_epochs(f"{spoken.capitalize()} by epoch", metric, evidence.history, spoken, best)
+    spoken = metric_words(metric)
+    chart = _over_epochs(f"{sentence_case(spoken)} by epoch", metric, evidence.history, spoken, best)
     return _figure(evidence, metric.replace("/", "-"), chart, _summary(chart)) if chart.lines else None
 
 

@@ -67,8 +67,52 @@ def test_a_run_with_a_test_split_and_enough_images_has_no_caution(tmp_path):
 
 
 def test_classes_of_fewer_than_30_images_are_named_with_their_number(tmp_path):
-    _, said = cautions(with_data(made_evidence(tmp_path), val=(29, 30, 7, 0)))
+    _, absent, said = cautions(with_data(made_evidence(tmp_path), val=(29, 30, 7, 0)))
+    assert absent == "No image of class 3 on val: no number on this page tells how well they are known."
     assert said.startswith("Fewer than 30 images of class 2 (7), class 0 (29) on val")
+
+
+def held_out(tmp_path, metrics, test=(15,) * 4, right=0.0):
+    """Return evidence of a run chosen by AUROC, whose page is of a test split of `test` images per class."""
+    rows = [{**row, "val/auroc": 0.9} for row in history(6)]
+    resolved = {"train": {"best": {"metric": "val/auroc", "mode": "max"}}}
+    made = made_evidence(tmp_path, history=rows, best=rows[4], resolved=resolved, split="test", right=right)
+    made = with_data(replace(made, predictions=replace(made.predictions, metrics=metrics)), val=(40,) * 4)
+    parts = (*made.data.parts, replace(made.data.parts[1], name="test", counts=test))
+    return replace(made, data=replace(made.data, parts=parts))
+
+
+def test_where_another_metric_chose_the_accuracy_of_the_test_split_stands_beside_it_with_its_interval(tmp_path):
+    answer = answer_of(held_out(tmp_path, {"auroc": 0.1667}))
+    first, second = answer.tiles[:2]
+    assert (first.label, first.value) == ("test AUROC", "0.1667")
+    assert (second.label, second.value, second.interval) == (
+        *("test accuracy", "0.00 %", "95 % interval 0.0 to 6.0 %, 60 images"),
+    )
+    there = next(tile for tile in answer.tiles if tile.label == "Accuracy there")
+    assert there.note == "of epoch 5, on val"
+    assert "the best weights reach **0.1667**, with an accuracy of **0.00 %**." in answer.verdict
+    assert answer.blocks[0].caption == "AUROC by epoch"
+    assert "Best AUROC" in [tile.label for tile in answer.tiles]
+
+
+def test_a_metric_without_a_value_says_why_and_classes_without_images_are_named(tmp_path):
+    answer = answer_of(held_out(tmp_path, {"auroc": float("nan")}, test=(60, 0, 0, 0)))
+    assert answer.tiles[0].value == "undefined"
+    assert answer.tiles[0].note == "all images of test are of class 0"
+    assert answer.warnings == (
+        "AUROC has no value on test: all images of test are of class 0.",
+        "No image of class 1, class 2, class 3 on test: no number on this page tells how well they are known.",
+    )
+    assert "nan" not in answer.verdict
+
+
+def test_a_metric_that_no_epoch_has_says_why(tmp_path):
+    rows = [{**row, "val/auroc": float("nan")} for row in history(3)]
+    made = made_evidence(tmp_path, history=rows, best=None)
+    assert "AUROC has no value on val: all images of val are of class 2." in cautions(
+        with_data(made, val=(0, 0, 60, 0))
+    )
 
 
 def test_missed_expectations_are_cautions_where_they_count(tmp_path):

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from registry.contracts import Block, Evidence, Paragraph, Table
-from registry.printing import duration, literal
-from registry.printing import metric_text as said
+from registry.printing import duration, literal, metric_text, metric_words, sentence_case
 from registry.reports import scores
 from registry.reports.classes import worst_confusions
 from registry.reports.curves import metric_curve
-from trainer.report.cautions import cautions_of, planned_epochs, state_of
+from trainer.report.cautions import cautions_of, planned_epochs, state_of, undefined_because
 
 _PAIRS = 3  # confusions named
 _ACCURACY = "val/accuracy"
@@ -96,22 +97,18 @@ def _metric(key: str) -> str:
     return key.removeprefix("val/").removeprefix("train/")
 
 
-def _word(key: str) -> str:
-    """Return a metric's name as people write it: "balanced accuracy"."""
-    return _metric(key).replace("_", " ")
-
-
 def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.predictions is not None and is_look(evidence):
         return [Tile("Images", f"{len(evidence.predictions.targets):,}", evidence.split)]
     if not evidence.history:
         return [Tile("Result", "none", "no epoch was finished")]
     key, last = best_metric(evidence.resolved), evidence.history[-1]
-    metric, word, tiles = _metric(key), _word(key), []
+    metric, word, tiles = _metric(key), metric_words(key), []
     held_out = _held_out(evidence, metric)
     if held_out is not None:
-        note, within = "held out, chose nothing", _interval(key, held_out, evidence, evidence.split)
-        tiles.append(Tile(f"{evidence.split} {word}", said(key, held_out), note, within))
+        tiles += [_held_out_tile(key, held_out, evidence)]
+        if not scores.is_share_of_images(key):
+            tiles += [_held_out_tile(_ACCURACY, _accuracy(evidence), evidence)]
     if evidence.best is not None and key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {_epochs(evidence)}, chosen on {evidence.selected_on}"
         value = evidence.best[key]
@@ -128,18 +125,37 @@ def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.best is not None and not scores.is_share_of_images(key) and _ACCURACY in evidence.best:
         value = evidence.best[_ACCURACY]
         within = _interval(_ACCURACY, value, evidence, "val")
-        tiles.append(Tile("Accuracy there", said(_ACCURACY, value), f"of epoch {evidence.best['epoch']:g}", within))
+        note = f"of epoch {evidence.best['epoch']:g}, on {evidence.selected_on}"
+        tiles.append(Tile("Accuracy there", said(_ACCURACY, value), note, within))
     augmented = _test_time_augmented(evidence, metric)
     if augmented is not None:
         tiles.append(
             Tile(
-                f"{word.capitalize()} with TTA",
+                f"{sentence_case(word)} with TTA",
                 said(key, augmented),
                 f"test-time augmentation, best weights, on {evidence.split}",
                 _interval(key, augmented, evidence, evidence.split),
             )
         )
     return tiles
+
+
+def said(key: str, value: float) -> str:
+    """Return a metric as people read it; "undefined" where it is not a number."""
+    return "undefined" if math.isnan(value) else metric_text(key, value)
+
+
+def _held_out_tile(key: str, value: float, evidence: Evidence) -> Tile:
+    """Return the number of a metric on the split that chose nothing, with why it is undefined where it is."""
+    note = undefined_because(evidence, evidence.split) if math.isnan(value) else "held out, chose nothing"
+    within = _interval(key, value, evidence, evidence.split)
+    return Tile(f"{evidence.split} {metric_words(key)}", said(key, value), note, within)
+
+
+def _accuracy(evidence: Evidence) -> float:
+    """Return the share of the images that the page's scores are of that were answered right, whatever was measured."""
+    assert evidence.predictions is not None
+    return float(np.mean(~scores.read(evidence.predictions).wrong))
 
 
 def _epochs(evidence: Evidence) -> int:
@@ -239,7 +255,7 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     if not evidence.history:
         return f"The run of **{model}** on **{data}** ended before its first epoch; there is nothing to judge."
     key = best_metric(evidence.resolved)
-    word = _word(key)
+    word = metric_words(key)
     epochs = len(evidence.history)
     learnt = None if evidence.data is None else evidence.data.part("train")
     images = "" if learnt is None else f" {learnt.images:,} images of"
@@ -258,7 +274,9 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     if held_out is not None:
         which = "final" if evidence.best is None else "best"
         text += f"On {evidence.split}, which took no part in any choice, the {which} weights reach "
-        text += f"**{said(key, held_out)}**. "
+        text += f"**{said(key, held_out)}**"
+        other = "" if scores.is_share_of_images(key) else said(_ACCURACY, _accuracy(evidence))
+        text += f", with an accuracy of **{other}**. " if other else ". "
     if cautions:
         count = len(cautions)
         text += f"Read the {count} caution{'s' * (count > 1)} below before you rely on it."

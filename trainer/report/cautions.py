@@ -5,11 +5,12 @@ Reads the evidence; the checks of the recipe have added theirs to it.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator
 
 from registry.contracts import Evidence
-from registry.printing import literal
+from registry.printing import literal, metric_words, sentence_case
 from registry.program import typed_as
 
 _FEW = 30  # images of a class below which its scores are rough: one image is three points and more
@@ -19,7 +20,7 @@ _NAMED = 3  # classes named
 def cautions_of(evidence: Evidence) -> tuple[str, ...]:
     """Return what to beware of, the gravest first."""
     found = (*_fast(evidence), *_unfinished(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
-    return (*found, *_small_classes(evidence), *_left_out(evidence))
+    return (*found, *_undefined(evidence), *_absent_classes(evidence), *_small_classes(evidence), *_left_out(evidence))
 
 
 def planned_epochs(evidence: Evidence) -> int:
@@ -69,6 +70,43 @@ def _not_held_out(evidence: Evidence) -> Iterator[str]:
             f"{no_test}: the numbers are of {evidence.selected_on}, which chose the best epoch, and so "
             "somewhat too good for new images."
         )
+
+
+def undefined_because(evidence: Evidence, split: str) -> str:
+    """Say why a metric of a part may have no value."""
+    measured = None if evidence.data is None else evidence.data.part(split) or evidence.data.part("val")
+    present = [] if measured is None else [i for i, count in enumerate(measured.counts) if count]
+    if len(present) == 1:
+        return f"all images of {split} are of {evidence.class_names[present[0]]}"
+    return f"not a number on the images of {split}"
+
+
+def _undefined(evidence: Evidence) -> Iterator[str]:
+    """Name the metrics that have no value: on the part that the page's scores are of, and in every epoch."""
+    measured = {} if evidence.predictions is None else evidence.predictions.metrics
+    gone = {evidence.split: [key for key, value in measured.items() if math.isnan(value)]}
+    rows, keys = evidence.history, dict.fromkeys(key for row in evidence.history for key in row)
+    never = [key for key in keys if key.startswith("val/") and all(math.isnan(row.get(key, math.nan)) for row in rows)]
+    gone.setdefault(evidence.selected_on, []).extend(key for key in never if key.partition("/")[2] not in measured)
+    if evidence.split != evidence.selected_on:
+        gone[evidence.selected_on] = never
+    for split, metrics in gone.items():
+        if metrics:
+            words = ", ".join(dict.fromkeys(literal(metric_words(key)) for key in metrics))
+            has = "has" if len(metrics) == 1 else "have"
+            yield f"{sentence_case(words)} {has} no value on {split}: {literal(undefined_because(evidence, split))}."
+
+
+def _absent_classes(evidence: Evidence) -> Iterator[str]:
+    """Name the classes of which the page's scores tell nothing."""
+    measured = None if evidence.data is None else evidence.data.part(evidence.split) or evidence.data.part("val")
+    if measured is None or evidence.predictions is None:
+        return
+    none = [name for name, count in zip(evidence.class_names, measured.counts, strict=True) if not count]
+    if none:
+        named = ", ".join(map(literal, none[:_NAMED]))
+        more = f" and {len(none) - _NAMED} more" if len(none) > _NAMED else ""
+        yield f"No image of {named}{more} on {evidence.split}: no number on this page tells how well they are known."
 
 
 def _small_classes(evidence: Evidence) -> Iterator[str]:
