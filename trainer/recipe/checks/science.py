@@ -10,6 +10,7 @@ from trainer.recipe.checks.classes import counted_classes
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.checks.lengths import LENGTH, total_steps
 from trainer.recipe.problems import COMMAND_LINE, listed
+from trainer.recipe.recipe import Checkpoint, Train
 
 _MOST_SHARES = {  # of a loss or model, beyond which little is left
     "label_smoothing": 0.5,
@@ -149,7 +150,9 @@ def _waits_beyond_the_run(draft: Draft) -> None:
         ("train.checkpoint.steps", train.checkpoint.steps, steps, "step"),
         ("train.log_every", train.log_every, steps, "step"),
     ]
-    counts = [one for one in counts if draft.written(one[0])]
+    usual = {"train.log_every": Train.log_every, "train.checkpoint.every": Checkpoint.every}
+    # A default stands written in every resolved.yaml, which resume and report read: nobody has asked for it.
+    counts = [one for one in counts if draft.written(one[0]) and one[1] != usual.get(one[0])]
     for spec in draft.those("callbacks"):
         for unit, name in draft.entry(spec).facts.get("waits", {}).items():
             length = {"epochs": train.epochs - 1, "steps": steps}[unit]  # the first epoch is waited for by nobody
