@@ -586,6 +586,17 @@ def test_the_k_greatest_of_no_more_classes_are_warned_of_when_the_classes_are_kn
     assert said(FOLDER, "train.metrics=[Accuracy, {type: TopKAccuracy, k: 2}]", "report=[]", num_classes=3) == []
 
 
+def test_a_part_of_one_class_is_told_before_anything_is_trained() -> None:
+    known: dict[str, object] = {"num_classes": 2, "image_size": (32, 32), "class_counts": (40, 40)}
+    rest = (FOLDER, "report=[]", "model.num_classes=2", "train.metrics=[Accuracy, AUROC]")
+    (line,) = said(*rest, measured={"val": (0, 20), "test": (10, 10)}, **known)
+    assert "every image of val is of 'class 1': always answering it is right there" in line
+    assert line.endswith("[W086]")
+    assert said(*rest, measured={"val": (1, 20), "test": (10, 10)}, **known) == []
+    (line,) = said(*rest, measured={"val": (1, 20), "test": (10, 0)}, **known)
+    assert "every image of test is of 'class 0'" in line
+
+
 def test_a_rare_class_is_told_where_the_best_epoch_is_chosen_by_a_number_in_which_it_hardly_counts() -> None:
     scans: dict[str, object] = {"num_classes": 2, "image_size": (32, 32), "train_images": 1000}
     rest = (FOLDER, "report=[]", "model.num_classes=2")

@@ -43,6 +43,7 @@ OTHER_FILES = {
 FOLDERS = {  # what a folder turned out to hold
     "photos": DataKnown(3, 3, (32, 32), train_images=12, class_counts=(6, 6, 0)),
     "scans": DataKnown(2, 3, (32, 32), train_images=1000, class_counts=(960, 40)),
+    "onesided": DataKnown(2, 3, (32, 32), train_images=80, class_counts=(40, 40), measured={"val": (0, 20)}),
 }
 COMMAND = "python -m trainer recipe.yaml "
 

@@ -231,6 +231,13 @@ def test_a_doubtful_setting_is_warned_of_and_a_fine_one_is_not(rule: str, doubtf
     assert warned(fine) == []
 
 
+def test_a_default_that_does_not_fit_into_a_short_run_is_not_warned_of_where_it_stands_written_out() -> None:
+    """As in every resolved.yaml, which `resume` and `report` read."""
+    short = "data: {limit: 1000}\ntrain: {epochs: 1, log_every: %d, checkpoint: {every: 1}}"
+    assert warned(short % 50) == []
+    assert warned(short % 51) == ["W042"]
+
+
 def test_an_inherited_name_is_warned_of() -> None:
     Path("right.yaml").write_text(RIGHT)
     Path("recipe.yaml").write_text("extends: right.yaml\n")
@@ -274,6 +281,7 @@ def test_every_warning_of_the_text_has_a_case() -> None:
         "W043",
         "W061",
         "W085",
+        "W086",
     }  # those of later tiers
 
 

@@ -80,6 +80,7 @@ def check_data(
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
     _empty_classes(draft, known, class_names)
+    _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
     explained_classes(draft, class_names)
     Trial(draft, known).run()
@@ -102,6 +103,21 @@ def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -
     if empty:
         text = f"no training image is of {listed(map(repr, empty), 5)}"
         draft.report("W013", "data.dataset", text, "the network cannot learn it")
+
+
+def _measured_on_one_class(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:
+    """Warn before the first epoch of a part by which nobody can see whether classes are told apart."""
+    for part, images in known.measured.items() if len(class_names) > 1 else ():
+        present = [name for name, count in zip(class_names, images, strict=True) if count]
+        if len(present) == 1:
+            where = "data.val" if part == "val" else "data.dataset"
+            text = (
+                f"every image of {part} is of {present[0]!r}: always answering it is right there, and a metric that "
+                "needs two classes, as AUROC does, has no value"
+            )
+            draft.report(
+                "W086", where, text, "give it images of every class; data.val: {fraction: 0.1} draws from each"
+            )
 
 
 def _rare_class(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:

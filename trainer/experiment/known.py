@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from trainer.recipe.checks import lengths
 from trainer.recipe.checks.draft import Draft
 
 if TYPE_CHECKING:
-    from trainer.data.splits import LoadedData
+    from trainer.data.splits import LoadedData, Part
 
 CLASSES, SIDE, CHANNELS = 10, 224, 3  # where a dataset declares nothing
 
@@ -26,6 +27,7 @@ class DataKnown:
         image_size: (height, width) of the stored images; None where they differ or nobody says.
         train_images: images learnt from; None where nobody says.
         class_counts: training images per class; None where nobody says.
+        measured: images per class of each part that is measured, "val" and "test"; empty where nobody says.
     """
 
     num_classes: int | None = None
@@ -33,6 +35,7 @@ class DataKnown:
     image_size: tuple[int, int] | None = None
     train_images: int | None = None
     class_counts: tuple[int, ...] | None = None
+    measured: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,5 +57,9 @@ def declared(draft: Draft) -> DataKnown:
 def known_from(data: LoadedData) -> DataKnown:
     """Return what was read as the facts that a recipe is held against."""
     classes = len(data.class_names)
-    counts = torch.bincount(data.train.targets, minlength=classes)
-    return DataKnown(classes, data.channels, data.image_size, len(data.train), tuple(counts.tolist()))
+
+    def counts(part: Part) -> tuple[int, ...]:
+        return tuple(torch.bincount(part.targets, minlength=classes).tolist())
+
+    measured = {part.name: counts(part) for part in (data.val, data.test) if part is not None}
+    return DataKnown(classes, data.channels, data.image_size, len(data.train), counts(data.train), measured)
