@@ -251,11 +251,11 @@ def changed(name, value):
         (changed("2.bias", 1e300), "2.bias has 1 of 2 numbers that are not finite"),
         (
             {name: torch.full_like(each, math.nan) for name, each in network().state_dict().items()},
-            "0.weight has 12 of 12 numbers that are not finite; so are 3 more of 4 tensors",
+            "0.weight has 12 of 12 numbers that are not finite; the like holds of 3 more of 4 tensors",
         ),
         (
             {name: each.long() for name, each in network().state_dict().items()},
-            "0.weight holds whole numbers (int64), not floating-point numbers; so are 3 more of 4 tensors",
+            "0.weight holds whole numbers (int64), not floating-point numbers; the like holds of 3 more of 4 tensors",
         ),
         (
             {**network().state_dict(), "0.bias": torch.zeros(3, dtype=torch.complex64)},

@@ -201,7 +201,7 @@ def _require_useful(file: Path, state: Mapping[str, Tensor], own: Mapping[str, T
     wrong = {name: why for name, tensor in state.items() if (why := _useless(name, tensor, own[name]))}
     if wrong:
         name, why = next(iter(wrong.items()))
-        more = f"; so are {len(wrong) - 1} more of {len(state)} tensors" if len(wrong) > 1 else ""
+        more = f"; the like holds of {len(wrong) - 1} more of {len(state)} tensors" if len(wrong) > 1 else ""
         raise CheckpointError(
             f"{file}: these weights are of no use: {name} {why}{more}",
             "take the weights of a training that did not diverge, saved as floating-point numbers",
