@@ -180,3 +180,16 @@ def test_rows_are_sorted_by_a_number_a_setting_or_the_name_and_keep_their_ranks(
 def test_numbers_are_titled_in_words():
     titles = [number_title(key) for key in ("best/val_accuracy", "final/test_loss", "best/epoch", "seconds")]
     assert titles == ["val accuracy", "final test loss", "best epoch", "time"]
+
+
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        ("best/val_accuracy", "val accuracy"),
+        ("best/val_balanced_accuracy", "val balanced accuracy"),
+        ("final/test_auroc", "final test AUROC"),
+        ("best/val_f1_micro", "val F1 micro"),
+    ],
+)
+def test_a_number_is_titled_as_people_write_its_metric(key, title):
+    assert number_title(key) == title

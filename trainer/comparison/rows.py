@@ -11,7 +11,7 @@ from functools import cached_property
 
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
-from registry.printing import duration, metric_text, one_line
+from registry.printing import duration, metric_text, metric_words, one_line
 from registry.reports.scores import interval as wilson
 from trainer.comparison.differences import DATA, DEVICE, Difference, differences, experiments
 from trainer.comparison.differences import measured_alike as alike
@@ -343,6 +343,7 @@ def number_title(key: str) -> str:
     part, _, metric = word.partition("_")
     if word == "epoch":
         return {"best": "best epoch", "final": "epochs"}.get(when, word)
+    metric = metric_words(metric)
     return f"{part} {metric}" if when == "best" else f"{when} {part} {metric}"
 
 
