@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,20 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # as many threads as the workers 
     os.environ.setdefault(
         "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[object]:
+    """Let half a letter in what a test printed travel from a worker: what sends it takes none."""
+    return _whole((yield))
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return type(value)(map(_whole, value)) if isinstance(value, (list, tuple)) else value
 
 
 @pytest.fixture
