@@ -75,7 +75,12 @@ def test_every_cell_but_installation_and_tensorboard_runs_without_an_error_or_a_
     run = [cell for cell in executed if "skip-execution" not in cell.metadata.get("tags", [])]
     assert len(executed) - len(run) == 2
     assert all(cell.execution_count for cell in run)
-    errors = [output.text for cell in run for output in cell.outputs if output.get("name") == "stderr"]
+    errors = [
+        output.text
+        for cell in run
+        for output in cell.outputs
+        if output.get("name") == "stderr" and "IProgress not found" not in output.text  # where ipywidgets lack
+    ]
     assert errors == []
 
 

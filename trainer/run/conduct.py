@@ -270,6 +270,10 @@ class _Run:
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
         self._warnings = list(order.warnings)
+        if latest is not None and isinstance(kept := folder.read_json("summary.json").get("warnings"), list):
+            # resolved.yaml, which a resume reads, has no more what some were about.
+            more = order.warnings if order.recipe.overrides else ()
+            self._warnings = list(dict.fromkeys([*map(str, kept), *more]))
         self.status = RunStatus(
             folder, self._log, fast=order.recipe.fast, resumed=latest is not None, again=processes.again
         )
@@ -316,7 +320,7 @@ class _Run:
     # ---------------------------------------------------------------------------------------------------------- stages
     def _accept(self) -> None:
         """Begin to write: recipe, data and model fit together, and to what a resumed run has done."""
-        self.status.accepted()
+        self.status.accepted(self._warnings)
         self._display.log_to(self.folder.path / "log.txt")
         if self._latest is not None:
             self._latest.put_aside(below=self.folder.path)
@@ -394,7 +398,8 @@ class _Run:
         for each in found:
             if each.severity == "warning":
                 self._log(f"warning: {each.said}")
-                self._warnings += [each.said] if each.text not in self.order.warnings else []
+                known = (*self.order.warnings, *self._warnings)
+                self._warnings += [each.said] if not {each.text, each.said} & set(known) else []
         if errors:
             raise RecipeError(f"{self._recipe.file} does not fit its data\n{render(errors)}")
 

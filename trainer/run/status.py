@@ -6,7 +6,7 @@ new one then leaves no folder, a resumed one is left as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from registry.errors import CheckpointError, DataError, RecipeError, UserError
 from registry.program import typed_as
@@ -38,11 +38,11 @@ class RunStatus:
         if not resumed:
             self._write("running")
 
-    def accepted(self) -> None:
-        """From now on the run writes."""
+    def accepted(self, warnings: Sequence[str]) -> None:
+        """From now on the run writes; what the recipe was warned of first, which a resume cannot tell any more."""
         self._accepted = True
         self._folder.clear_leftovers()
-        self._write("running")
+        self._write("running", warnings=list(warnings))
 
     def ended_by(self, error: BaseException) -> None:
         """Write down what ended the run before its end; where it was never accepted, leave everything as it was."""
