@@ -76,6 +76,8 @@ MAY_KNOW = {
 LAZY = {
     "trainer": "a door that imports torch only when something is asked for",
     "trainer.cli.main": "light commands answer without torch: a command loads what it needs",
+    "trainer.cli.inputs": "reading the text of a recipe needs no torch",
+    "trainer.cli.syntax": "most mistakes are named without the language of recipes",
 }
 
 

@@ -63,7 +63,7 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
         UserError: another of its kinds, as the exit codes of the command line tell them apart.
     """
     from trainer.cli.console import Console
-    from trainer.cli.main import refuse_several
+    from trainer.cli.syntax import refuse_several
     from trainer.experiment.checking import examined
     from trainer.run import conduct
     from trainer.run.loading import load as act

@@ -12,35 +12,39 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import shell_complete
 
-from registry.catalogue.suggest import nearest
 from registry.errors import ExpectationError, RecipeError, UserError
 from registry.printing import harmless, never_fails, one_line
 from registry.program import PROGRAM, VERSION, typed_as
-from trainer.cli.layout import folded
+from trainer.cli.inputs import (
+    checked,
+    importing,
+    known_with,
+    order_of,
+    print_checked,
+    read_any,
+    recipe_in,
+    run_in,
+    runs_in,
+    say,
+)
+from trainer.cli.syntax import Command, Program, Words, in_our_words, started_together, takes
 from trainer.cli.templates import TEMPLATES
-from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE, RESOLVED, Free
-from trainer.run.naming import LATEST, RUNS, is_pattern, located, names_a_run, newest_of_each, runs_below
+from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE
+from trainer.run.naming import RUNS, located, names_a_run
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from registry.catalogue.catalog import Catalogue
     from trainer.engine.processes import Processes
-    from trainer.recipe.load import Loaded
-    from trainer.run.conduct import Order
-    from trainer.search.reading import LoadedSweep
 
-Tried = Literal["text", "images", "all"]  # of a recipe: its words, what happens to images, all that a run builds
-_DEBUG = "Show where an error comes from."  # taken off every command line before it is read
 _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, as click names it
 
 
@@ -48,7 +52,7 @@ _COMPLETE = "_RECIPE_TRAINER_COMPLETE"  # set by the shell's completion script, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
-    if _started_together() > 1:  # read at torch's import: else every lost connection prints a stack of its own
+    if started_together() > 1:  # read at torch's import: else every lost connection prints a stack of its own
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         never_fails(stream)
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(folded(harmless(f"error: {error}"), sys.stderr), file=sys.stderr)
+        say(harmless(f"error: {error}"))
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush is quiet too
@@ -93,162 +97,7 @@ def _answer(words: list[str], typed: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        raise _in_our_words(error) from error
-
-
-def _in_our_words(error: click.UsageError) -> RecipeError:
-    """Return what click found wrong with a command line as an error that names the nearest right word."""
-    context = error.ctx
-    command = "" if context is None else context.info_name if context.parent else ""
-    if isinstance(error, click.NoSuchOption):
-        known = [] if context is None else [one for each in context.command.get_params(context) for one in each.opts]
-        known = [one for one in known if one.startswith("--")]
-        near = nearest(error.option_name, known)
-        hint = f"did you mean {' or '.join(near)}?" if near else _as_key(error) or f"it takes {', '.join(known)}"
-        return RecipeError(f"{command or 'the program'} takes no option {error.option_name}", hint)
-    if isinstance(error, click.BadOptionUsage):
-        return RecipeError(f"{error.option_name} needs a value")
-    if isinstance(error, click.BadParameter) and error.param is not None:
-        return RecipeError(f"{error.param.opts[0]} takes {_values(error.param.type)}")
-    return RecipeError(error.format_message().rstrip("."))
-
-
-def _as_key(error: click.NoSuchOption) -> str:
-    """Return the hint for an option that is a key of recipes, such as --epochs; "" where it is none."""
-    from trainer.recipe.checks.check import where_it_belongs
-
-    taken = [] if error.ctx is None else [str(one.metavar) for one in error.ctx.command.params]
-    where = where_it_belongs(error.option_name.strip("-").replace("-", "_"))
-    if not where or not any("key=value" in usage for usage in taken):
-        return ""
-    return f"{where}; values of a recipe are given as key=value, without dashes"
-
-
-def _values(taken: click.ParamType[Any]) -> str:
-    """Say in words which values an option of this type takes."""
-    if isinstance(taken, click.Choice):
-        return " or ".join(map(str, taken.choices))
-    kinds = ((click.IntRange, "a whole number"), (click.FloatRange, "a number"))
-    found = next((words for kind, words in kinds if isinstance(taken, kind)), None)
-    return taken.name if found is None else f"{found} of {taken.min} or more"  # type: ignore[attr-defined]
-
-
-class _Program(click.Group):
-    """Takes a recipe for `train RECIPE`, and answers a mistyped command with the nearest one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        first = args[0]
-        if first == "help":
-            args = [*args[1:2], "--help"] if args[1:] else ["--help"]
-            if args == ["--help"]:
-                print(ctx.get_help())
-                ctx.exit()
-            return self.resolve_command(ctx, args)
-        if first in self.commands:
-            return super().resolve_command(ctx, args)
-        if first.startswith("--") or first.endswith((".yaml", ".yml")) or "/" in first or os.path.exists(first):  # noqa: PTH110
-            return "train", self.commands["train"], args
-        near = nearest(first, self.commands)
-        named = f"did you mean {' or '.join(map(repr, near))}?"
-        raise RecipeError(
-            f"{first!r} is neither a command nor a recipe file", named if near else "`help` lists the commands"
-        )
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # `--fast recipe.yaml` is the option of a command left out.
-        if args and args[0].startswith("--") and args[0] not in ("--help", "--version"):
-            args = ["train", *args]
-        return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self.commands)  # in the order of this file, not of the alphabet
-
-
-_IN_SEVERAL = ("train", "resume")  # commands that the processes of a launch run together
-
-
-class _Command(click.Command):
-    """A command whose help ends with two examples and what it writes.
-
-    Args:
-        examples: of its command line, without the program's name.
-        writes: what it leaves behind.
-        anew: keys of the recipe that it takes as key=value; empty where it takes all, or none.
-    """
-
-    def __init__(
-        self, *args: Any, examples: Sequence[str] = (), writes: str = "", anew: Sequence[Free] = (), **options: Any
-    ) -> None:
-        options["params"] = [
-            *options.get("params", ()),
-            click.Option(["--debug"], is_flag=True, expose_value=False, help=_DEBUG),
-        ]
-        super().__init__(*args, **options)
-        self.examples, self.writes, self.anew = tuple(examples), writes, anew
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, in one process unless it is made for several."""
-        if self.name not in _IN_SEVERAL:
-            refuse_several(str(self.name))
-        return super().invoke(ctx)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        name = typed_as()
-        if self.anew:
-            with formatter.section("Keys that key=value may give anew"):
-                formatter.write_dl([(one.pattern, one.why) for one in self.anew])
-        with formatter.section("Examples"):
-            for example in self.examples:
-                formatter.write(f"{'':{formatter.current_indent}}{name} {example}\n")
-        with formatter.section("Writes"):
-            formatter.write_text(self.writes)
-        super().format_epilog(ctx, formatter)
-
-
-@dataclass(frozen=True)
-class Words:
-    """The arguments of a command that are no options.
-
-    Attributes:
-        plain: recipes, runs, pictures, names.
-        overrides: `key=value`, in order.
-    """
-
-    plain: tuple[str, ...]
-    overrides: tuple[str, ...] = ()
-
-
-def takes(usage: str, *, least: int = 1, most: int | None = 1) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command its words; those with an equals sign are overrides where the usage has them.
-
-    Args:
-        usage: as help shows it.
-        least: fewest plain words.
-        most: most of them; None for any number.
-    """
-
-    def divided(context: click.Context, _: click.Parameter, values: tuple[str, ...]) -> Words:
-        named = "=value" in usage
-        overrides = tuple(word for word in values if named and "=" in word and not os.path.exists(word))  # noqa: PTH110
-        plain = tuple(word for word in values if word not in overrides)
-        if "" in plain:
-            raise RecipeError(
-                f"{context.info_name} takes {usage}, got an empty word", "a variable of the shell may not be set"
-            )
-        if len(plain) < least or (most is not None and len(plain) > most):
-            raise RecipeError(
-                f"{context.info_name} takes {usage or 'no arguments'}, got {_counted(plain)}",
-                "an override is written key=value without spaces around the equals sign" if named else "",
-            )
-        return Words(plain, overrides)
-
-    return click.argument("words", nargs=-1, metavar=usage, type=click.Path(), callback=divided)
-
-
-def _counted(words: Sequence[str]) -> str:
-    return f"{len(words)} word{'' if len(words) == 1 else 's'}{': ' if words else ''}{' '.join(words)}"
+        raise in_our_words(error) from error
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -257,7 +106,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
 @click.option(
     "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
@@ -296,7 +145,7 @@ def _plugins_option(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
-    return program.command(cls=_Command, **about)
+    return program.command(cls=Command, **about)
 
 
 def _launches(command: Callable[..., int]) -> Callable[..., int]:
@@ -355,7 +204,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
         from trainer.run import conduct
 
     with _processes() as processes:
-        order = _order(path, words.overrides, typed, fast=fast, quiet=not processes.is_first)
+        order = order_of(path, words.overrides, typed, fast=fast, quiet=not processes.is_first)
         return conduct.start(order, RUNS, Console(), processes).exit_code
 
 
@@ -372,7 +221,7 @@ def resume(typed: Sequence[str], words: Words) -> int:
 
     RUN is its folder; `latest` is the newest one in runs/, `runs/quickstart/latest` the newest of that name.
     """
-    run = _run(words.plain[0])
+    run = run_in(words.plain[0])
     with importing(told=True):
         from trainer.cli.console import Console
         from trainer.run.resuming import continued
@@ -422,9 +271,9 @@ def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) ->
     judged, runs, orders = {}, {}, {}
     for word in words.plain:  # all are looked at before one of them takes its time
         if names_a_run(Path(word)):
-            runs[word] = _run(word)
+            runs[word] = run_in(word)
             continue
-        orders[word] = _order(_recipe_in(word), words.overrides, typed)
+        orders[word] = order_of(recipe_in(word), words.overrides, typed)
         if not orders[word].recipe.expect:
             raise RecipeError(f"{word}: has no `expect:` section to verify", EXPECT)
     sound = True
@@ -477,12 +326,12 @@ def validate(words: Words, quick: bool, form: str) -> int:
     from trainer.recipe.problems import to_json
 
     failed, collected = False, []
-    for path in map(_recipe_in, words.plain):
-        loaded = _read_any(path, words.overrides, tried="text" if quick else "all")
+    for path in map(recipe_in, words.plain):
+        loaded = read_any(path, words.overrides, tried="text" if quick else "all")
         failed |= bool(loaded.problems)
         collected += [*loaded.problems, *loaded.warnings]
         if form == "text":
-            _print_checked(path, loaded, quick=quick)
+            print_checked(path, loaded, quick=quick)
     if form == "json":
         print(json.dumps(to_json(collected), indent=2))
     return RecipeError.exit_code if failed else 0
@@ -501,7 +350,7 @@ def show(words: Words, origin: bool) -> int:
     """
     from trainer.recipe.resolve import show_text
 
-    print(show_text(_checked(_recipe_in(words.plain[0]), words.overrides, tried="text"), origin=origin))
+    print(show_text(checked(recipe_in(words.plain[0]), words.overrides, tried="text"), origin=origin))
     return 0
 
 
@@ -514,7 +363,7 @@ def diff(words: Words) -> int:
     """What differs between two recipes or runs."""
     from trainer.recipe.resolve import diff_text
 
-    first, second = (_checked(_recipe_in(word), (), tried="text").recipe for word in words.plain)
+    first, second = (checked(recipe_in(word), (), tried="text").recipe for word in words.plain)
     assert first is not None
     assert second is not None
     print(diff_text(first, second) or "no difference")
@@ -535,7 +384,7 @@ def list_components(words: Words, plugins: Sequence[str]) -> int:
     """
     from trainer.cli.describing import list_text
 
-    print(list_text(*words.plain, components=_known(plugins)))
+    print(list_text(*words.plain, components=known_with(plugins)))
     return 0
 
 
@@ -553,7 +402,7 @@ def describe(words: Words, plugins: Sequence[str]) -> int:
     """
     from trainer.cli.describing import describe_text
 
-    print(describe_text(words.plain[0], components=_known(plugins)))
+    print(describe_text(words.plain[0], components=known_with(plugins)))
     return 0
 
 
@@ -568,7 +417,7 @@ def schema(words: Words, plugins: Sequence[str]) -> int:
     from trainer.cli.describing import schema_of
     from trainer.recipe.schema_text import schema_text
 
-    print(schema_text(schema_of("".join(words.plain) or "recipe", _known(plugins))))
+    print(schema_text(schema_of("".join(words.plain) or "recipe", known_with(plugins))))
     return 0
 
 
@@ -596,7 +445,7 @@ def preview(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.preview(_checked(_recipe_in(words.plain[0]), words.overrides, tried="images"))
+    return looking.preview(checked(recipe_in(words.plain[0]), words.overrides, tried="images"))
 
 
 @_command(
@@ -610,7 +459,7 @@ def lr_find(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.lr_find(_checked(_recipe_in(words.plain[0]), words.overrides))
+    return looking.lr_find(checked(recipe_in(words.plain[0]), words.overrides))
 
 
 @_command(
@@ -628,7 +477,7 @@ def evaluate(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.evaluate(_run(words.plain[0]), words.overrides)
+    return looking.evaluate(run_in(words.plain[0]), words.overrides)
 
 
 @_command(
@@ -644,7 +493,7 @@ def predict(words: Words, top: int) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.predict(_run(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
+    return looking.predict(run_in(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
 
 
 @_command(
@@ -657,7 +506,7 @@ def explain(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.explain(_run(words.plain[0]), [Path(word) for word in words.plain[1:]])
+    return looking.explain(run_in(words.plain[0]), [Path(word) for word in words.plain[1:]])
 
 
 @_command(
@@ -675,7 +524,7 @@ def report(words: Words, pdf: bool, short: bool) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.report(_run(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
+    return looking.report(run_in(words.plain[0]), words.overrides, pdf=pdf or short, short=short)
 
 
 @_command(
@@ -693,7 +542,7 @@ def compare(words: Words, form: str, sort: str) -> int:
     with importing():
         from trainer.cli import comparing
 
-    return comparing.compare([str(run) for word in words.plain for run in _runs(word)], form, sort)
+    return comparing.compare([str(run) for word in words.plain for run in runs_in(word)], form, sort)
 
 
 @_command(
@@ -737,172 +586,12 @@ def completion(words: Words) -> int:
     return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{words.plain[0]}_source")
 
 
-# --------------------------------------------------------------------------------------------- what a command works on
-@contextmanager
-def importing(*, told: bool = False) -> Iterator[None]:
-    """Say that torch is imported, which takes seconds: on a terminal until it is, else in a line where `told`."""
-    if "torch" in sys.modules:
-        yield
-        return
-    words = "importing torch ..."
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes of one run one speaks
-    told, on_terminal = told and is_first, sys.stderr.isatty() and is_first
-    if on_terminal:
-        print(words, end="", file=sys.stderr, flush=True)
-    elif told:
-        print(words, flush=True)
-    try:
-        yield
-    finally:
-        if on_terminal:
-            print(f"\r{'':{len(words)}}\r", end="", file=sys.stderr, flush=True)
-
-
-def _run(word: str) -> Path:
-    """Return the folder of the run that a word means, and say which one `latest` is."""
-    found = located(Path(word))
-    if found != Path(word) and os.environ.get("RANK", "0") == "0":
-        _say(f"{one_line(word)} is {one_line(str(found))}")
-    return found
-
-
-def _runs(word: str) -> list[Path]:
-    """Return the folders that a word of several runs means, and say which ones `latest` stands for."""
-    path = Path(word)
-    if not is_pattern(path):
-        return [_run(word)]
-    if path.name != LATEST:
-        return [path]  # what a pattern names is found where its runs are read
-    found = newest_of_each(path)
-    _say(f"{one_line(word)} is {', '.join(one_line(str(run)) for run in found)}")
-    return found
-
-
-def _recipe_in(word: str) -> str:
-    """Return the file of a recipe; a run stands for the one that it was made by, with every default."""
-    if names_a_run(Path(word)):
-        return str(_run(word) / RESOLVED)
-    if Path(word).is_dir() and any(runs_below(Path(word))):
-        raise RecipeError(f"{one_line(word)} is neither a recipe nor a run", f"it holds runs: {one_line(word)}/latest")
-    return word
-
-
-def _known(plugins: Sequence[str]) -> Catalogue | None:
-    """Return the catalogue with plug-ins; None for the one without.
-
-    Raises:
-        RecipeError: a plug-in does not exist, or the recipe that is to name some has problems.
-    """
-    if not plugins:
-        return None
-    from registry.catalogue.catalog import catalogue
-
-    named: list[str] = []
-    for word in plugins:
-        is_recipe = word.endswith((".yaml", ".yml")) or names_a_run(Path(word))
-        named += _read(_recipe_in(word), (), tried="text").usable().plugins if is_recipe else [word]
-    return catalogue(named)
-
-
-# ---------------------------------------------------------------------------------------------------- reading, checking
-def _read(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tried = "all") -> Loaded:
-    """Read and check a recipe; all but its text needs torch."""
-    if tried == "text":
-        from trainer.recipe.load import load_recipe
-
-        return load_recipe(path, overrides, fast=fast)
-    with importing():
-        from trainer.experiment.checking import examined
-
-    return examined(path, overrides, fast=fast, only_images=tried == "images")
-
-
-def _read_any(path: str, overrides: Sequence[str], *, tried: Tried) -> Loaded | LoadedSweep:
-    """Read and check a recipe, or a sweep with every point of its space."""
-    from trainer.recipe.reading.files import names_key
-
-    if not overrides and names_key(path, "sweep"):
-        from trainer.search.reading import load_sweep
-
-        return load_sweep(path, built=tried != "text")
-    return _read(path, overrides, tried=tried)
-
-
-def _checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: Tried = "all") -> Loaded:
-    """Read and check a recipe that is going to be used; print warnings and notes.
-
-    Raises:
-        RecipeError: with all problems; nothing was run.
-    """
-    from trainer.recipe.problems import render
-    from trainer.recipe.reading.files import names_key
-
-    loaded = _read(path, overrides, fast=fast, tried=tried)
-    if loaded.problems and names_key(path, "sweep"):
-        raise RecipeError(f"{path} is a sweep, not a recipe", f"{typed_as()} sweep {path}")
-    loaded.usable()
-    if loaded.warnings:
-        _say(render(loaded.warnings))
-    for note in loaded.notes:
-        _say(f"note: {note}")
-    return loaded
-
-
-def _print_checked(path: str, loaded: Loaded | LoadedSweep, *, quick: bool) -> None:
-    from trainer.recipe.problems import render
-
-    if loaded.warnings:
-        _say(render(loaded.warnings))
-    if not loaded.problems:
-        print(f"{one_line(path)}: no problems{' (text only)' if quick else ''}")
-        for note in loaded.notes:
-            print(f"note: {note}", file=sys.stderr)
-        return
-    _say(render(loaded.problems))
-    _say(f"{one_line(path)}: {len(loaded.problems)} problem{'s' if len(loaded.problems) > 1 else ''}")
-    if loaded.recipe is None and not quick:
-        _say("not checked yet: what must be built (layer names, constructors); mend these first")
-
-
-def _say(text: str) -> None:
-    """Print what is no result: beside the results, as wide as the terminal."""
-    print(folded(text, sys.stderr), file=sys.stderr)
-
-
-def refuse_several(what: str) -> None:
-    """Refuse to do in each of several processes what is meant for one.
-
-    Raises:
-        RecipeError: a launcher has started several.
-    """
-    if (count := _started_together()) > 1:
-        raise RecipeError(
-            f"{what} runs in one process, and a launcher has started {count}",
-            f"start it without one; the commands {' and '.join(_IN_SEVERAL)} run in several",
-        )
-
-
-def _started_together() -> int:
-    """Return how many processes a launcher has started, by its environment; 1 where nobody has."""
-    text = os.environ.get("WORLD_SIZE", "")
-    return int(text) if text.isdecimal() else 1
-
-
 def _processes() -> AbstractContextManager[Processes]:
     """Return the processes that a launcher has started, this one among them; where nobody has, it alone."""
-    if _started_together() > 1:
+    if started_together() > 1:
         from trainer.run.joining import joined
 
         return joined()
     from trainer.engine.processes import ONE
 
     return nullcontext(ONE)
-
-
-def _order(
-    path: str, overrides: Sequence[str], typed: Sequence[str], *, fast: bool = False, quiet: bool = False
-) -> Order:
-    from trainer.run.conduct import Order
-
-    loaded = _read(path, overrides, fast=fast) if quiet else _checked(path, overrides, fast=fast)
-    return Order.of(loaded, typed)
