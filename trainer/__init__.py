@@ -65,14 +65,15 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
     from trainer.cli.console import Console
     from trainer.cli.syntax import refuse_several
     from trainer.experiment.checking import examined
-    from trainer.run import conduct
+    from trainer.run.beginning import start
+    from trainer.run.conduct import Order
     from trainer.run.loading import load as act
 
     file, root = _path(recipe, "a recipe's file"), _path(runs, "the folder of runs")
     typed = ("trainer.train", str(recipe), *_texts(overrides))
     refuse_several("trainer.train")
-    order = conduct.Order.of(examined(file, overrides, fast=fast), typed)
-    result = conduct.start(order, root, Console())
+    order = Order.of(examined(file, overrides, fast=fast), typed)
+    result = start(order, root, Console())
     run = act(result.folder.path, order.recipe.train.device)
     return replace(run, verdicts=result.verdicts, exit_code=result.exit_code)
 

@@ -135,7 +135,7 @@ def test_a_closed_pipe_ends_a_listing_quietly(tmp_path):
 def test_a_run_is_told_the_command_line_as_it_was_typed(monkeypatch, tmp_path):
     given = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainer.run.conduct.start", lambda order, *_: given.append(order.command) or Ended())
+    monkeypatch.setattr("trainer.run.beginning.start", lambda order, *_: given.append(order.command) or Ended())
     for called, name in (("/bin/recipe-trainer", ["recipe-trainer"]), ("/x/__main__.py", ["python", "-m", "trainer"])):
         monkeypatch.setattr(sys, "argv", [called])
         words = [str(ROOT / "recipes/quickstart.yaml"), "--debug", "train.epochs=3", "--fast"]

@@ -19,7 +19,8 @@ from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.interrupts import Interrupted
 from trainer.engine.keeper import read_latest
 from trainer.recipe.load import load_recipe
-from trainer.run import conduct as whole
+from trainer.run.beginning import start
+from trainer.run.conduct import Order
 
 BATCHED = """
 version: 1
@@ -65,7 +66,7 @@ def outcome(text: str, folder: Path) -> tuple[dict, str]:
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     loaded = load_recipe(folder / "recipe.yaml", ())
     assert loaded.recipe is not None, loaded.problems
-    done = whole.start(whole.Order(loaded.recipe, (), "", ()), folder / "runs", Console())
+    done = start(Order(loaded.recipe, (), "", ()), folder / "runs", Console())
     return dict(done.summary), (done.folder.path / "report.md").read_text(encoding="utf-8")
 
 

@@ -201,11 +201,11 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
         )
     with importing(told=True):
         from trainer.cli.console import Console
-        from trainer.run import conduct
+        from trainer.run.beginning import start
 
     with _processes() as processes:
         order = order_of(path, words.overrides, typed, fast=fast, quiet=not processes.is_first)
-        return conduct.start(order, RUNS, Console(), processes).exit_code
+        return start(order, RUNS, Console(), processes).exit_code
 
 
 @_command(
@@ -265,7 +265,7 @@ def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) ->
     with importing(told=True):
         from trainer.cli.console import Console
         from trainer.cli.verifying import verify_run
-        from trainer.run import conduct
+        from trainer.run.beginning import start
         from trainer.run.verdicts import EXPECT, exit_code, rows
 
     judged, runs, orders = {}, {}, {}
@@ -281,7 +281,7 @@ def verify(typed: Sequence[str], words: Words, replay: int, draw: int | None) ->
         verdicts, not_judged, holds = verify_run(run, words.overrides, replay, draw, Console())
         judged[word], sound = (verdicts, not_judged), sound and holds
     for word, order in orders.items():
-        judged[word] = conduct.start(order, RUNS, Console()).verdicts, order.not_judged
+        judged[word] = start(order, RUNS, Console()).verdicts, order.not_judged
     for word in dict.fromkeys(words.plain):
         for key, text in rows(*judged[word]).items():
             print(f"{one_line(word)}: {key}: {text}")

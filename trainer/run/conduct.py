@@ -10,21 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.plugins import find_plugins
 from registry.contracts import Callback, LRFinding
-from registry.errors import CheckpointError, DataError, RecipeError
+from registry.errors import DataError, RecipeError
 from registry.mixes import MIXED_NUMBERS
 from registry.printing import duration
 from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import fingerprint, hold_against
 from trainer.engine.chain import Chain
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.keeper import Latest, best_weights, find_latest, require_best
-from trainer.engine.processes import ONE, Processes, states_in
+from trainer.engine.keeper import Latest, best_weights
+from trainer.engine.processes import Processes
 from trainer.engine.progress import history_in
 from trainer.experiment.checking import check_data
 from trainer.experiment.experiment import Experiment, Which, build_callbacks
@@ -33,21 +32,17 @@ from trainer.experiment.trained import Trained, callbacks_changed, to_keep
 from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.checks.expect import Verdict, judge, not_judged_because
 from trainer.recipe.fast import fast_limit, fast_recipe
-from trainer.recipe.load import Loaded, load_recipe
+from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference
 from trainer.recipe.resolve import hparams, resolved_yaml
 from trainer.report.page import write_report
-from trainer.run import index
 from trainer.run import predictions as predictions_file
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
-from trainer.run.environment import describe_environment, device_name, processes_lines, program_facts
+from trainer.run.environment import describe_environment, device_name, processes_lines
 from trainer.run.fixed import learnt_from, recipe_digest
-from trainer.run.folder import GIVEN, RunFolder
-from trainer.run.following import FollowedFolder, RankLog
-from trainer.run.launches import FILE as LAUNCH
-from trainer.run.launches import Launch, begun
+from trainer.run.folder import RunFolder
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
 from trainer.run.status import RunStatus
@@ -110,134 +105,12 @@ class Order:
         return cls(recipe, warnings, not_judged_because(recipe), tuple(command))
 
 
-def start(order: Order, root: Path, display: Display, processes: Processes = ONE) -> Result:
-    """Run a recipe in a new folder below `root`, or once per seed in a folder each; write the page of all runs anew.
-
-    Args:
-        order: what to run and how.
-        root: of the run folders.
-        display: shows what happens.
-        processes: that all run it, together.
-    """
-    display = display_of(display, processes)
-    require_alike(order, processes)
-    try:
-        return _start(order, root, display, processes)
-    finally:
-        if processes.is_first:
-            index.refresh(root, display.line)
-
-
-def _start(order: Order, root: Path, display: Display, processes: Processes) -> Result:
-    if order.recipe.seeds is None:
-        return _new_run(order, root, display, processes)
-    results = []
-    for seed in order.recipe.seeds:
-        display.line(f"seed {seed}")
-        single = replace(
-            order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
-        )
-        results.append(_new_run(single, root, display, processes, suffix=f"-s{seed}"))
-    judged = [each.verdicts for each in results]
-    means = verdicts_table.mean_verdicts(judged)
-    rows = verdicts_table.over_seeds([each.summary for each in results])
-    rows.update(verdicts_table.rows(means, order.not_judged))
-    display.table(rows)
-    last = results[-1]
-    return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
-
-
-def require_alike(order: Order, processes: Processes) -> None:
-    """Refuse processes that would not train the same, or of which one would have nothing to learn from.
-
-    Raises:
-        RecipeError: naming the process and what differs.
-    """
-    recipe = order.recipe
-    processes.require_share(recipe.data.batch_size, recipe.origins.get("data.batch_size", recipe.file))
-
-    def facts() -> dict[str, str]:
-        return {"the recipe": _short(resolved_yaml(recipe, fast_limit=fast_limit(recipe))), **program_facts()}
-
-    processes.require_same(facts, RecipeError, "start all of them with the same recipe, overrides and packages")
-
-
-def _short(text: str) -> str:
+def short_digest(text: str) -> str:
     """Return a digest that people can compare."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
-def display_of(display: Display, processes: Processes) -> Display:
-    """Return what shows a process's lines: one of them speaks, the others write down what only they have to say."""
-    return display if processes.is_first else RankLog(processes.rank)
-
-
-def resume(order: Order, folder: RunFolder, latest: Latest, display: Display, processes: Processes = ONE) -> Result:
-    """Continue the run in `folder`, which is locked, from its latest state.
-
-    Nothing in it is touched before the data and the model have been found to fit.
-    """
-    require_alike(order, processes)
-    stands = "none" if latest.state is None else f"step {latest.state['progress']['step']}"
-    processes.require_same(
-        lambda: {"the last checkpoint": stands}, CheckpointError, "the run's folder must be the same for all"
-    )
-    where = (
-        "from the start: it has no checkpoint"
-        if latest.state is None
-        else (f"after epoch {latest.state['progress']['epoch']}, step {latest.state['progress']['step']}")
-    )
-    display.line(f"resuming {folder.path} {where}")
-    if latest.state is not None and (before := len(states_in(latest.state, "rng"))) != processes.count:
-        display.line(
-            f"the checkpoint is of {before} process{'es' if before > 1 else ''}, this is {processes.count}: "
-            "the same images in the same steps; dropout draws differently, and BatchNorm counts over other shares"
-        )
-    return _guarded(_Run(order, folder, display, latest, processes))
-
-
-def start_as(order: Order, root: Path, folder: str, display: Display) -> Result:
-    """Run a recipe in the new folder <root>/<name>/`folder`; the caller knows that there is none of this name."""
-    return _new_run(order, root, display, ONE, named=folder)
-
-
-def _new_run(
-    order: Order, root: Path, display: Display, processes: Processes, suffix: str = "", named: str = ""
-) -> Result:
-    recipe, launch = order.recipe, None if named else Launch.of(processes)
-    before = processes.made_by_first(lambda: begun(root / recipe.name, suffix, launch))
-    if launch is not None and before is not None:
-        return _started_again(order, before, launch, display, processes)
-    files = {GIVEN: recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
-    files |= {} if launch is None else {LAUNCH: launch.text()}
-    made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix, named=named))
-    folder = made if processes.is_first else FollowedFolder(made.path)
-    with folder.locked():
-        display.log_to(folder.path / "log.txt")
-        display.line(f"run folder {folder.path}")
-        return _guarded(_Run(order, folder, display, None, processes))
-
-
-def _started_again(order: Order, path: Path, launch: Launch, display: Display, processes: Processes) -> Result:
-    """Continue the run that an earlier start of the same launch began, from its last checkpoint."""
-    folder = RunFolder(path) if processes.is_first else FollowedFolder(path)
-    summary = processes.made_by_first(lambda: folder.read_summary())
-    if summary.get("status") == "completed":
-        history = processes.made_by_first(folder.read_history)
-        judged = judge(order.recipe.expect, history, summary) if order.recipe.expect else []
-        display.line(f"{path} is complete")
-        return Result(folder, summary, judged, verdicts_table.exit_code(judged, order.not_judged))
-    recipe = replace(load_recipe(folder.resolved).usable(), fast=order.recipe.fast)
-    with folder.locked():
-        latest = find_latest(folder.checkpoints, display.line)
-        if latest.state is not None:
-            require_best(folder.checkpoints, latest.state["progress"], recipe.train.epochs)
-        folder.write_text(LAUNCH, launch.text())
-        display.line("all processes were started anew, by the same launch")
-        return resume(replace(order, recipe=recipe), folder, latest, display, processes)
-
-
-def _guarded(run: _Run) -> Result:
+def guarded(run: Run) -> Result:
     """Run, and write down how it ended whatever happens."""
     try:
         with run.processes.interrupts().listening() as interrupts:
@@ -251,7 +124,7 @@ def _guarded(run: _Run) -> Result:
         raise
 
 
-class _Run:
+class Run:
     """The stages of one run, in order; each method is one of them.
 
     Args:
@@ -380,7 +253,7 @@ class _Run:
         """Refuse processes that have read other images, or have other metrics than can be taken over all."""
 
         def facts() -> dict[str, str]:
-            read = {"device": experiment.device.type, "classes": _short(repr(experiment.data.class_names))}
+            read = {"device": experiment.device.type, "classes": short_digest(repr(experiment.data.class_names))}
             for part, known in fingerprint(experiment.data).items():
                 read |= {f"{part} images ({what})": digest for what, digest in known.items()}
             return read

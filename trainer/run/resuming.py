@@ -18,8 +18,9 @@ from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import flat
-from trainer.run import conduct as run
 from trainer.run import index
+from trainer.run.beginning import display_of, resume
+from trainer.run.conduct import Order, Result
 from trainer.run.display import Display
 from trainer.run.fixed import fixed
 from trainer.run.folder import RunFolder
@@ -47,7 +48,7 @@ def continued(
         CheckpointError: there is no run, none of its checkpoints is whole, its best weights are gone, or its
             resolved.yaml has become another's.
     """
-    display = run.display_of(display, processes)
+    display = display_of(display, processes)
     folder = RunFolder.open(path) if processes.is_first else FollowedFolder.open(path)
     loaded = load_recipe(folder.resolved, overrides)
     before = load_recipe(folder.resolved).recipe if overrides else loaded.recipe
@@ -65,7 +66,7 @@ def continued(
         display.line(f"{path} is complete: nothing to do{without}")
         return 0
     recipe = replace(recipe, fast=bool(summary.get("fast")))
-    order = run.Order(
+    order = Order(
         recipe,
         tuple(warning.text for warning in loaded.warnings),
         not_judged_because(recipe),
@@ -79,7 +80,7 @@ def continued(
             index.refresh(root, display.line)
 
 
-def take_up(folder: RunFolder, order: run.Order, display: Display, processes: Processes = ONE) -> run.Result:
+def take_up(folder: RunFolder, order: Order, display: Display, processes: Processes = ONE) -> Result:
     """Continue a run from its latest state, as `order` says.
 
     Raises:
@@ -97,7 +98,7 @@ def take_up(folder: RunFolder, order: run.Order, display: Display, processes: Pr
         if latest.state is not None:
             _refuse_another_recipe(folder.resolved, latest.state)
             require_best(folder.checkpoints, latest.state["progress"], order.recipe.train.epochs)
-        return run.resume(order, folder, latest, display, processes)
+        return resume(order, folder, latest, display, processes)
 
 
 def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:

@@ -16,7 +16,7 @@ from trainer.engine.interrupts import Paused
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
-from trainer.run import conduct
+from trainer.run.beginning import start_as
 from trainer.run.conduct import Order
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
@@ -168,7 +168,7 @@ def run(
     if not folder.resolved.exists():
         order = ordered(recipe_of(bench.sweep, trial.texts, seed), bench.command, callbacks, spares_test=spares_test)
         name = run_name(kind, trial.number, seed)
-        return conduct.start_as(order, bench.folder.root, name, display).summary
+        return start_as(order, bench.folder.root, name, display).summary
     summary = folder.read_summary()
     if summary.get("status") == "completed":
         return summary
