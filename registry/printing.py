@@ -94,6 +94,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and dots where there are more: a, b, c, d, e, ..."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def counted_few(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are: a, b, c and 4 more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def snake_case(name: str) -> str:
     """Return a type's name as a key is written: L2Norm -> l2_norm, TopKAccuracy -> top_k_accuracy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

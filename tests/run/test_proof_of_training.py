@@ -386,6 +386,26 @@ def test_a_number_that_is_none_costs_nobody_else_the_grade(hand_ins, change, odd
     assert len(graded(root)) == 6
 
 
+def test_a_hand_in_whose_last_checkpoint_was_cleaned_away_is_graded_like_any_other(hand_ins):
+    given, root = hand_ins
+    for path in (alone(root) / "checkpoints").glob("[le]*.pt"):
+        path.unlink()
+    assert main(["grade", str(root), "--against", str(given)]) == 0
+    assert (graded(root)["anna"]["data"], graded(root)["anna"]["files"]) == ("as given", "agree")
+
+
+def test_a_hand_in_that_left_its_chain_out_is_remarked(hand_ins):
+    given, root = hand_ins
+    run = alone(root)
+    write_rows(run, [{key: value for key, value in row.items() if key not in KEYS} for row in rows(run)])
+    for name in ("last.pt", "epoch-1.pt", "epoch-2.pt", "epoch-3.pt"):
+        state = checkpoint.read(run / "checkpoints" / name)
+        del state["chain"]
+        checkpoint.write(run / "checkpoints" / name, state)
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    assert graded(root)["anna"]["remarks"].startswith("chain: there is none")
+
+
 def test_data_that_cannot_be_compared_are_remarked(hand_ins):
     given, root = hand_ins
     alone(root)

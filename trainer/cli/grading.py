@@ -10,11 +10,11 @@ from pathlib import Path
 from registry import files
 from registry.contracts import Paragraph, Section, Table
 from registry.errors import CheckpointError, StorageError
-from registry.printing import duration, literal, one_line
+from registry.printing import counted_few, duration, literal, one_line
 from trainer.recipe.afterwards import RESOLVED
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
-from trainer.run.grading import Grade, Grader, few
+from trainer.run.grading import Grade, Grader
 from trainer.run.proving import broken
 from trainer.run.replaying import Replayed
 
@@ -64,7 +64,7 @@ def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
         raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
     for one in grades:
         if one.copies:
-            say(f"{one_line(one.who)}: {one_line(f'a copy of {few(one.copies)}')}")
+            say(f"{one_line(one.who)}: {one_line(f'a copy of {counted_few(one.copies)}')}")
     say(f"{sum(not one.remarks for one in grades)} of {len(grades)} without a remark; {root / PAGE}, {root / CSV}")
     return not any(one.remarks for one in grades)
 
@@ -116,7 +116,7 @@ def _csv(grades: Sequence[Grade]) -> str:
     writer = csv.writer(text)
     writer.writerow((*COLUMNS, "remarks", "same weights as"))
     for one in grades:
-        cells = (*_row(one), "; ".join(one.remarks), few(one.twins))
+        cells = (*_row(one), "; ".join(one.remarks), counted_few(one.twins))
         writer.writerow([_no_formula(one_line(cell)) for cell in cells])
     return text.getvalue()
 
@@ -141,7 +141,7 @@ def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
     table = Table("A line per run", SHOWN, rows, "llllrrrll")
     remarks = [(shortened(one.who), text) for one in grades for text in one.remarks]
     found = Table("", ("who", "remark"), tuple((literal(who), literal(one_line(text))) for who, text in remarks))
-    alike = [(shortened(one.who), one.run.name, few(one.twins)) for one in grades if one.twins]
+    alike = [(shortened(one.who), one.run.name, counted_few(one.twins)) for one in grades if one.twins]
     same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(literal, line)) for line in alike))
     sections = [
         Section("Hand-ins", (table,), "hand-ins"),
@@ -157,4 +157,4 @@ def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
         Tile("Best on validation", _per_cent(best)),
     )
     answer = Answer("", tiles, literal(f"Held against {grader.recipe.file}."), ())
-    return html(f"Hand-ins for {grader.recipe.name}", answer, sections, root)
+    return html(f"Hand-ins for {grader.recipe.name}", answer, sections, root, kind="Hand-ins")

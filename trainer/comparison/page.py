@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from registry.contracts import Block, Figure, Paragraph, Section, Table
-from registry.printing import duration, literal, one_line
+from registry.printing import counted_few, duration, literal, one_line
 from registry.reports.chart import SERIES, Axis, Line, LineChart
 from registry.reports.chart_png import line_chart_png
 from registry.reports.chart_svg import line_chart_svg
@@ -68,12 +68,12 @@ def write_page(made: Comparison, folder: RunFolder, left_out: Sequence[str] = ()
 # -------------------------------------------------------------------------------------------------------------- answer
 def _title(made: Comparison) -> str:
     recipes = list(dict.fromkeys(one_line(run.recipe) for run in made.runs))
-    return ", ".join(recipes[:3]) + (f" and {len(recipes) - 3} more" if len(recipes) > 3 else "")
+    return counted_few(recipes)
 
 
 def _description(made: Comparison) -> str:
     labels = [each.label for each in made.differences]
-    what = f"They differ in {', '.join(labels[:6])}" + (f" and {len(labels) - 6} more." if len(labels) > 6 else ".")
+    what = f"They differ in {counted_few(labels, 6)}."
     return f"{len(made.runs)} runs side by side. " + (what if labels else "Their recipes and data are the same.")
 
 

@@ -7,7 +7,7 @@ dataset's images were not all looked at, the bytes of their files instead.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import DataError
+from registry.printing import few
 from trainer.data.splits import LoadedData, Part
 
 Print = dict[str, str]  # of a part: "used" -> "3f2a...", "pixels" -> ..., "bytes" -> ..., as far as they are known
@@ -72,7 +73,7 @@ def hold_against(
     names = stored.get("class_names")
     if isinstance(names, list) and names != list(data.class_names):
         raise DataError(
-            f"the data have the classes {_few(data.class_names)}; the run was trained on {_few(names)}", _HINT
+            f"the data have the classes {few(data.class_names)}; the run was trained on {few(names)}", _HINT
         )
     before, now = stored.get("data"), fingerprint(data)
     if isinstance(before, Mapping):
@@ -90,10 +91,6 @@ def hold_against(
                 f"warning: {name} {versions[name]} -> {version} since the checkpoint: "
                 "the resumed run need not equal an uninterrupted one"
             )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _digest(*arrays: NDArray[np.int64]) -> str:

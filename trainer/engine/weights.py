@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from registry import files
 from registry.errors import CheckpointError
+from registry.printing import few
 from trainer.engine import checkpoint
 from trainer.engine.names import Names, named_as
 
@@ -172,19 +173,19 @@ def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head:
         raise CheckpointError(
             f"{weights.file}: these are the weights of another network ({len(missing)} missing, "
             f"{len(names.unknown)} unknown, {len(other_size)} of another size: {named})",
-            f"it has {_few(names.elsewhere)}" if missing and names.elsewhere else "",
+            f"it has {few(names.elsewhere)}" if missing and names.elsewhere else "",
         )
     before, lacks_head = weights.class_names, not set(head) <= set(state)
     about_head = ""
     if lacks_head or other_size or (before is not None and set(before) != set(class_names)):
-        told = "the classes differ" if before is None else f"it was learnt for {_few(before)}, not {_few(class_names)}"
+        told = "the classes differ" if before is None else f"it was learnt for {few(before)}, not {few(class_names)}"
         told = "the file has none" if lacks_head else told
         state = {name: tensor for name, tensor in state.items() if name not in head}
         about_head = f"; the head ({', '.join(sorted(head))}) starts anew: {told}"
     elif before is not None and before != tuple(class_names):
         rows = [before.index(name) for name in class_names]
         state |= {name: state[name][rows] for name in head if len(state[name]) == len(rows)}
-        about_head = f"; the head's classes put in this order: {_few(class_names)}"
+        about_head = f"; the head's classes put in this order: {few(class_names)}"
     elif before is None:
         about_head = "; the head is kept, because the file does not tell its classes and their number fits"
     _require_useful(weights.file, state, own)
@@ -237,8 +238,4 @@ def _taken(names: Names, taken: int, own: int) -> str:
     said = f"all {own} tensors" if taken == own else f"{taken} of {own} tensors"
     said += f", without '{names.before}' before their names" if names.before else ""
     said += f"; {len(names.counters)} counters of batches start at 0" if names.counters else ""
-    return said + (f"; no place here have {_few(names.elsewhere)}" if names.elsewhere else "")
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return said + (f"; no place here have {few(names.elsewhere)}" if names.elsewhere else "")

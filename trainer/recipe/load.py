@@ -20,7 +20,7 @@ from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
 from trainer.recipe.checks.consistency import check_together
 from trainer.recipe.checks.expect import expectations
-from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, render, shown
+from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, refusal, shown
 from trainer.recipe.reading.composition import compose_recipe
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, walk
 from trainer.recipe.reading.references import resolve
@@ -61,8 +61,7 @@ class Loaded:
             RecipeError: it has; its message shows them all.
         """
         if self.problems or self.recipe is None:
-            count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}, nothing was run"
-            raise RecipeError(f"{self.path} cannot be run\n{render(self.problems)}\n{count}")
+            raise refusal(self.path, self.problems)
         return self.recipe
 
 

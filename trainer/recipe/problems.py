@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from registry.errors import RecipeError
 from trainer.recipe.recipe import Origin
 
 COMMAND_LINE = "command line"
@@ -150,6 +151,12 @@ def render(problems: Sequence[Problem]) -> str:
     if len(problems) >= LIMIT:
         blocks.append(f"... only the first {LIMIT} problems are shown")
     return "\n".join(blocks)
+
+
+def refusal(path: str, problems: Sequence[Problem]) -> RecipeError:
+    """Return the error of a file that is not run for its problems; its message shows them all."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was run"
+    return RecipeError(f"{path} cannot be run\n{render(problems)}\n{count}")
 
 
 def to_json(problems: Sequence[Problem]) -> list[dict[str, str | int]]:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 
 from registry.contracts import Evidence
-from registry.printing import literal, metric_words, sentence_case
+from registry.printing import counted_few, literal, metric_words, sentence_case
 from registry.program import typed_as
 
 _FEW = 30  # images of a class below which its scores are rough: one image is three points and more
@@ -104,9 +104,8 @@ def _absent_classes(evidence: Evidence) -> Iterator[str]:
         return
     none = [name for name, count in zip(evidence.class_names, measured.counts, strict=True) if not count]
     if none:
-        named = ", ".join(map(literal, none[:_NAMED]))
-        more = f" and {len(none) - _NAMED} more" if len(none) > _NAMED else ""
-        yield f"No image of {named}{more} on {evidence.split}: no number on this page tells how well they are known."
+        named = counted_few(list(map(literal, none)), _NAMED)
+        yield f"No image of {named} on {evidence.split}: no number on this page tells how well they are known."
 
 
 def _small_classes(evidence: Evidence) -> Iterator[str]:
@@ -118,10 +117,9 @@ def _small_classes(evidence: Evidence) -> Iterator[str]:
         (count, name) for name, count in zip(evidence.class_names, measured.counts, strict=True) if 0 < count < _FEW
     )
     if few:
-        named = ", ".join(f"{literal(name)} ({count})" for count, name in few[:_NAMED])
-        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        named = counted_few([f"{literal(name)} ({count})" for count, name in few], _NAMED)
         yield (
-            f"Fewer than {_FEW} images of {named}{more} on {evidence.split}: the scores of such a class move by "
+            f"Fewer than {_FEW} images of {named} on {evidence.split}: the scores of such a class move by "
             "several points with every single image."
         )
 

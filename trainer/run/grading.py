@@ -8,19 +8,18 @@ that brings plug-ins is not loaded.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import yaml
 
 from registry.errors import DataError, UserError
+from registry.printing import counted_few
 from trainer.data.fingerprint import fingerprint, same
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS
-from trainer.engine.keeper import LAST
 from trainer.experiment.experiment import Experiment
 from trainer.recipe.afterwards import RESOLVED, Free
 from trainer.recipe.checks.expect import Verdict, judge
@@ -31,8 +30,9 @@ from trainer.recipe.resolve import flat
 from trainer.run.display import Display
 from trainer.run.fixed import learnt_from
 from trainer.run.folder import RunFolder
-from trainer.run.proving import Check, broken, prove
+from trainer.run.proving import Check, broken, newest, prove
 from trainer.run.replaying import Replay, Replayed
+from trainer.run.summary import is_number
 
 ROOT = "data.dataset.root"
 # What may differ from the recipe that was given: words, the seed, places and what changes no number.
@@ -49,6 +49,7 @@ IGNORED = (
     "train.checkpoint.**",
 )
 
+BASE = ("checkpoint", "chain")  # checks without which nothing is shown
 Told = Literal["yes", "no", "unknown"]
 
 
@@ -114,9 +115,14 @@ class Grade:
             *(f"summary.json: {key} is no number" for key in self.odd),
             *(f"missed: {text}" for text in missed),
             *(f"{check.name}: {check.text}" for check in broken(self.checks)),
+            *(
+                f"{check.name}: {check.text}"
+                for check in self.checks
+                if check.name in BASE and check.outcome == "unknown"
+            ),
             *([f"nothing was repeated: {self.unrepeated}"] if self.unrepeated else []),
             *(f"{each.what} again: {each.text}" for each in self.replayed if each.verdict == "other"),
-            *([f"a copy of {few(self.copies)}"] if self.copies else []),
+            *([f"a copy of {counted_few(self.copies)}"] if self.copies else []),
         ]
 
 
@@ -149,7 +155,7 @@ class Grader:
         """Return the fingerprints of the recipe's data; None where they are not here."""
         assert loaded.catalogue is not None
         try:
-            experiment = Experiment.from_recipe(self._recipe, loaded.catalogue, log=lambda _: None)
+            experiment = Experiment.of_images(self._recipe, loaded.catalogue, log=lambda _: None)
         except DataError as error:
             self._display.line(f"warning: the recipe's own data cannot be read, so none are compared: {error.message}")
             return None
@@ -193,9 +199,12 @@ class Grader:
         rows, summary = folder.read_history(), folder.read_json("summary.json")
         differs, checks = tuple(self._differences(folder)), tuple(prove(folder))
         fast = ("a --fast run",) if summary.get("fast") else ()
-        numbers = {"best": _at(summary, "best", "val/accuracy"), "test": _at(summary, "test", "best", "accuracy")}
+        numbers: dict[str, Any] = {
+            "best": _at(summary, "best", "val/accuracy"),
+            "test": _at(summary, "test", "best", "accuracy"),
+        }
         numbers["seconds"] = _at(summary, "seconds")
-        told = {key: value for key, value in numbers.items() if _is_number(value)}
+        told = {key: value for key, value in numbers.items() if is_number(value)}
         ends = [str(row.get(KEYS[0], "")) for row in folder.read_metrics()]
         grade = replace(
             grade,
@@ -237,7 +246,7 @@ class Grader:
     def _same_data(self, folder: RunFolder) -> Told:
         if self._prints is None:
             return "unknown"
-        stored = checkpoint.read(folder.checkpoints / LAST).get("data", {})
+        stored = checkpoint.read(newest(folder)).get("data", {})
         return "yes" if all(same(stored.get(part), each) for part, each in self._prints.items()) else "no"
 
 
@@ -268,20 +277,11 @@ def _at(summary: Mapping[str, Any], *keys: str) -> object:
     return value
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _unfinished(summary: Mapping[str, Any], done: int, asked: int) -> str:
     """Say why a run is not the whole training; "" where it is, or where a callback or a limit has ended it."""
     if summary.get("status") != "completed":
         return f"not completed ({summary.get('status', 'no summary')}), after {done} of {asked} epochs"
     return f"only {done} of {asked} epochs" if done < asked and not summary.get("stopped") else ""
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _named(grade: Grade) -> str:

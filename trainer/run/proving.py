@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from registry.errors import CheckpointError
@@ -42,12 +43,11 @@ def prove(folder: RunFolder) -> list[Check]:
     Args:
         folder: of the run, finished or not.
     """
-    rows = folder.read_metrics()
-    last, best = folder.checkpoints / LAST, folder.checkpoints / BEST
+    rows, file = folder.read_metrics(), newest(folder)
     try:
-        state = checkpoint.read(last if last.exists() else best)
+        state = checkpoint.read(file)
     except CheckpointError as error:
-        return [Check("checkpoint", "broken" if last.exists() or best.exists() else "unknown", error.message)]
+        return [Check("checkpoint", "broken" if file.exists() else "unknown", error.message)]
     chain = _chain_of(folder, state, rows)
     if not chain.links:
         return [Check("chain", "unknown", "there is none: the run was made by an earlier version, or has no epoch yet")]
@@ -58,6 +58,12 @@ def prove(folder: RunFolder) -> list[Check]:
         *_summary(folder, rows, chain),
         *_answers(folder),
     ]
+
+
+def newest(folder: RunFolder) -> Path:
+    """Return the checkpoint that tells most of a run: the last; the best where that was cleaned away."""
+    last, best = folder.checkpoints / LAST, folder.checkpoints / BEST
+    return best if best.exists() and not last.exists() else last
 
 
 def broken(checks: Sequence[Check]) -> list[Check]:

@@ -21,7 +21,7 @@ from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.load import load_recipe, unsafe, version_fits
-from trainer.recipe.problems import Collector, Problem, did_you_mean, listed, render, shown
+from trainer.recipe.problems import Collector, Problem, did_you_mean, listed, refusal, shown
 from trainer.recipe.reading.files import read_file
 from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.reading.references import resolve
@@ -73,8 +73,7 @@ class LoadedSweep:
             RecipeError: it has; its message shows them all.
         """
         if self.problems or self.sweep is None:
-            count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}, nothing was run"
-            raise RecipeError(f"{self.path} cannot be run\n{render(self.problems)}\n{count}")
+            raise refusal(self.path, self.problems)
         return self.sweep
 
 
