@@ -23,11 +23,13 @@ __all__ = ["load", "train", "validate"]
 share_cores()  # before anything imports torch
 
 
-def load(run: str | Path, device: str = "auto") -> LoadedRun:
+def load(
+    run: str | Path, device: str = "auto", *, calibrated: bool | None = None, abstain_below: float | None = None
+) -> LoadedRun:
     """Load a run that has been trained, by its folder or as `latest`; see `trainer.run.loading.load`."""
     from trainer.run.loading import load as act
 
-    return act(_path(run, "a run's folder"), device)
+    return act(_path(run, "a run's folder"), device, calibrated=calibrated, abstain_below=abstain_below)
 
 
 def validate(recipe: str | Path, *overrides: str) -> tuple[Problem, ...]:

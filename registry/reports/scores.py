@@ -6,7 +6,7 @@ Pure NumPy on `Predictions`; draws nothing and knows nothing of networks.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,11 @@ def read(predictions: Predictions) -> Answers:
     truth_probability = np.where(known, shares[rows, predictions.targets], np.nan)
     loss = np.where(known, _log_sum_exp(predictions.logits) - predictions.logits[rows, predictions.targets], np.nan)
     return Answers(predictions.targets, predicted, shares[rows, predicted], truth_probability, loss)
+
+
+def tempered(predictions: Predictions, temperature: float) -> Predictions:
+    """Return predictions with their logits divided by a temperature; loss and metrics stay those before."""
+    return replace(predictions, logits=predictions.logits / temperature)
 
 
 def most_confident_mistakes(answers: Answers, count: int) -> np.ndarray:
@@ -197,6 +202,43 @@ def reliability(answers: Answers, bins: int) -> Reliability:
     return Reliability(edges, confidence, accuracy, counts, float(gaps.sum() / max(1, counts.sum())))
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """What is left where a model answers only when it is sure enough.
+
+    Attributes:
+        below: confidence below which it does not answer.
+        answered: images that it answers.
+        right: of those, the ones answered rightly.
+        images: in all.
+        right_of_all: images that it would answer rightly if it always answered.
+    """
+
+    below: float
+    answered: int
+    right: int
+    images: int
+    right_of_all: int
+
+    @property
+    def share(self) -> float:
+        """Share of the images that it answers; NaN of none."""
+        return self.answered / self.images if self.images else np.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Share of its answers that are right; NaN where it gives none."""
+        return self.right / self.answered if self.answered else np.nan
+
+
+def coverage(answers: Answers, below: float) -> Coverage:
+    """Return what is answered where a confidence below a number is no answer; one that is not finite never is."""
+    sure, right = answers.confidence >= below, ~answers.wrong
+    counts = (int(some.sum()) for some in (sure, sure & right))
+    return Coverage(below, *counts, len(sure), int(right.sum()))
+
+
 def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
     top = logits.max(axis=1)
-    return np.asarray(top + np.log(np.exp(logits.astype(np.float64) - top[:, None]).sum(axis=1)))
+    with np.errstate(invalid="ignore"):  # of logits that are not finite
+        return np.asarray(top + np.log(np.exp(logits.astype(np.float64) - top[:, None]).sum(axis=1)))

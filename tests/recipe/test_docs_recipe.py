@@ -17,7 +17,19 @@ from trainer.recipe.sections import recipe_type, section_class, section_type
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"
 BLOCK = re.compile(r"^```(\w+)( wrong)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TABLES = ("Recipe", "Data", "Fraction", "LRFinder", "Train", "Ema", "Best", "Checkpoint", "StepOn", "Group")
+TABLES = (
+    "Recipe",
+    "Data",
+    "Fraction",
+    "LRFinder",
+    "Train",
+    "Ema",
+    "Best",
+    "Checkpoint",
+    "Answering",
+    "StepOn",
+    "Group",
+)
 
 
 def blocks() -> list[tuple[str, bool, str]]:

@@ -209,6 +209,7 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     ("W042", "train: {checkpoint: {steps: 17601}}", "train: {checkpoint: {steps: 17600}}"),
     ("W042", "train: {log_every: 20000}", "train: {log_every: 1000}"),
     ("W042", "train: {ema: {decay: 0.9, every: 353}}", "train: {ema: {decay: 0.9, every: 352}}"),
+    ("W110", "answers: {abstain_below: 0.1}", "answers: {abstain_below: 0.11}"),
 ]
 
 

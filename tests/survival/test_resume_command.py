@@ -374,6 +374,7 @@ def test_every_key_that_may_change_does_change_at_resume(capsys):
         "data.on_bad_image": "skip",
         "callbacks.**": "callbacks=[CSV]",
         "report.**": "report=[ConfusionMatrix]",
+        "answers.**": "answers={calibrated: true, abstain_below: 0.9}",
         "description": "other words",
         "expect.**": "expect={best val/accuracy: '>= 0'}",
     }
@@ -386,3 +387,4 @@ def test_every_key_that_may_change_does_change_at_resume(capsys):
     assert (summary_of(run)["epochs"], summary_of(run)["expect"]["lines"][0]["ok"]) == (3, True)
     assert "tta/accuracy" in summary_of(run)["test"]["best"]
     assert (run / "figures" / "confusion.png").exists()
+    assert "coverage" in summary_of(run)["report"]["calibration"]

@@ -13,6 +13,7 @@ from registry import files
 from registry.contracts import Evidence, Predictions, ReportPart
 from registry.errors import DataError, RecipeError, ReportError
 from registry.printing import duration, one_line
+from registry.reports import scores
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
@@ -25,6 +26,7 @@ from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import LRFinder, Recipe
 from trainer.report.page import write_report
+from trainer.run.answering import NOT_SURE, Sureness, sureness
 from trainer.run.folder import RunFolder
 from trainer.run.loading import LoadedRun, load
 from trainer.run.recorded import held_against_recorded
@@ -80,29 +82,51 @@ def evaluate(run: Path, overrides: Sequence[str]) -> int:
     console, folder = Console(), RunFolder.open(run)
     trained = Trained.read(folder.path, overrides)
     experiment, parts = Experiment.of_trained(trained, log=console.line)
-    tta, summary = trained.recipe.train.tta, folder.read_summary()
+    tta, summary, how = trained.recipe.train.tta, folder.read_summary(), sureness(trained, folder)
     rows, recorded = {"weights": str(trained.file)}, []
     for part in parts:
         batches = len(experiment.batches(part)) * (1 if tta == "none" else 2)
         with console.bar():
             counted = console.counting(f"measuring {part.name}", batches)
             outcome = evaluate_weights(experiment, part, tta=tta, between=counted)
-        values = ", ".join(f"{key} {value:.4f}" for key, value in outcome.values.items())
+        told = {**outcome.values, **_when_sure(outcome.predictions, how)}
+        values = ", ".join(f"{key} {value:.4f}" for key, value in told.items())
         rows[part.name] = f"{values} ({len(part):,} images)"
         recorded.append(f"{part.name}: {held_against_recorded(trained, part, outcome.values, summary)}")
     console.table({**rows, "recorded": "; ".join(recorded)})
     return 0
 
 
-def predict(run: Path, pictures: Sequence[Path], *, top: int) -> int:
-    """Print for each picture the `top` likeliest classes."""
+def _when_sure(predictions: Predictions | None, how: Sureness) -> dict[str, float]:
+    """Return what the recipe's `answers` changes of the numbers: the loss by the temperature, and what is answered."""
+    if predictions is None:
+        return {}
+    answers, found = scores.read(scores.tempered(predictions, how.temperature)), {}
+    if how.temperature != 1:
+        found["calibrated/cross_entropy"] = float(np.mean(answers.loss))
+    if how.abstain_below is not None:
+        kept = scores.coverage(answers, how.abstain_below)
+        found |= {"answered": kept.share, "answered/accuracy": kept.accuracy}
+    return found
+
+
+def predict(
+    run: Path,
+    pictures: Sequence[Path],
+    *,
+    top: int,
+    calibrated: bool | None = None,
+    abstain_below: float | None = None,
+) -> int:
+    """Print for each picture the `top` likeliest classes, after "not sure" where the first is not likely enough."""
     RunFolder.open(run)  # what is no run is said before what is no picture
     require_pictures(pictures)
-    loaded = load(run)
+    loaded = load(run, calibrated=calibrated, abstain_below=abstain_below)
     for picture in pictures:
         (answers,) = loaded.predict([picture], top=top)
         likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers)
-        print(one_line(f"{picture}: {likeliest}"))
+        sure = loaded.sureness.is_sure(answers[0][1])
+        print(one_line(f"{picture}: {likeliest if sure else f'{NOT_SURE} ({likeliest})'}"))
     return 0
 
 
@@ -202,7 +226,7 @@ class _Pictures:
 
 
 def _evidence_of_pictures(run: LoadedRun, pictures: Sequence[Path], console: Console) -> Evidence:
-    logits = run.logits(pictures)
+    logits = run.logits(pictures) / run.sureness.temperature  # as sure as `predict` says
     unknown = np.full(len(pictures), -1, np.int64)
     predictions = Predictions(np.arange(len(pictures)), unknown, logits.numpy(), float("nan"), {})
     folder = run.folder.page("pictures")

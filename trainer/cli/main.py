@@ -144,6 +144,23 @@ def _plugins_option(command: Callable[..., int]) -> Callable[..., int]:
     )(command)
 
 
+def _sureness(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that say how sure an answer must be, in place of the recipe's `answers`."""
+    below = click.option(
+        "--abstain-below",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        metavar="P",
+        default=None,
+        help='Answer "not sure" where the likeliest class is less likely than P.',
+    )
+    calibrated = click.option(
+        "--calibrated/--not-calibrated",
+        default=None,
+        help="Tell probabilities by the temperature fitted on validation.",
+    )
+    return calibrated(below(command))
+
+
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
     return program.command(cls=Command, **about)
 
@@ -488,12 +505,15 @@ def evaluate(words: Words) -> int:
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Classes named per picture."
 )
-def predict(words: Words, top: int) -> int:
+@_sureness
+def predict(words: Words, top: int, calibrated: bool | None, abstain_below: float | None) -> int:
     """Name what is on pictures."""
     with importing():
         from trainer.cli import looking
 
-    return looking.predict(run_in(words.plain[0]), [Path(word) for word in words.plain[1:]], top=top)
+    run, *pictures = words.plain
+    paths = [Path(picture) for picture in pictures]
+    return looking.predict(run_in(run), paths, top=top, calibrated=calibrated, abstain_below=abstain_below)
 
 
 @_command(

@@ -53,6 +53,7 @@ class Trained(Assembly):
         facts: run-time values that the training asked for, by name: "data.mean" -> [0.49, ...].
         prints: of the parts (trainer/data/fingerprint.py); empty where the checkpoint does not tell.
         learnt: digests of the training images' pixels, int64 (n,) ascending; None where nobody has looked at them.
+        epoch: after which the weights were taken; None in the middle of one.
     """
 
     file: Path
@@ -69,6 +70,7 @@ class Trained(Assembly):
     facts: Mapping[str, Any]
     prints: Mapping[str, object]
     learnt: Tensor | None
+    epoch: float | None = None
 
     @classmethod
     def read(cls, folder: Path, overrides: Sequence[str] = ()) -> Trained:
@@ -122,7 +124,13 @@ class Trained(Assembly):
             facts=state["facts"],
             prints={name: each for name, each in state.get("data", {}).items() if isinstance(each, Mapping)},
             learnt=learnt,
+            epoch=_epoch_of(state),
         )
+
+    @property
+    def which(self) -> str:
+        """Which weights they are, as summary.json calls them: "best" or "final"."""
+        return "best" if self.file.name == "best.pt" else "final"
 
     def fact(self, name: str) -> Any:
         """Return the run-time value that `$name` stood for in training.
@@ -286,6 +294,13 @@ def callbacks_changed(state: Mapping[str, Any], resolved: str) -> bool:
     """Whether a resolved recipe has other callbacks than a checkpoint was made with."""
     before, now = (yaml.safe_load(text).get("callbacks") for text in (state["recipe"], resolved))
     return bool(before != now)
+
+
+def _epoch_of(state: Mapping[str, Any]) -> float | None:
+    """Return the epoch after which a checkpoint was written; None in the middle of one."""
+    row, progress = state.get("row") or {}, state.get("progress") or {}
+    found: float | None = row.get("epoch", None if progress.get("batch") else progress.get("epoch"))
+    return found
 
 
 def _refuse_another_recipe(resolved: Path, state: Mapping[str, Any]) -> None:

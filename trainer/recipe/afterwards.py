@@ -44,6 +44,7 @@ FREE_AT_RESUME = (
     Free("data.on_bad_image", "images that cannot be read; those learnt from must be the same"),
     Free("callbacks.**", "behaviour; those that stay keep their state, and more patience continues a run", redone=True),
     Free("report.**", "only the page", redone=True),
+    Free("answers.**", "how sure an answer must be, and by which temperature it is told", redone=True),
     Free("description", "only words", redone=True),
     Free("expect.**", "only the verdict", redone=True),
 )
@@ -62,6 +63,7 @@ READ_BY_EVALUATE = (
     Free("plugins.**", "where components of your own lie"),
     Free("train.metrics.**", "what else is measured"),
     Free("train.tta", "test-time augmentation"),
+    Free("answers.**", "how sure an answer must be, and by which temperature it is told"),
     Free("train.device", "where it is computed"),
     Free("train.precision", "in which number format"),
     Free("train.compile", "speed"),

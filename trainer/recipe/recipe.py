@@ -264,6 +264,20 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """How the trained network answers: in `predict`, in `serve`, in an exported file and on the page.
+
+    Attributes:
+        calibrated: divide the logits by the temperature that was fitted on validation, so that of the answers given
+            with 80 % about 80 of 100 are right.
+        abstain_below: the answer is "not sure" where the likeliest class has a smaller probability.
+    """
+
+    calibrated: bool = False
+    abstain_below: Annotated[float, Bounds(above=0, max=1)] | None = None
+
+
+@dataclass(frozen=True)
 class StepOn:
     """When a scheduler steps: the engine-only sub-map `scheduler.step`.
 
@@ -348,6 +362,7 @@ class Recipe:
         lr_finder: finds the learning rate first.
         callbacks: behaviour and sinks.
         report: parts of the report.
+        answers: how the trained network answers.
         expect: what the run must reach.
         plugins: packages and files whose components may be named.
         text: the recipe file as given.
@@ -377,6 +392,7 @@ class Recipe:
         "GradCAM",
         "ConfusionMatrix",
     )  # type: ignore[assignment]
+    answers: Answering = Answering()
     expect: tuple[Expectation, ...] = ()
     plugins: tuple[str, ...] = ()
     text: str = field(default="", metadata=_ENGINE)

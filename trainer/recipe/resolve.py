@@ -38,7 +38,7 @@ from trainer.recipe.recipe import (
 _HIDDEN = ("seeds", "description", "plugins", "expect", "scheduler", "lr_finder")  # left out where they are not set
 _ORDER = (
     *("version", "name", "description", "seed", "seeds", "plugins", "data", "model", "loss", "regularizers"),
-    *("optimizer", "scheduler", "lr_finder", "train", "callbacks", "report", "expect"),
+    *("optimizer", "scheduler", "lr_finder", "train", "callbacks", "report", "answers", "expect"),
 )
 _FACT_OF = {  # what the engine supplies -> the run-time value that tells it
     "num_classes": "data.num_classes",
@@ -53,7 +53,7 @@ _FIRST = (  # columns of a dashboard
     *("train.epochs", "data.batch_size", "seed", "name"),
 )
 _WATCHED = (  # what changes nothing in the network that a run ends with
-    *("version", "plugins", "expect.", "report", "callbacks", "data.workers"),
+    *("version", "plugins", "expect.", "report", "answers.", "callbacks", "data.workers"),
     *("train.checkpoint.", "train.log_every", "train.metrics", "train.max_minutes"),
 )
 _COLUMN = 44  # remarks begin here where the line is short enough

@@ -1,6 +1,6 @@
 """A run from recipe to report: the order of the stages, and what is written down between them.
 
-    folder -> sinks -> data and model -> forecast -> LR finder -> fit -> evaluate -> report -> verdict
+    folder -> sinks -> data and model -> forecast -> LR finder -> fit -> evaluate -> calibrate -> report -> verdict
 
 Knows every stage and no stage's inside. Errors leave through here so that summary.json always tells how a run ended.
 """
@@ -46,6 +46,7 @@ from trainer.run.folder import RunFolder
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
 from trainer.run.status import RunStatus
+from trainer.stages.calibrate import calibrate
 from trainer.stages.evaluate import Outcome, evaluate_weights
 from trainer.stages.fit import FitResult, fit
 from trainer.stages.forecast import seconds_per_step, total_seconds
@@ -181,10 +182,11 @@ class Run:
             fitted = self._fit(experiment, callbacks, recorder, chain)
             with self._interrupts.at_once():  # all that was trained is saved
                 outcomes = self._evaluate(experiment, fitted)
+                calibration = self._calibrate(experiment, fitted, outcomes)
                 if not self.processes.is_first:
                     return Result(self.folder, {}, (), 0)
                 self._keep_predictions(experiment, outcomes)
-                summary = self._summary(experiment, fitted, outcomes, finding)
+                summary = {**self._summary(experiment, fitted, outcomes, finding), "calibration": calibration}
                 recorder.result(verdicts_table.numbers(summary))
                 return self._report(experiment, fitted, outcomes, finding, summary, recorder)
         finally:
@@ -378,6 +380,20 @@ class Run:
         epoch, folder = best_row["epoch"], self.folder.checkpoints
         weights = self.processes.made_by_first(lambda: best_weights(folder, epoch))
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
+
+    def _calibrate(
+        self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome]
+    ) -> dict[str, Any] | None:
+        """Fit the temperature of the reported weights, which the model has, on validation; None beside the first."""
+        which = "best" if "best" in outcomes else "final"
+        answers = outcomes[which].predictions
+        if self._measures_test(experiment):
+            answers = evaluate_weights(experiment, "val", between=self._interrupts.check).predictions
+        if answers is None:
+            return None
+        row, last = fitted.progress.best, fitted.progress.epoch
+        epoch = row["epoch"] if which == "best" and row is not None else last
+        return calibrate(answers, experiment.data.selected_on).as_json(which, epoch)
 
     def _keep_predictions(self, experiment: Experiment, outcomes: Mapping[str, Outcome]) -> None:
         """Keep the reported answers, to compare runs by; without them a run is as good."""

@@ -41,6 +41,7 @@ IGNORED = (
     "description",
     "seed",
     "report.**",
+    "answers.**",
     "expect.**",
     ROOT,
     "data.workers",

@@ -2,6 +2,7 @@
 
 run = trainer.load("runs/quickstart/20260131-120000")
 run.predict("cat.jpg")            # [[("cat", 0.98), ...]]: an answer per picture; a PIL image, an array or a list, too
+run.answers("cat.jpg")            # ["cat"], or ["not sure"] where `abstain_below` says so
 run.explain("cat.jpg")            # a figure of where the network looked
 run.model(run.preprocess("cat.jpg"))
 pandas.DataFrame(run.history)     # a row per epoch
@@ -39,6 +40,7 @@ from trainer.experiment.trained import Trained
 from trainer.recipe.checks.expect import Verdict
 from trainer.recipe.recipe import Recipe
 from trainer.run import glance
+from trainer.run.answering import AS_TOLD, Answerer, Sureness, sureness
 from trainer.run.folder import RunFolder
 from trainer.run.pictures import Pictures, Reader, name_of, several
 
@@ -49,7 +51,7 @@ PIXELS_AT_ONCE = 64 * 224 * 224  # of pictures that pass through the network tog
 
 
 @dataclass(frozen=True, repr=False)
-class LoadedRun:
+class LoadedRun(Answerer):
     """A run with its trained network, ready to use.
 
     Attributes:
@@ -62,6 +64,7 @@ class LoadedRun:
         size: (height, width) of the images it was trained on before its own transforms; None where they vary.
         input_shape: (channels, height, width) of the model's input.
         device: where the model lies.
+        sureness: by which temperature probabilities are told, and below which one the answer is "not sure".
         verdicts: on the recipe's expectations, over all seeds, from `trainer.train`; empty where none was judged.
         exit_code: what the command line would end with, from `trainer.train`: 8 where an expectation was missed.
     """
@@ -75,6 +78,7 @@ class LoadedRun:
     size: tuple[int, int] | None
     input_shape: tuple[int, int, int]
     device: torch.device
+    sureness: Sureness = AS_TOLD
     verdicts: Sequence[Verdict] = ()
     exit_code: int = 0
 
@@ -133,25 +137,9 @@ class LoadedRun:
         # Some networks take no empty batch.
         return torch.cat(answers) if answers else torch.zeros((0, len(self.class_names)))
 
-    def predict(self, pictures: Pictures, top: int = 3) -> list[list[tuple[str, float]]]:
-        """Return for each picture, one alone too, the `top` classes and their probabilities, best first.
-
-        Args:
-            pictures: as for `images`.
-            top: how many, 1 or more; all where there are fewer.
-
-        Raises:
-            DataError: one is no readable picture.
-            RecipeError: `top` is no such number.
-        """
-        if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-            raise RecipeError(f"top is how many classes are named, got {top!r}", "a whole number from 1 on")
-        probabilities = self.logits(pictures).softmax(1)
-        values, indices = probabilities.topk(min(top, len(self.class_names)), dim=1)
-        return [
-            [(self.class_names[index], value) for index, value in zip(row, row_values, strict=True)]
-            for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
-        ]
+    def probabilities(self, pictures: Pictures) -> Tensor:
+        """Return how likely each class is for each picture, float32 (n, C), calibrated where that was asked for."""
+        return self.sureness.probabilities(self.logits(pictures))
 
     def explain(
         self,
@@ -190,7 +178,7 @@ class LoadedRun:
         names = panel_layers(seen) if layers is None else select_layers(layers, seen)
         if not names:
             raise RecipeError(f"model {self.recipe.model.type} has no layer with a map of more than one cell")
-        answers = self._answers(inputs).softmax(1)[0]
+        answers = self.sureness.probabilities(self._answers(inputs))[0]
         chosen = int(answers.argmax()) if target is None else self.class_names.index(target)
         found = explain(self.model, inputs, names, torch.tensor([chosen]), method)
         (photo,) = self.shown([picture])
@@ -233,20 +221,25 @@ class LoadedRun:
         return answer.clone()
 
 
-def load(run: str | Path, device: str = "auto") -> LoadedRun:
+def load(
+    run: str | Path, device: str = "auto", *, calibrated: bool | None = None, abstain_below: float | None = None
+) -> LoadedRun:
     """Load a run's best weights, or its last where it has no best yet.
 
     Args:
         run: the run folder.
         device: where to put the model.
+        calibrated: whether probabilities are told by the run's temperature; as its recipe says where None.
+        abstain_below: probability below which the answer is "not sure"; as its recipe says where None.
 
     Raises:
-        CheckpointError: it is no run, or has no whole checkpoint.
-        RecipeError: its recipe no longer fits this version.
+        CheckpointError: it is no run, has no whole checkpoint, or no temperature where that is asked for.
+        RecipeError: its recipe no longer fits this version, or `abstain_below` is no probability.
     """
     folder = RunFolder.open(Path(run).expanduser())
     trained = Trained.read(folder.path)
     recipe, where = trained.recipe, choose_device(str(device))
+    how = sureness(trained, folder, calibrated=calibrated, abstain_below=abstain_below)
     model = trained.model()
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedRun(
@@ -259,6 +252,7 @@ def load(run: str | Path, device: str = "auto") -> LoadedRun:
         size=trained.stored_size,
         input_shape=trained.input_shape,
         device=where,
+        sureness=how,
     )
 
 

@@ -21,7 +21,7 @@ def held_against_recorded(trained: Trained, part: Part, values: Mapping[str, flo
         values: "loss", "accuracy", ...
         summary: the run's summary.json.
     """
-    stored = _stored(summary, part.name, "best" if trained.file.name == "best.pt" else "final")
+    stored = _stored(summary, part.name, trained.which)
     both = {key: stored[key] for key in values if isinstance(stored.get(key), (int, float))}
     if not both:
         return "nothing"

@@ -24,10 +24,12 @@ from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
 from trainer.recipe.load import load_recipe
 from trainer.report.page import ReportResult, write_report
+from trainer.run.answering import is_of
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
 from trainer.run.summary import sound
+from trainer.stages.calibrate import calibrate
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.report import gather
 
@@ -63,6 +65,8 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
         if finding is not None and finding.lr is not None:
             found = finding.lr
             experiment.facts.define("lr_finder.lr", lambda: found)
+        if not is_of(sound(summary).get("calibration", {}), trained):
+            summary["calibration"] = _calibration(experiment, trained)
         # A run that may go on, and a trial by which a recipe is chosen, leave the test split alone: so does their page.
         tested = summary.get("status") == "completed" and bool(summary.get("test"))
         held_out = experiment.data.test if tested else None
@@ -121,6 +125,14 @@ def print_pdf(page: Path, *, short: bool = False) -> Path:
         pdf = page.with_name(f"{page.stem}{'-short' if short else ''}.pdf")
         files.write(pdf, made.read_bytes(), below=page.parent, lasting=False)
     return pdf
+
+
+def _calibration(experiment: Experiment, trained: Trained) -> dict[str, Any] | None:
+    """Fit the temperature of weights that have none; None in the middle of an epoch."""
+    answers = evaluate_weights(experiment, "val").predictions
+    if answers is None or trained.epoch is None:
+        return None
+    return calibrate(answers, experiment.data.selected_on).as_json(trained.which, trained.epoch)
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

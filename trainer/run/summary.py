@@ -21,7 +21,8 @@ def sound(stored: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `best`, `final` and `images` by name, finite numbers alone; `test` the same, by weights; `lr_finder` with a `lr`
-        that is a finite number, or without one; what is no such section, or `expect` without its lines, is left out.
+        that is a finite number, or without one; `calibration` with a temperature above 0; what is no such section, or
+        `expect` without its lines, is left out.
     """
     found = {}
     for key, value in stored.items():
@@ -61,6 +62,12 @@ def _finding(value: Any) -> dict[str, Any] | None:
     return {key: each for key, each in value.items() if key != "lr" or is_number(each)}
 
 
+def _calibration(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, Mapping) or not is_number(value.get("temperature")) or value["temperature"] <= 0:
+        return None
+    return {**value, **{key: _numbers(value.get(key)) or {} for key in ("nll", "ece")}}
+
+
 def _expect(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, Mapping) or not isinstance(value.get("lines"), list):
         return None
@@ -76,6 +83,7 @@ _SHAPES: Mapping[str, Callable[[Any], Any]] = {
     "images": _numbers,
     "test": _by_weights,
     "lr_finder": _finding,
+    "calibration": _calibration,
     "expect": _expect,
     **dict.fromkeys(("seconds", "epochs", "steps", "seed", "parameters"), _number),
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from registry.catalogue.plugins import provides
 from trainer.recipe.checks import schedules
-from trainer.recipe.checks.classes import counted_classes
+from trainer.recipe.checks.classes import counted_classes, told
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.checks.lengths import LENGTH, total_steps
 from trainer.recipe.problems import COMMAND_LINE, listed
@@ -174,6 +174,14 @@ def _empty_plugins(draft: Draft) -> None:
             draft.report("W044", f"plugins.{index}", text, hint)
 
 
+def _never_unsure(draft: Draft) -> None:
+    below, known = draft.recipe.answers.abstain_below, told(draft)
+    if below is not None and known is not None and below * known.number <= 1:
+        least = f"the likeliest of them never has less than {1 / known.number:.3g}"
+        text = f"answers.abstain_below {below:g} makes no answer 'not sure': {known.said}, and {least}"
+        draft.report("W110", "answers.abstain_below", text, "take a larger one, such as 0.8")
+
+
 WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_selection_on_test, ("data.val",)),
     (_two_decays, ("optimizer.type", "optimizer.weight_decay", "regularizers")),
@@ -189,5 +197,6 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_empty_plugins, ("plugins",)),
     (_name_of_a_base, ("name",)),
     (_bands_of_a_base, ("expect",)),
+    (_never_unsure, ("answers", "model", "loss", "data.dataset")),
     *schedules.WARNINGS,
 )

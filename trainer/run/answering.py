@@ -1,0 +1,142 @@
+"""How a trained network answers: by which temperature its probabilities are told, and below which one it is not sure.
+
+`Answerer` is whatever answers pictures, a run (loading.py) or an exported file.
+
+The recipe's `answers` section says so unless whoever asks says otherwise. The temperature was fitted when the run ended
+(trainer/stages/calibrate.py) and stands in summary.json with the weights that it is of.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from registry.errors import CheckpointError, RecipeError
+from trainer.experiment.trained import Trained
+from trainer.run.folder import RunFolder
+from trainer.run.pictures import Pictures
+
+NOT_SURE = "not sure"  # the answer to a picture whose likeliest class is not likely enough
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How logits become answers.
+
+    Attributes:
+        temperature: that logits are divided by, above 0.
+        abstain_below: probability of the likeliest class below which the answer is "not sure"; None for never.
+    """
+
+    temperature: float = 1.0
+    abstain_below: float | None = None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of logits, both float32 (n, C)."""
+        return (logits / self.temperature).softmax(1)
+
+    def is_sure(self, probability: float) -> bool:
+        """Whether the likeliest class is likely enough; what is no number never is."""
+        return self.abstain_below is None or probability >= self.abstain_below
+
+
+AS_TOLD = Sureness()  # by the network alone
+
+
+class Answerer(ABC):
+    """Answers pictures.
+
+    Attributes:
+        class_names: one per class index.
+        sureness: by which temperature probabilities are told, and below which one the answer is "not sure".
+    """
+
+    class_names: tuple[str, ...]
+    sureness: Sureness
+
+    @abstractmethod
+    def probabilities(self, pictures: Pictures) -> Tensor:
+        """Return how likely each class is for each picture, float32 (n, C), calibrated where that was asked for.
+
+        Raises:
+            DataError: one is no readable picture.
+        """
+
+    def answers(self, pictures: Pictures) -> list[str]:
+        """Return the class of each picture; "not sure" where it is less likely than `abstain_below`."""
+        values, indices = self.probabilities(pictures).max(dim=1)
+        return [
+            self.class_names[index] if self.sureness.is_sure(value) else NOT_SURE
+            for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+        ]
+
+    def predict(self, pictures: Pictures, top: int = 3) -> list[list[tuple[str, float]]]:
+        """Return for each picture, one alone too, the `top` classes and their probabilities, best first.
+
+        Args:
+            pictures: paths, PIL images or arrays.
+            top: how many, 1 or more; all where there are fewer.
+
+        Raises:
+            DataError: one is no readable picture.
+            RecipeError: `top` is no such number.
+        """
+        if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+            raise RecipeError(f"top is how many classes are named, got {top!r}", "a whole number from 1 on")
+        values, indices = self.probabilities(pictures).topk(min(top, len(self.class_names)), dim=1)
+        return [
+            [(self.class_names[index], value) for index, value in zip(row, row_values, strict=True)]
+            for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def sureness(
+    trained: Trained, folder: RunFolder, *, calibrated: bool | None = None, abstain_below: float | None = None
+) -> Sureness:
+    """Return how a run answers.
+
+    Args:
+        trained: the run's network.
+        folder: of the run.
+        calibrated: whether by its temperature; what the recipe says where None.
+        abstain_below: above 0, up to 1; what the recipe says where None.
+
+    Raises:
+        RecipeError: `abstain_below` is no such number.
+        CheckpointError: the temperature is asked for, and the run has none.
+    """
+    section = trained.recipe.answers
+    calibrated = section.calibrated if calibrated is None else calibrated
+    below = section.abstain_below if abstain_below is None else _share(abstain_below)
+    return Sureness(temperature_of(trained, folder) if calibrated else 1.0, below)
+
+
+def temperature_of(trained: Trained, folder: RunFolder) -> float:
+    """Return the temperature of a run's weights.
+
+    Raises:
+        CheckpointError: the run has none of these weights.
+    """
+    kept = folder.read_summary().get("calibration", {})
+    if not is_of(kept, trained):
+        raise CheckpointError(
+            f"{folder.path}: has no temperature for the weights in {trained.file.name}: it is fitted when a run ends",
+            f"`report {folder.path}` fits it, by the run's data; or ask for answers that are not calibrated",
+        )
+    return float(kept["temperature"])
+
+
+def is_of(kept: Mapping[str, Any], trained: Trained) -> bool:
+    """Whether the temperature that a summary.json holds was fitted on the logits of these weights."""
+    return bool(kept) and (kept.get("weights"), kept.get("epoch")) == (trained.which, trained.epoch)
+
+
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise RecipeError(f"abstain_below is a probability, got {value!r}", "a number above 0, up to 1, such as 0.8")
+    return float(value)
