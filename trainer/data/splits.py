@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.contracts import DataFacts, ImageSource
 from registry.datasets.source import MissingSplit
 from registry.errors import DataError
 from registry.printing import composed_otherwise, one_line
+from trainer.data.dealing import deal, deal_groups
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import look_at, open_store
 from trainer.data.store import AnyStore
@@ -182,20 +185,54 @@ def readable(store: AnyStore) -> Tensor:
 
 
 def divided(store: AnyStore, share: Fraction) -> tuple[Part, Part]:
-    """Cut the validation part off a training split."""
+    """Cut the validation part off a training split.
+
+    Raises:
+        DataError: nothing would be left on one side, or the dataset does not tell the groups.
+    """
     indices = readable(store)
-    held_out = draw_share(store.targets[indices], share)
+    groups = group_numbers(store.source, share)
+    held_out = draw_share(store.targets[indices], share, None if groups is None else groups[indices.numpy()])
     return Part("train", store, indices[~held_out], "train"), Part("val", store, indices[held_out], "train")
 
 
-def draw_share(targets: Tensor, share: Fraction) -> Tensor:
+def grouped_by(source: ImageSource, share: Fraction) -> str:
+    """Return the column that says what a share keeps together: the recipe's, else the dataset's; "" for none."""
+    return share.group or str(getattr(source, "group", ""))
+
+
+def group_numbers(source: ImageSource, share: Fraction) -> NDArray[np.int64] | None:
+    """Return the group of every image of a split, from 0, int64 (N,); None where nothing belongs together.
+
+    An image of which the column says nothing is a group of its own.
+
+    Raises:
+        DataError: the dataset has no such column.
+    """
+    name = grouped_by(source, share)
+    if not name:
+        return None
+    column = getattr(source, "column", None)
+    if column is None:
+        raise DataError(
+            f"data.val.group: the dataset has no column {name!r}: its images stand in no table",
+            "list them in one: dataset: {type: Table, file: labels.csv}",
+        )
+    said = [text or f"\0{index}" for index, text in enumerate(column(name))]
+    numbers: NDArray[np.int64] = np.unique(np.array(said, dtype=object), return_inverse=True)[1].astype(np.int64)
+    return numbers.reshape(-1)
+
+
+def draw_share(targets: Tensor, share: Fraction, groups: NDArray[np.int64] | None = None) -> Tensor:
     """Choose the validation part of a training split.
 
-    The part has round(N * fraction) images; stratified, every class gives its share, rounded by largest remainder.
+    Of images, the part has round(N * fraction), or N / folds; stratified, every class gives its share, rounded by
+    largest remainder. Whole groups come as near to that as they can.
 
     Args:
         targets: class index of every image, int64 (N,).
         share: how much, by which seed, stratified or not.
+        groups: number of every image's group, from 0, int64 (N,); None where nothing belongs together.
 
     Returns:
         bool (N,), true for the chosen.
@@ -204,12 +241,14 @@ def draw_share(targets: Tensor, share: Fraction) -> Tensor:
         DataError: nothing would be left on one side.
     """
     total = len(targets)
-    wanted = round(total * share.fraction)
+    wanted = share.count(total)
     if not 0 < wanted < total:
         raise DataError(
-            f"a validation share of {share.fraction:g} of {total} training images leaves {wanted} to validate on "
+            f"a validation share of {share.share:g} of {total} training images leaves {wanted} to validate on "
             f"and {total - wanted} to learn from"
         )
+    if groups is not None or share.folds is not None:
+        return torch.from_numpy(_dealt(targets.numpy(), share, groups))
     generator = torch.Generator().manual_seed(_seed("share", share.seed))
     chosen = torch.zeros(total, dtype=torch.bool)
     if not share.stratify:
@@ -309,7 +348,11 @@ class _Splits:
         share = val if isinstance(val, Fraction) else DEFAULT_VAL
         parts = divided(store, share)
         count, total = len(parts[1]), len(parts[0]) + len(parts[1])
-        self.log(f"validation: {count} of {total} training images ({share.fraction:g}, seed {share.seed})")
+        how = f"{share.share:g}" if share.folds is None else f"fold {share.fold or 0} of {share.folds}, from 0"
+        whole = f", whole groups of {one_line(grouped)}" if (grouped := grouped_by(store.source, share)) else ""
+        self.log(f"validation: {count} of {total} training images ({how}{whole}, seed {share.seed})")
+        if share.folds is not None and (few := _fewer_than(share.folds, store)):
+            self.log(f"fewer than {share.folds} training images are of {few}: not every fold has one to validate on")
         return parts
 
     def looked_at(self, part: Part) -> Part:
@@ -318,6 +361,36 @@ class _Splits:
         look_at(part.store, images, on_bad_image=self.section.on_bad_image, log=self.log, budget=self.budget)
         kept = ~torch.isin(part.indices, torch.tensor(part.store.bad, dtype=torch.int64))
         return replace(part, indices=part.indices[kept])
+
+
+def _fewer_than(count: int, store: AnyStore) -> str:
+    """Return the classes that have images, but fewer than `count`, in one line."""
+    counts = torch.bincount(store.targets[readable(store)], minlength=len(store.class_names)).tolist()
+    return listed([one_line(name) for name, there in zip(store.class_names, counts, strict=True) if 0 < there < count])
+
+
+def _dealt(targets: NDArray[np.int64], share: Fraction, groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Choose validation's side of what is dealt out: bool (N,)."""
+    classes = targets if share.stratify else np.zeros_like(targets)
+    generator = np.random.default_rng(_seed("share" if share.folds is None else "folds", share.seed))
+    if groups is None:
+        return _on_side(deal(classes, share.folds or 2, generator), share)
+    found, numbers = np.unique(groups, return_inverse=True)
+    sides = (share.share, 1 - share.share) if share.folds is None else (share.share,) * share.folds
+    if len(found) < len(sides):
+        what = f"data.val.folds: {share.folds} folds" if share.folds is not None else "data.val: a share"
+        have = "all training images are of one group" if len(found) == 1 else f"there are {len(found)} groups"
+        raise DataError(
+            f"{what} of whole groups cannot be had: {have}",
+            "is data.val.group the column of what belongs together?",
+        )
+    return _on_side(deal_groups(classes, numbers.reshape(-1), sides, generator), share)
+
+
+def _on_side(dealt: NDArray[np.int64], share: Fraction) -> NDArray[np.bool_]:
+    """Return which images validation has: those of its fold, else those of the first side."""
+    chosen: NDArray[np.bool_] = dealt == (share.fold or 0)
+    return chosen
 
 
 def _whole(name: str, store: AnyStore, split: str) -> Part:

@@ -6,6 +6,7 @@ Owns how a dataset's component is built and what `--fast` leaves of it. Which im
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from registry.catalogue.catalog import Catalogue
 from registry.contracts import ImageSource
@@ -35,22 +36,29 @@ def split_opener(recipe: Recipe, catalogue: Catalogue) -> Callable[[str], ImageS
     """Return what opens a split of the recipe's dataset by name."""
 
     def open_split(split: str) -> ImageSource:
-        source: ImageSource = build(
-            recipe.data.dataset, supplied={"split": split, "download": True}, bind=no_reference, catalogue=catalogue
-        )
+        supplied = {"split": split, "part": split, "download": True, "on_bad_image": recipe.data.on_bad_image}
+        source: ImageSource = build(recipe.data.dataset, supplied=supplied, bind=no_reference, catalogue=catalogue)
         return source
 
     return open_split
 
 
 def place_of(recipe: Recipe, catalogue: Catalogue) -> str:
-    """Return where the images come from: the dataset's folder, else its name."""
+    """Return where the images come from: the dataset's table or folder, else its name."""
+    file = recipe.data.dataset.arguments.get("file")
+    return file if isinstance(file, str) else folder_of(recipe, catalogue) or recipe.data.dataset.type
+
+
+def folder_of(recipe: Recipe, catalogue: Catalogue) -> str:
+    """Return the folder that the images lie in: the dataset's, else that of its table; "" where it has none."""
     dataset = recipe.data.dataset
-    root = dataset.arguments.get("root")
+    root, file = dataset.arguments.get("root"), dataset.arguments.get("file")
+    if root is None and isinstance(file, str):
+        return str(Path(file).parent)
     if root is None:
         parameter = catalogue.entry("dataset", dataset.type).parameter("root")
         root = None if parameter is None else parameter.default
-    return root if isinstance(root, str) and root else dataset.type
+    return root if isinstance(root, str) else ""
 
 
 def no_reference(reference: Reference) -> object:

@@ -14,7 +14,9 @@ one is measured beside it as "split val", and as "val" where it stands alone. Me
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -182,7 +184,7 @@ class _Measuring:
         """
         val, whole = self._section.val, _all_of("val", store, "train")
         share = val if isinstance(val, Fraction) else DEFAULT_VAL
-        if 0 < round(len(whole) * share.fraction) < len(whole):
+        with suppress(DataError):  # other images, of which no such share can be had
             own = self._limited(divided(store, share)[1])
             if self._is_own(own):
                 self._tell_learnt(own)
@@ -259,6 +261,12 @@ class _FittedSource:
     def __init__(self, source: ImageSource, fitting: Fitting) -> None:
         self._source, self._fitting = source, fitting
         self.class_names, self.targets = source.class_names, source.targets
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the source knows of its images beside their pixels: a table's columns."""
+        if name in ("column", "group"):
+            return getattr(self._source, name)
+        raise AttributeError(name)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, fitted."""

@@ -87,17 +87,35 @@ class Spec:
 
 @dataclass(frozen=True)
 class Fraction:
-    """A validation part cut off the training split.
+    """A validation part cut off the training split: a share of it, or one of several folds.
 
     Attributes:
-        fraction: share of the training split.
+        fraction: share of the training split; instead of `folds`.
         seed: of the draw.
         stratify: keep the classes' shares.
+        group: a column of the dataset's table, as a patient's or a burst's number: images of one group are never on
+            both sides. Omitted: the dataset's own `group`, if it has one.
+        folds: deal the training split out to so many parts; each serves once for validation.
+        fold: which of them, from 0; omitted: a run for each, with mean and deviation over all.
     """
 
-    fraction: Annotated[float, Bounds(above=0, below=1)]
+    fraction: Annotated[float, Bounds(above=0, below=1)] | None = None
     seed: Annotated[int, Bounds(min=0)] = 0
     stratify: bool = True
+    group: str | None = None
+    folds: Annotated[int, Bounds(min=2)] | None = None
+    fold: Annotated[int, Bounds(min=0)] | None = None
+
+    @property
+    def share(self) -> float:
+        """The part of the training images that validates."""
+        return self.fraction if self.fraction is not None else 1 / (self.folds or 1)
+
+    def count(self, images: int) -> int:
+        """Return how many of these images validate; of whole groups about so many."""
+        if self.folds is None:
+            return round(images * self.share)
+        return images // self.folds + ((self.fold or 0) < images % self.folds)
 
 
 DEFAULT_VAL = Fraction(0.1)  # where neither the recipe nor the dataset has a validation split

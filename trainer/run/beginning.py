@@ -1,11 +1,12 @@
-"""How a run begins: in a new folder, once per seed, from a checkpoint, or again after its processes were lost.
+"""How a run begins: in a new folder, once per seed and fold, from a checkpoint, or again after its processes were lost.
 
 What it then does is conduct.py's. Several processes begin one run together, and only where they would train the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from registry.errors import CheckpointError, RecipeError
@@ -15,6 +16,7 @@ from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.checks.expect import judge
 from trainer.recipe.fast import fast_limit
 from trainer.recipe.load import load_recipe
+from trainer.recipe.recipe import Fraction, Recipe
 from trainer.recipe.resolve import resolved_yaml
 from trainer.run import index
 from trainer.run import verdicts as verdicts_table
@@ -28,7 +30,7 @@ from trainer.run.launches import Launch, begun
 
 
 def start(order: Order, root: Path, display: Display, processes: Processes = ONE) -> Result:
-    """Run a recipe in a new folder below `root`, or once per seed in a folder each; write the page of all runs anew.
+    """Run a recipe in a new folder below `root`, or per seed and fold in one each; write the page of all runs anew.
 
     Args:
         order: what to run and how.
@@ -46,22 +48,53 @@ def start(order: Order, root: Path, display: Display, processes: Processes = ONE
 
 
 def _start(order: Order, root: Path, display: Display, processes: Processes) -> Result:
-    if order.recipe.seeds is None:
+    singles = repeated(order.recipe)
+    if len(singles) == 1 and not singles[0].suffix:
         return _new_run(order, root, display, processes)
+    many = "runs" if "," in singles[0].said else f"{singles[0].said.partition(' ')[0]}s"
     results = []
-    for seed in order.recipe.seeds:
-        display.line(f"seed {seed}")
-        single = replace(
-            order, recipe=replace(order.recipe, seed=seed, seeds=None), not_judged="the seeds are judged together"
-        )
-        results.append(_new_run(single, root, display, processes, suffix=f"-s{seed}"))
+    for each in singles:
+        display.line(each.said)
+        single = replace(order, recipe=each.recipe, not_judged=f"the {many} are judged together")
+        results.append(_new_run(single, root, display, processes, suffix=each.suffix))
     judged = [each.verdicts for each in results]
     means = verdicts_table.mean_verdicts(judged)
-    rows = verdicts_table.over_seeds([each.summary for each in results])
+    rows = verdicts_table.over_seeds([each.summary for each in results], many)
     rows.update(verdicts_table.rows(means, order.not_judged))
     display.table(rows)
     last = results[-1]
     return Result(last.folder, last.summary, means, verdicts_table.exit_code(means, order.not_judged))
+
+
+@dataclass(frozen=True)
+class Single:
+    """One of several runs of a recipe.
+
+    Attributes:
+        said: which it is, "seed 1, fold 0".
+        suffix: of its folder, "-s1-f0"; "" where the recipe runs once.
+        recipe: that it runs by, as if there were no others.
+    """
+
+    said: str
+    suffix: str
+    recipe: Recipe
+
+
+def repeated(recipe: Recipe) -> list[Single]:
+    """Return the runs that a recipe asks for: one for each of its seeds, and of those one for each fold."""
+    val = recipe.data.val
+    folds = val.folds if isinstance(val, Fraction) and val.fold is None else None
+    made = []
+    for seed, fold in product(recipe.seeds or (None,), (None,) if folds is None else range(folds)):
+        single = recipe if seed is None else replace(recipe, seed=seed, seeds=None)
+        if fold is not None and isinstance(val, Fraction):
+            single = replace(single, data=replace(single.data, val=replace(val, fold=fold)))
+        named = [("seed", seed), ("fold", fold)]
+        said = ", ".join(f"{name} {number}" for name, number in named if number is not None)
+        suffix = "".join(f"-{name[0]}{number}" for name, number in named if number is not None)
+        made.append(Single(said, suffix, single))
+    return made
 
 
 def require_alike(order: Order, processes: Processes) -> None:

@@ -1,4 +1,4 @@
-"""The last lines of a run: what it reached, whether that was expected, and over several seeds.
+"""The last lines of a run: what it reached, whether that was expected, and over several seeds or folds.
 
 Functions of summaries and verdicts; `trainer.recipe.checks.expect` judges, `trainer.run.conduct` calls.
 """
@@ -98,22 +98,27 @@ def exit_code(verdicts: Sequence[Verdict], not_judged: str) -> int:
     return ExpectationError.exit_code if missed else 0
 
 
-def over_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return mean and standard deviation of every number over the seeds that have it."""
+def over_seeds(summaries: Sequence[Mapping[str, Any]], many: str = "seeds") -> dict[str, str]:
+    """Return mean and standard deviation of every number over the runs that have it.
+
+    Args:
+        summaries: of the runs.
+        many: what they differ in: "seeds", "folds", or "runs" where it is both.
+    """
     every = [numbers(summary) for summary in summaries]
     found = {}
     for key in dict.fromkeys(key for one in every for key in one):
         values = [one[key] for one in every if key in one]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         count = f"{len(values)}" if len(values) == len(every) else f"{len(values)} of {len(every)}"
-        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {count} seeds"
+        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {count} {many}"
     return found
 
 
-def mean_verdicts(by_seed: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """Return the verdicts on the means over the seeds; a number that one seed lacks is missing."""
+def mean_verdicts(by_run: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """Return the verdicts on the means over several runs; a number that one run lacks is missing."""
     means = []
-    for same in zip(*by_seed, strict=True):
+    for same in zip(*by_run, strict=True):
         values = [verdict.value for verdict in same if verdict.value is not None]
         means.append(verdict_on(same[0].expectation, statistics.mean(values) if len(values) == len(same) else None))
     return means

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from registry.contracts import UsedData, UsedPart
 from registry.printing import one_line
-from trainer.data.splits import LoadedData, Part, by_class
+from trainer.data.splits import LoadedData, Part, by_class, grouped_by
 from trainer.data.store import AnyStore, LazyStore
-from trainer.experiment.dataset import place_of
+from trainer.experiment import dataset
 from trainer.experiment.experiment import Experiment
 from trainer.recipe.fast import fast_limit
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Recipe
@@ -39,8 +39,7 @@ def used_data(experiment: Experiment) -> UsedData:
 
 def folder_of(experiment: Experiment) -> str:
     """Return the folder that a run's images come from; "" where the dataset has none."""
-    place = place_of(experiment.recipe, experiment.catalogue)
-    return "" if place == experiment.recipe.data.dataset.type else place
+    return dataset.folder_of(experiment.recipe, experiment.catalogue)
 
 
 def file_of(store: AnyStore, index: int, folder: str) -> str:
@@ -86,10 +85,12 @@ def _drawn(recipe: Recipe, data: LoadedData) -> list[str]:
     elif data.val.dataset_split == "train":
         share = section.val if isinstance(section.val, Fraction) else DEFAULT_VAL
         how = "every class in its share" if share.stratify else "whatever their classes"
-        said.append(
-            f"Validation: {100 * share.fraction:g} % of the dataset's training images, drawn with seed {share.seed}, "
-            f"{how}."
+        part = (
+            f"{100 * share.share:g} %" if share.folds is None else f"fold {share.fold or 0} (from 0) of {share.folds}"
         )
+        grouped = grouped_by(data.val.store.source, share)
+        whole = f", all images of one `{one_line(grouped)}` on one side" if grouped else ""
+        said.append(f"Validation: {part} of the dataset's training images, drawn with seed {share.seed}, {how}{whole}.")
     else:
         said.append(f"Validation: the dataset's split `{data.val.dataset_split}`.")
     if data.test is not None:

@@ -79,8 +79,7 @@ def train_images(draft: Draft) -> int | None:
     if count is None:
         return None
     if isinstance(data.val, Fraction) or (data.val is None and "val" not in splits):
-        share = (data.val if isinstance(data.val, Fraction) else DEFAULT_VAL).fraction
-        count -= round(count * share)
+        count -= (data.val if isinstance(data.val, Fraction) else DEFAULT_VAL).count(count)
     return min(count, data.limit) if data.limit is not None else count
 
 

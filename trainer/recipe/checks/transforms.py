@@ -152,11 +152,11 @@ def _share_leaves_something(draft: Draft) -> None:
     count = splits.get("train")
     if count is None or isinstance(val, str) or (val is None and "val" in splits):
         return
-    share = (val if isinstance(val, Fraction) else DEFAULT_VAL).fraction
-    held_out = round(count * share)
+    share = val if isinstance(val, Fraction) else DEFAULT_VAL
+    held_out = share.count(count)
     if not 0 < held_out < count:
         sides = f"{held_out} to validate on and {count - held_out} to learn from"
-        text = f"data.val: a share of {share:g} of {count:,} training images leaves {sides}"
+        text = f"data.val: a share of {share.share:g} of {count:,} training images leaves {sides}"
         draft.report("R106", "data.val", text, "take another fraction, or more images")
 
 
