@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 _WEIGHT = {
     "kind": "union",
-    "of": [{"kind": "tensor", "min": 0}, {"kind": "one_of", "values": ["balanced"]}, {"kind": "null"}],
+    "of": [
+        {"kind": "tensor", "min": 0},
+        {"kind": "mapping", "of": {"kind": "number", "min": 0}},
+        {"kind": "one_of", "values": ["balanced"]},
+        {"kind": "null"},
+    ],
 }
 _SHARE = {"kind": "number", "min": 0, "below": 1}  # at 1 every class is as right as the true one
 
@@ -41,7 +46,10 @@ LOSSES.adopt_table(
             "reduce": "the engine needs the mean over the samples",
         },
         facts={"computed": {"weight": "balanced"}},
-        docs={"weight": "one factor per class, in the classes' order; `balanced` takes them from the class counts."},
+        docs={
+            "weight": "one factor per class, in the classes' order, or by name, {cat: 1, dog: 2}: a class that is "
+            "left out has 1; `balanced` takes them from the class counts."
+        },
     ),
 )
 

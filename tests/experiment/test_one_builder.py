@@ -32,6 +32,7 @@ ODD = [  # settings in which a trial and a run once differed
     ("train.freeze=['@norm']", "regularizers=[{type: L2, strength: 1e-4, exclude: ['@bias']}]"),
     ("data.eval=[{type: Resize, height: 24, width: 40}]", "data.augment=[{type: Resize, height: 24, width: 40}]"),
     (f"data.augment=[{GREY}]", f"data.eval=[{GREY}]"),
+    ("loss={type: CrossEntropyLoss, weight: {ring: 2}}",),
     ("train.accumulate=3", "data.drop_last=true", "scheduler=OneCycleLR", "scheduler.max_lr=0.2"),
 ]
 

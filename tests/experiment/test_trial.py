@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trainer.experiment.checking import check_built, check_data
-from trainer.experiment.known import DataKnown, known_from
+from trainer.experiment.known import DataKnown, declared, known_from
+from trainer.experiment.trial import Trial
+from trainer.recipe.checks.draft import Draft
 from trainer.recipe.load import load_recipe
-from trainer.recipe.problems import render
+from trainer.recipe.problems import Collector, render
 from trainer.recipe.recipe import Recipe
 
 RIGHT = """\
@@ -365,6 +368,32 @@ def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:
     known = DataKnown(num_classes=3, image_size=(32, 32))
     rules = [problem.rule for problem in check_data(loaded.recipe, loaded.catalogue, known, ["a", "b", "c"])]
     assert "R080" in rules
+
+
+def test_class_weights_by_name_are_held_against_the_classes_that_were_read() -> None:
+    Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
+
+    def found(weight: str) -> list[str]:
+        loaded = load_recipe("recipe.yaml", [f"loss={{type: CrossEntropyLoss, weight: {weight}}}"])
+        assert loaded.recipe is not None, render(loaded.problems)
+        assert loaded.catalogue is not None
+        known = DataKnown(num_classes=2, image_size=(32, 32), class_names=("cat", "dog"))
+        return [str(one) for one in check_data(loaded.recipe, loaded.catalogue, known, ["cat", "dog"])]
+
+    assert found("{dog: 2}") == []
+    (problem,) = found("{cat: 1, dgo: 2}")
+    assert problem.endswith("loss.weight: there is no class 'dgo' (did you mean 'dog'?) [R080]")
+    assert any("no class has a weight above 0, so nothing is learnt [R095]" in one for one in found("{cat: 0, dog: 0}"))
+
+
+def test_class_weights_by_name_stand_in_the_order_of_the_classes_and_are_1_where_left_out() -> None:
+    Path("recipe.yaml").write_text(RIGHT)
+    loaded = load_recipe("recipe.yaml", ["loss={type: CrossEntropyLoss, weight: {ship: 3, cat: 0.5}}"])
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+    draft = Draft(loaded.recipe, loaded.catalogue, Collector())
+    loss = Trial(draft, declared(draft)).parts.new_loss(torch.ones(10))
+    assert loss.weight.tolist() == [1, 1, 1, 0.5, 1, 1, 1, 1, 3, 1]
 
 
 @pytest.mark.parametrize(("target", "words"), [("rign", "(did you mean 'ring'?)"), ("sun", "'cross', 'ring'")])

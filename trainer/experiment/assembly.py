@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,13 @@ class Assembly(ABC):
 
     def new_loss(self, balanced: Tensor) -> Loss:
         """Build the loss; `balanced` are its class weights, (C,), where the recipe says so."""
-        loss: Loss = self.make(self.recipe.loss, weight=balanced, num_classes=self.count_classes())
+        spec = self.recipe.loss
+        by_name, asks = spec.arguments.get("weight"), self.catalogue.entry("loss", spec.type).facts.get("computed", {})
+        if isinstance(by_name, Mapping) and "weight" in asks:
+            names = self.bind(Reference("data.class_names"))
+            weights = [by_name.get(name, 1.0) for name in cast("list[str]", names)]
+            spec = replace(spec, arguments={**spec.arguments, "weight": weights})
+        loss: Loss = self.make(spec, weight=balanced, num_classes=self.count_classes())
         return loss
 
     def new_metric(self, spec: Spec) -> Metric:

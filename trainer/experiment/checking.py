@@ -6,7 +6,7 @@ The second tier (`check_built`) needs torch and no data: what the dataset declar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from trainer.experiment.known import DataKnown, declared
 from trainer.experiment.trial import Trial
 from trainer.recipe.checks.classes import counts
 from trainer.recipe.checks.consistency import explained_classes
+from trainer.recipe.checks.data import unknown_weights
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources, listed
@@ -79,6 +80,7 @@ def check_data(
     problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
+    _class_weights(draft, class_names)
     _empty_classes(draft, known, class_names)
     _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
@@ -96,6 +98,15 @@ def _class_counts(draft: Draft, known: DataKnown) -> None:
         text = f"{path}: the data have {known.num_classes} classes, got {number}{' weights' if weights else ''}"
         hint = "one per class, in the order of the classes" if weights else "leave it out: the engine supplies it"
         draft.report("R080", path, text, hint)
+
+
+def _class_weights(draft: Draft, class_names: Sequence[str]) -> None:
+    """Hold the names of class weights against the classes of the data."""
+    weight = draft.recipe.loss.arguments.get("weight")
+    if isinstance(weight, Mapping):
+        unknown_weights(draft, weight, class_names, "R080")
+        if not any(weight.get(name, 1) for name in class_names):
+            draft.report("R095", "loss.weight", "loss.weight: no class has a weight above 0, so nothing is learnt")
 
 
 def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:

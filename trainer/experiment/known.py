@@ -28,6 +28,7 @@ class DataKnown:
         train_images: images learnt from; None where nobody says.
         class_counts: training images per class; None where nobody says.
         measured: images per class of each part that is measured, "val" and "test"; empty where nobody says.
+        class_names: one per class index; None where nobody says.
     """
 
     num_classes: int | None = None
@@ -36,6 +37,7 @@ class DataKnown:
     train_images: int | None = None
     class_counts: tuple[int, ...] | None = None
     measured: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,6 +53,7 @@ def declared(draft: Draft) -> DataKnown:
         facts.channels or CHANNELS,
         facts.image_size,
         lengths.train_images(draft),
+        class_names=facts.class_names,
     )
 
 
@@ -62,4 +65,6 @@ def known_from(data: LoadedData) -> DataKnown:
         return tuple(torch.bincount(part.targets, minlength=classes).tolist())
 
     measured = {part.name: counts(part) for part in (data.val, data.test) if part is not None}
-    return DataKnown(classes, data.channels, data.image_size, len(data.train), counts(data.train), measured)
+    return DataKnown(
+        classes, data.channels, data.image_size, len(data.train), counts(data.train), measured, data.class_names
+    )

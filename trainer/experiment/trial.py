@@ -135,7 +135,7 @@ class Trial:
             steps = max(1, lengths.steps_per_epoch(self.draft, known.train_images))
         finder = recipe.lr_finder
         facts: dict[str, object] = {
-            **_facts_of_classes(classes),
+            **_facts_of_classes(classes, known.class_names),
             "data.mean": [0.5] * known.channels,
             "data.std": [0.25] * known.channels,
             "data.image_size": list(known.size),
@@ -151,9 +151,11 @@ class Trial:
         """Report data of one class: whatever the network answers would be right."""
         if self.known.num_classes == 1:
             text = f"{self.recipe.data.dataset.type} has 1 class, there is nothing to tell apart"
+            entry = self.draft.entry(self.recipe.data.dataset)
             hint = "is data.dataset.root one level too high? It holds train, val and test, or one folder per class"
-            rooted = self.draft.entry(self.recipe.data.dataset).parameter("root") is not None
-            self.draft.report("R080", "data.dataset", text, hint if rooted else "")
+            if entry.parameter("target") is not None:
+                hint = "is data.dataset.target the column of the classes?"
+            self.draft.report("R080", "data.dataset", text, hint if entry.parameter("root") is not None else "")
 
     # ------------------------------------------------------------------------------------------------------- building
     def make(self, spec: Spec) -> Any:
@@ -383,8 +385,10 @@ class _Ended:
     said: str
 
 
-def _facts_of_classes(count: int) -> dict[str, object]:
-    return {"data.num_classes": count, "data.class_names": [f"class {index}" for index in range(count)]}
+def _facts_of_classes(count: int, names: Sequence[str] | None = None) -> dict[str, object]:
+    if names is None or len(names) != count:
+        names = [f"class {index}" for index in range(count)]
+    return {"data.num_classes": count, "data.class_names": list(names)}
 
 
 def _near(pattern: str, model: nn.Module) -> str:

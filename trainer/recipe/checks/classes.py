@@ -5,7 +5,7 @@ Owns the places that count classes. Whether they agree, with one another or with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from trainer.recipe.checks.draft import Draft
@@ -51,11 +51,12 @@ def told(draft: Draft) -> Count | None:
     return next(counts(draft), None)
 
 
-def counted_classes(draft: Draft) -> dict[int, float]:
-    """Return the weight in the loss of each class that the recipe weighs or ignores, by its index."""
+def counted_classes(draft: Draft) -> dict[int | str, float]:
+    """Return the weight in the loss of each class that the recipe weighs or ignores, by its index or its name."""
     loss = draft.recipe.loss
     weight, ignored = loss.arguments.get("weight"), draft.argument(loss, "ignore_index")
-    weights = dict(enumerate(weight)) if isinstance(weight, (list, tuple)) else {}
+    weights: dict[int | str, float] = dict(enumerate(weight)) if isinstance(weight, (list, tuple)) else {}
+    weights |= dict(weight) if isinstance(weight, Mapping) else {}
     if isinstance(ignored, int) and ignored >= 0:
         known = told(draft)
         if known is None or ignored < known.number:

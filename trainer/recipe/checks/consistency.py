@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from registry.catalogue.catalog import Catalogue
 from registry.catalogue.suggest import nearest
 from registry.patterns import matches
-from trainer.recipe.checks import schedules, transforms
+from trainer.recipe.checks import data, schedules, transforms
 from trainer.recipe.checks.classes import counted_classes, counts, told
 from trainer.recipe.checks.draft import LOSS, Draft
 from trainer.recipe.checks.expect import not_judged_because
@@ -40,7 +40,7 @@ def check_together(recipe: Recipe, catalogue: Catalogue, problems: Collector) ->
         problems: holds what was reported so far, takes the rest.
     """
     draft = Draft(recipe, catalogue, problems)
-    for check, needs in (*RULES, *transforms.RULES, *WARNINGS):
+    for check, needs in (*data.RULES, *RULES, *transforms.RULES, *WARNINGS):
         if draft.sound(*needs):
             check(draft)
 
