@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "recipe-trainer[torchmetrics,timm,search]",
+            "recipe-trainer[torchmetrics,timm,search,parquet]",
             "pytest>=8.0.0",
             "pytest-xdist>=3.6.1",
             "ruff>=0.13.0",
@@ -64,6 +64,7 @@ setup(
         "mlflow": ["mlflow>=3.0.0"],
         "wandb": ["wandb>=0.20.0"],
         "search": ["optuna>=5.0.0"],
+        "parquet": ["pyarrow>=17.0.0"],
         "timm": ["timm>=1.0.21"],  # before, its models cannot be built without memory, as a trial does
     },
     entry_points={"console_scripts": ["recipe-trainer = trainer.cli.main:main"]},

@@ -29,7 +29,8 @@ class ImageSource(Protocol):
     """One split of a dataset: labelled images, uint8 (H, W, C) with C = 3 (RGB) or 1, read on request.
 
     A source may also have `masks(indices)`, the objects' pixels as bool (n, H, W); `remarks()`, sentences for the run's
-    log on what was passed over or changed; and `decoding`, a text that differs where the same files give other pixels.
+    log on what was passed over or changed; `decoding`, a text that differs where the same files give other pixels; and
+    of images that stand in a table `column(name)`, a text per image, and `group`, the column of what belongs together.
 
     Attributes:
         class_names: one name per class index.

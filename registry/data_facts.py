@@ -31,7 +31,7 @@ class DataFacts:
         channels: 3 for RGB, 1 for grey.
         num_classes: how many classes, where their names are not known.
         follows: facts that follow from arguments, instead of what stands above: "splits.train", "num_classes",
-            "image_size" (a side, or height and width), "input" (channels, height and width).
+            "class_names", "channels", "image_size" (a side, or height and width), "input" (channels, height and width).
     """
 
     splits: Mapping[str, int | None]

@@ -27,6 +27,7 @@ class Change:
         refused: why it cannot be used, and what to use; it stays listed so that the message can be given.
         types: parameter -> its type, where the annotation is missing or says too little.
         engine: parameters that are not the user's -> the reason.
+        user: parameters that are the user's here, although the slot has them for the engine's.
         supplied: parameters that the engine fills in for this component alone -> what it fills in.
         renamed: argument of an older release or of another name -> what to write now.
         forwards: "module:Object" of what receives the component's `**kwargs`.
@@ -38,6 +39,7 @@ class Change:
     refused: str = ""
     types: Mapping[str, Type] = field(default_factory=dict)
     engine: Mapping[str, str] = field(default_factory=dict)
+    user: tuple[str, ...] = ()
     supplied: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     forwards: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class Change:
             refused=self.refused or other.refused,
             types={**other.types, **self.types},
             engine={**other.engine, **self.engine},
+            user=self.user or other.user,
             supplied={**other.supplied, **self.supplied},
             renamed={**other.renamed, **self.renamed},
             forwards=self.forwards or other.forwards,

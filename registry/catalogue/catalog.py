@@ -141,13 +141,15 @@ def _fact(name: str, value: object, known: Mapping[str, Any]) -> dict[str, Any]:
         return {"channels": value[0], "image_size": list(value[1:])}
     if name == "image_size" and isinstance(value, (list, tuple)):
         return {name: list(value)}
+    if name == "class_names":
+        return {name: list(value), "classes": len(value)} if isinstance(value, (list, tuple)) else {}
     if not isinstance(value, int) or isinstance(value, bool):
         return {}
     if name == "image_size":
         return {name: [value, value]}
     if name.startswith("splits."):
         return {"splits": {**known["splits"], name.removeprefix("splits."): value}}
-    return {"classes": value} if name == "num_classes" else {}
+    return {{"num_classes": "classes"}.get(name, name): value} if name in ("num_classes", "channels") else {}
 
 
 class Catalogue:

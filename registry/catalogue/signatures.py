@@ -76,7 +76,7 @@ def _assign_role(parameter: Record, rules: SlotRules, change: Change) -> None:
     parameter["role"], parameter["reason"] = "user", ""
     supplied, engine = {**rules.supplied, **change.supplied}, {**rules.engine, **change.engine}
     for role, reasons in (("supplied", supplied), ("engine", engine)):
-        if name in reasons:
+        if name in reasons and name not in change.user:
             parameter["role"], parameter["reason"] = role, reasons[name]
 
 

@@ -1,7 +1,8 @@
 """Image files to pixels: one rule for every format, and damage is always an error.
 
-    grey, palette, 1 bit     three equal channels, or the palette's colours
-    transparency             laid over white; of grey pictures in TIFF files, which OpenCV does not tell, dropped
+    grey, palette, 1 bit     three equal channels, or the palette's colours; of colours one grey, where that is wanted
+    transparency             laid over white or another ground; of grey pictures in TIFF files, which OpenCV does not
+                             tell, dropped
     16 bits                  the upper 8; or scaled so that `white_level` becomes 255
     32 bits, signed          DataError: nothing says which of their values is white
     CMYK                     converted to RGB
@@ -16,22 +17,26 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.catalogue.markers import Bounds
 from registry.errors import DataError
 
 Pixels = NDArray[np.uint8]
+Level = Annotated[int, Bounds(min=0, max=255)]
+Background = Literal["white", "black"] | tuple[Level, Level, Level]
 
 RULES = 2  # counts up when a file becomes other pixels than before, so that no older cache is taken for them
 MAX_PIXELS = 178_956_970  # of a PNG, which packs without limit (half a GB as RGB); OpenCV itself refuses above 2**30
-GROUND = 255  # grey level that shows through transparent pixels
+GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0)}  # RGB that shows through transparent pixels, by its name
+WHITE = GROUNDS["white"]
 FULL = 65_535  # the greatest value of 16 bits
 LOOKED_AT = 16  # files, evenly spread, that stand for all where something is said of a folder
 
@@ -61,14 +66,35 @@ class Decoding:
     Attributes:
         white_level: value of 16-bit images that becomes 255: 4095 where they hold 12 bits. Up to `FULL`, which keeps
             the upper 8 bits.
+        channels: 3 for RGB, 1 for grey.
+        ground: RGB that shows through transparent pixels.
     """
 
     white_level: int = FULL
+    channels: int = 3
+    ground: tuple[int, int, int] = WHITE
+
+    @classmethod
+    def of(
+        cls, white_level: int = FULL, bits: int | None = None, channels: int = 3, background: Background = "white"
+    ) -> Decoding:
+        """Return how files are read by what a recipe says of its dataset.
+
+        Args:
+            white_level: as above.
+            bits: that images in files of 16 really have, which says the white level: 12 is 4095.
+            channels: as above.
+            background: name or RGB of the ground.
+        """
+        red, green, blue = GROUNDS[background] if isinstance(background, str) else background
+        return cls(white_level if bits is None else (1 << bits) - 1, channels, (red, green, blue))
 
     @property
     def key(self) -> str:
         """What pixels depend on beside the file; part of the key of a cache of them."""
-        return f"decoding {RULES}, white level {self.white_level}"
+        grey = ", grey" if self.channels == 1 else ""
+        over = "" if self.ground == WHITE else f", over {self.ground}"
+        return f"decoding {RULES}, white level {self.white_level}{grey}{over}"
 
     def read(self, path: str) -> Pixels:
         """Decode an image file.
@@ -77,7 +103,7 @@ class Decoding:
             path: of the file.
 
         Returns:
-            RGB, uint8 (H, W, 3).
+            RGB, uint8 (H, W, 3), or grey, (H, W, 1).
 
         Raises:
             DataError: the file cannot be read or holds no whole image.
@@ -88,7 +114,7 @@ class Decoding:
         """Decode an image file's content; `name` is what messages call it.
 
         Returns:
-            RGB, uint8 (H, W, 3).
+            RGB, uint8 (H, W, 3), or grey, (H, W, 1).
 
         Raises:
             DataError: it is no whole image.
@@ -98,7 +124,9 @@ class Decoding:
         pixels = self.eight_bits(found)
         if alpha is not None:
             weighted = content.startswith(_TIFF) and found.dtype == np.uint8  # libtiff gives them so
-            pixels = over_ground(pixels, alpha, weighted=weighted)
+            pixels = over_ground(pixels, alpha, self.ground[::-1], weighted=weighted)
+        if self.channels == 1:
+            return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]  # type: ignore[return-value]
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
 
     def eight_bits(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
@@ -139,7 +167,8 @@ class Decoding:
         if deep:
             said.append(f"{deep} of {len(some)} images looked at have 16 bits: {self._kept(brightest)}")
         if clear:
-            said.append(f"{clear} of {len(some)} images looked at are transparent in places: white shows through")
+            shown = next((name for name, ground in GROUNDS.items() if ground == self.ground), f"RGB {self.ground}")
+            said.append(f"{clear} of {len(some)} images looked at are transparent in places: {shown} shows through")
         return said
 
     def _kept(self, brightest: int) -> str:
@@ -210,20 +239,23 @@ def _silence_opencv() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- transparency
-def over_ground(pixels: Pixels, alpha: Pixels, *, weighted: bool = False) -> Pixels:
-    """Lay a picture over white.
+def over_ground(pixels: Pixels, alpha: Pixels, ground: Sequence[int] = WHITE, *, weighted: bool = False) -> Pixels:
+    """Lay a picture over a ground.
 
     Args:
-        pixels: uint8 (H, W, C).
+        pixels: uint8 (H, W, 3).
         alpha: uint8 (H, W); 0 lets the ground through, 255 hides it.
+        ground: its colour, in the order of the channels.
         weighted: the pixels are multiplied by alpha already.
 
     Returns:
-        uint8 (H, W, C).
+        uint8 (H, W, 3).
     """
     share = alpha[..., None].astype(np.uint16)
-    laid = pixels.astype(np.uint16) * (np.uint16(255) if weighted else share) + GROUND * (255 - share)
-    return ((laid + 127) // 255).astype(np.uint8)
+    through: NDArray[np.uint16] = np.array(ground, dtype=np.uint16) * (255 - share)
+    laid = pixels.astype(np.uint16) * (np.uint16(255) if weighted else share) + through
+    over: Pixels = ((laid + 127) // 255).astype(np.uint8)
+    return over
 
 
 def _may_be_transparent(content: bytes) -> bool:
@@ -273,9 +305,14 @@ def _may_be_deep(content: bytes) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- file names
-def is_image(name: str) -> bool:
-    """Say whether a file's name is that of an image OpenCV reads."""
-    return ending(name) in _EXTENSIONS
+def is_image(name: str, endings: frozenset[str] | None = None) -> bool:
+    """Say whether a file's name is that of an image: one of those `endings`, or one that OpenCV reads."""
+    return ending(name) in (_EXTENSIONS if endings is None else endings)
+
+
+def endings_of(extensions: Sequence[str] | None) -> tuple[str, ...]:
+    """Return file endings as names have them, small and with their dot: ["JPG", ".png"] -> (".jpg", ".png")."""
+    return tuple(f".{each.strip().lstrip('.').lower()}" for each in extensions or ())
 
 
 def ending(name: str) -> str:

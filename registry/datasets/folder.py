@@ -10,16 +10,17 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.catalogue.markers import Bounds, Text
-from registry.contracts import DataFacts
-from registry.datasets.decoding import FULL, Decoding, ending, is_image
-from registry.datasets.layout import SPLITS, Layout, some, subfolders, understood
-from registry.datasets.source import stamp
+from registry.catalogue.suggest import nearest
+from registry.contracts import DataFacts, FromArgument
+from registry.datasets.decoding import FULL, Background, Decoding, ending, endings_of, is_image
+from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
+from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
 
 CONVERT = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".exr"}  # images that OpenCV cannot read
@@ -31,52 +32,72 @@ class ImageFolder:
     Where `root` has none of these three, its own folders are the classes and all images are the training split. Class
     names are the training folders' names in alphabetical order; another split may lack a class. One that it brings of
     its own is refused in training, and comes after them where a trained network is measured. Folders below a class
-    folder count too; names that begin with a dot do not. Transparent pixels become white.
+    folder count too; names that begin with a dot do not.
 
     Args:
         root: the folder, relative to the working directory.
         layout: what the folders in `root` are: `splits`, of which only train, val and test count; `classes`, whatever
             their names; `auto` takes what can be meant in one way only.
-        white_level: value of 16-bit images that becomes 255, 4095 where they hold 12 bits; 65535 keeps the upper 8
-            bits. Images of 8 bits stay as they are.
+        classes: the folders that count, in this order; omitted: all, by name.
+        extensions: endings of the files that count, as .png; omitted: those of images that OpenCV reads.
+        channels: 3 for RGB, 1 for grey.
+        bits: of deep images, 12 or 14 in files of 16: the greatest value of so many bits becomes 255.
+        white_level: the same as a value, 4095 for 12 bits; 65535 keeps the upper 8 bits. Images of 8 bits stay as they
+            are.
+        background: what shows through transparent pixels: white, black or an RGB colour.
         split: "train", "val" or "test".
         download: there is nothing to fetch; taken so that all datasets open alike.
     """
 
-    facts = DataFacts(splits=dict.fromkeys(SPLITS), channels=3)
+    facts = DataFacts(
+        splits=dict.fromkeys(SPLITS),
+        channels=3,
+        follows={"channels": FromArgument("channels"), "class_names": FromArgument("classes")},
+    )
 
     def __init__(
         self,
         root: Annotated[str, Text("path")] = "data",
         layout: Layout = "auto",
         white_level: Annotated[int, Bounds(min=255, max=FULL)] = FULL,
+        classes: Sequence[str] | None = None,
+        extensions: Sequence[str] | None = None,
+        channels: Literal[1, 3] = 3,
+        bits: Annotated[int, Bounds(min=8, max=16)] | None = None,
+        background: Background = "white",
         *,
         split: str,
         download: bool,
     ) -> None:
         del download  # the images are the reader's own
-        self._decoding = Decoding(white_level)
-        folders = understood(root, layout)
+        self._decoding = Decoding.of(white_level, bits, channels, background)
+        endings = None if extensions is None else frozenset(endings_of(extensions))
+        folders = understood(root, layout, endings)
         self._folder = folders.of(split)
-        reference, classes = folders.reference, folders.classes
-        present = classes if split == "train" else subfolders(self._folder, "")
-        self.class_names: Sequence[str] = (*classes, *(name for name in present if name not in set(classes)))
+        chosen = folders.classes if classes is None else _chosen(classes, folders)
+        present = folders.classes if split == "train" else tuple(subfolders(self._folder, ""))
+        own = () if classes is not None else tuple(name for name in present if name not in set(chosen))
+        self.class_names: Sequence[str] = (*chosen, *own)
         self._files: list[tuple[str, int, int]] = []
-        self._remarks = [*folders.remarks] if self._folder == reference else []
-        passed_over = _PassedOver()
+        self._remarks = [*folders.remarks] if self._folder == folders.reference else []
+        passed_over = _PassedOver(endings)
         targets: list[int] = []
-        for name in present:
+        number = {name: index for index, name in enumerate(self.class_names)}
+        if classes is not None and not set(present) & set(number):
+            raise MissingSplit(f"ImageFolder has no split {split!r}: {self._folder} has no folder of a chosen class")
+        for name in (name for name in present if name in number):
             found = sorted(_images(os.path.join(self._folder, name), name, passed_over))  # noqa: PTH118
             if not found:
                 raise _empty(os.path.join(self._folder, name), passed_over)  # noqa: PTH118
             self._files += found
-            targets += [self.class_names.index(name)] * len(found)
+            targets += [number[name]] * len(found)
         passed_over.look_beside(self._folder)
-        self._remarks += passed_over.remarks(self._folder)
+        left_out = [name for name in present if name not in number]
+        self._remarks += [*_not_chosen(self._folder, left_out, endings), *passed_over.remarks(self._folder)]
         self.targets: NDArray[np.int64] = np.array(targets, dtype=np.int64)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Decode image `index`, RGB uint8 (H, W, 3)."""
+        """Decode image `index`, uint8 (H, W, C)."""
         return self._decoding.read(self.describe(index))
 
     def describe(self, index: int) -> str:
@@ -101,10 +122,40 @@ class ImageFolder:
         return [*self._remarks, *self._decoding.remarks(len(self._files), self.describe)]
 
 
-class _PassedOver:
-    """Counts what lies beside the images of a split and is not taken."""
+def _chosen(classes: Sequence[str], folders: Folders) -> tuple[str, ...]:
+    """Return the classes that a recipe names; refuse one that has no folder to learn from."""
+    learns = not folders.splits or "train" in folders.splits
+    for name in classes:
+        if learns and name not in folders.classes:
+            near = nearest(name, folders.classes)
+            hint = f"did you mean {near[0]!r}?" if near else f"the class folders are {some(folders.classes)}"
+            raise DataError(f"data.dataset.classes: {folders.reference} has no class folder {name!r}", hint)
+    return tuple(classes)
 
-    def __init__(self) -> None:
+
+def _not_chosen(folder: str, names: Sequence[str], endings: Endings) -> list[str]:
+    """Say which class folders of a split are left out, with their images; nothing where none is."""
+    counts = {
+        name: sum(1 for _ in _images(os.path.join(folder, name), "", _PassedOver(endings)))  # noqa: PTH118
+        for name in names
+    }
+    if not counts:
+        return []
+    counted = some([f"{name} {count:,}" for name, count in counts.items()])
+    total = sum(counts.values())
+    images = "1 image is left out, its class is" if total == 1 else f"{total:,} images are left out, their class is"
+    return [f"{folder}: {images} not chosen: {counted}"]
+
+
+class _PassedOver:
+    """Counts what lies beside the images of a split and is not taken.
+
+    Args:
+        endings: of files that are images; None for those that OpenCV reads.
+    """
+
+    def __init__(self, endings: Endings) -> None:
+        self.endings = endings
         self._by_ending: Counter[str] = Counter()
         self._by_place = 0
         self._odd: list[str] = []
@@ -121,15 +172,15 @@ class _PassedOver:
         """Count the files that lie in a split's folder itself, where none belongs to a class."""
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
-        self._by_place = sum(map(is_image, names))
+        self._by_place = sum(is_image(name, self.endings) for name in names)
 
-    def endings(self) -> str:
+    def held(self) -> str:
         """Return the endings not taken with their numbers, the most frequent first."""
         return ", ".join(f"{name} {count}" for name, count in sorted(self._by_ending.items(), key=_most_first))
 
     def hint(self) -> str:
         """Say what to do where some of the endings are those of images."""
-        unread = sorted(CONVERT & set(self._by_ending))
+        unread = sorted(CONVERT & set(self._by_ending)) if self.endings is None else []
         return f"convert {' and '.join(unread)} to .jpg or .png: OpenCV does not read them" if unread else ""
 
     def remarks(self, folder: str) -> list[str]:
@@ -138,8 +189,10 @@ class _PassedOver:
         if self._by_ending:
             count = self._by_ending.total()
             files = "1 file is no image by its name" if count == 1 else f"{count} files are no images by their names"
+            if self.endings is not None:
+                files = f"{count} file{' is' if count == 1 else 's are'} not of data.dataset.extensions"
             hint = self.hint()
-            said.append(f"{folder}: {files}: {self.endings()}{f'; {hint}' if hint else ''}")
+            said.append(f"{folder}: {files}: {self.held()}{f'; {hint}' if hint else ''}")
         if self._by_place:
             said.append(f"{folder}: {self._by_place} images lie in no class folder and are not used")
         if self._odd:
@@ -153,11 +206,12 @@ def _most_first(item: tuple[str, int]) -> tuple[int, str]:
 
 def _empty(folder: str, passed_over: _PassedOver) -> DataError:
     """Return the error for a class folder without images; what was passed over lies there or in one before it."""
-    alone = _PassedOver()
+    alone = _PassedOver(passed_over.endings)
     for _ in _images(folder, "", alone):
         pass
-    held = alone.endings()
-    beside = f"; its files are no images by their names: {held}" if held else ""
+    held = alone.held()
+    why = "no images by their names" if alone.endings is None else "not of data.dataset.extensions"
+    beside = f"; its files are {why}: {held}" if held else ""
     hint = alone.hint() or passed_over.hint() if held else ""
     return DataError(f"class folder {folder} holds no image{beside}", hint or "put images there, or remove it")
 
@@ -181,7 +235,7 @@ def _images(folder: str, name: str, passed_over: _PassedOver) -> Iterator[tuple[
                         if entry.is_symlink() and os.path.realpath(entry.path) in above | {here}:
                             continue  # a link to a folder we are in: going round would never end
                         left.append((entry.path, below, above | {here}))
-                    elif not is_image(entry.name):
+                    elif not is_image(entry.name, passed_over.endings):
                         passed_over.file(entry.name)
                     elif (facts := _facts(entry)) is None:
                         passed_over.odd(entry.path)

@@ -21,6 +21,7 @@ from registry.datasets.source import MissingSplit
 from registry.errors import DataError
 
 Layout = Literal["auto", "splits", "classes"]
+Endings = frozenset[str] | None  # of files that are images; None for those that OpenCV reads
 
 SPLITS = ("train", "val", "test")
 SHOWN = 8  # names in a message
@@ -112,12 +113,13 @@ class Folders:
         return f"{self.root} holds {'the splits' if self.splits else 'the classes'} {held}"
 
 
-def understood(root: str, layout: Layout) -> Folders:
+def understood(root: str, layout: Layout, endings: Endings = None) -> Folders:
     """Read the folders below a root.
 
     Args:
         root: a folder.
         layout: what the reader says of it.
+        endings: of files that are images; None for those that OpenCV reads.
 
     Raises:
         DataError: there is no such folder, it has no class folders, or it can be meant in more than one way.
@@ -126,16 +128,16 @@ def understood(root: str, layout: Layout) -> Folders:
     if layout == "classes":
         return Folders(root, (), _classes(root, top))
     if layout == "auto":
-        _refuse_what_can_be_meant_twice(root, top)
+        _refuse_what_can_be_meant_twice(root, top, endings)
     named = tuple(name for name in SPLITS if name in top)
-    if layout == "auto" and (not named or _are_classes(root, top)):
-        return Folders(root, (), _level_checked(root, _classes(root, top)))
+    if layout == "auto" and (not named or _are_classes(root, top, endings)):
+        return Folders(root, (), _level_checked(root, _classes(root, top), endings))
     if not named:
         raise MissingSplit(f"ImageFolder has no split 'train': {root} holds {some(top) or 'no folders'}")
     telling = ["train"] if "train" in named else named  # without it nothing is learnt: the root is measured on
     found = {_join(root, split): _classes(_join(root, split), subfolders(_join(root, split), "")) for split in telling}
     if layout == "auto":
-        found = {folder: _level_checked(folder, names) for folder, names in found.items()}
+        found = {folder: _level_checked(folder, names, endings) for folder, names in found.items()}
     classes = tuple(sorted(set().union(*found.values())))
     unused = [name for name in top if name not in named]
     remarks = (f"{root}: not used, being no split: {some(unused)}",) if unused else ()
@@ -152,13 +154,13 @@ def _classes(folder: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------------------------------------------- two readings
-def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str]) -> None:
+def _refuse_what_can_be_meant_twice(root: str, top: Sequence[str], endings: Endings) -> None:
     """Refuse a root whose folders may be splits and may be classes, and splits that are not called as they should."""
     alike = splits_among(top)
     others = [name for name in top if name not in alike]
-    if not alike or _are_classes(root, top):
+    if not alike or _are_classes(root, top, endings):
         return
-    with_images = [name for name in others if _holds_images(_join(root, name))]
+    with_images = [name for name in others if _holds_images(_join(root, name), endings)]
     if with_images:
         raise DataError(
             f"{root} can be read in two ways: {_listed(list(alike))} as {_kind(len(alike), 'split')}, or all of "
@@ -189,17 +191,19 @@ def _renaming(alike: Mapping[str, str]) -> str:
     return f"rename {' and '.join(names)}, and " if names else ""
 
 
-def _are_classes(root: str, top: Sequence[str]) -> bool:
+def _are_classes(root: str, top: Sequence[str], endings: Endings) -> bool:
     """Say whether a folder with a split's name is plainly a class: it has images of its own, and classes beside it."""
     alike = list(splits_among(top))
     others = [name for name in top if name not in alike]
     if len(alike) != 1 or not others:
         return False
     (name,) = alike
-    return _has_own_images(_join(root, name)) and all(_holds_images(_join(root, other)) for other in others)
+    return _has_own_images(_join(root, name), endings) and all(
+        _holds_images(_join(root, other), endings) for other in others
+    )
 
 
-def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _level_checked(folder: str, classes: tuple[str, ...], endings: Endings) -> tuple[str, ...]:
     """Return class folders; refuse them where they hold splits, or are splits: the level is wrong.
 
     Raises:
@@ -214,15 +218,15 @@ def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
         here = _join(folder, name)
         inner = subfolders(here, "")
         splits = list(splits_among(inner))
-        if splits and not any(_holds_images(_join(here, below)) for below in inner if below not in splits):
+        if splits and not any(_holds_images(_join(here, below), endings) for below in inner if below not in splits):
             deeper = any(subfolders(_join(here, split), "") for split in splits)
             way = f"set data.dataset.root: {here}" if deeper else f"splits come first: {splits[0]}/{name}"
             raise DataError(
                 f"{here} would be a class, but holds {_listed(splits)}, which look like splits",
                 f"{way}; or data.dataset.layout: {_layout_for(folder)} takes all images below {name} for one class",
             )
-    if shared := _classes_of_all(folder, classes):
-        first = _below_lone(_join(folder, classes[0]))
+    if shared := _classes_of_all(folder, classes, endings):
+        first = _below_lone(_join(folder, classes[0]), endings)
         raise DataError(
             f"the class folders of {folder} ({_listed(classes)}) all hold the same folders, {_listed(shared)}: "
             "these look like the classes, and those above like splits",
@@ -232,16 +236,17 @@ def _level_checked(folder: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     return classes
 
 
-def _classes_of_all(folder: str, classes: Sequence[str]) -> list[str]:
+def _classes_of_all(folder: str, classes: Sequence[str], endings: Endings) -> list[str]:
     """Return the folders that each of two class folders or more holds, with images, beside nothing else; [] if not."""
     shared: list[str] = []
     for name in classes:
-        here = _below_lone(_join(folder, name))
+        here = _below_lone(_join(folder, name), endings)
         inner = subfolders(here, "")
-        if len(inner) < 2 or (shared and _folded(inner) != _folded(shared)) or _has_own_images(here):
+        if len(inner) < 2 or (shared and _folded(inner) != _folded(shared)) or _has_own_images(here, endings):
             return []
         shared = inner
-    complete = all(_holds_images(_join(_below_lone(_join(folder, name)), one)) for name in classes for one in shared)
+    lone = [_below_lone(_join(folder, name), endings) for name in classes]
+    complete = all(_holds_images(_join(here, one), endings) for here in lone for one in shared)
     return shared if complete and len(classes) > 1 else []
 
 
@@ -249,9 +254,9 @@ def _folded(names: Sequence[str]) -> set[str]:
     return {name.casefold() for name in names}
 
 
-def _below_lone(folder: str) -> str:
+def _below_lone(folder: str, endings: Endings) -> str:
     """Return the first folder, from `folder` down, that holds images or more than one folder."""
-    while len(inner := subfolders(folder, "")) == 1 and not _has_own_images(folder):
+    while len(inner := subfolders(folder, "")) == 1 and not _has_own_images(folder, endings):
         folder = _join(folder, inner[0])
     return folder
 
@@ -297,17 +302,17 @@ def _where_it_ends(folder: str) -> str:
     return f"data.dataset.root is an absolute path, which leads as far as {there}"
 
 
-def _has_own_images(folder: str) -> bool:
+def _has_own_images(folder: str, endings: Endings) -> bool:
     """Say whether images lie in a folder itself."""
     with os.scandir(folder) as entries:
-        return any(entry.name[0] != "." and is_image(entry.name) and not entry.is_dir() for entry in entries)
+        return any(entry.name[0] != "." and is_image(entry.name, endings) and not entry.is_dir() for entry in entries)
 
 
-def _holds_images(folder: str) -> bool:
+def _holds_images(folder: str, endings: Endings) -> bool:
     """Say whether an image lies anywhere below a folder."""
     for _, folders, files in os.walk(folder):  # links are not followed
         folders[:] = [name for name in folders if name[0] != "."]
-        if any(name[0] != "." and is_image(name) for name in files):
+        if any(name[0] != "." and is_image(name, endings) for name in files):
             return True
     return False
 

@@ -104,7 +104,7 @@ def _dataset(entry: Entry, make: Make, folder: Path) -> str:
     if "not_run" in entry.facts:
         return f"no: {entry.facts['not_run']}"
     try:
-        source = make(split=split, download=False)
+        source = make(split=split, part=split, download=False)
     except DataError:
         return "in its own tests, on files they write"
     assert source.image(0).dtype.name == "uint8"

@@ -97,7 +97,7 @@ def test_every_settable_parameter_has_a_known_type_or_a_listed_reason() -> None:
         ("scheduler", 13, ("ReduceLROnPlateau", "SequentialLR", "ChainedScheduler")),
         ("metric", 8, ("Accuracy", "CrossEntropy", "TopKAccuracy", "BalancedAccuracy", "F1", "AUROC")),
         ("mix", 2, ("MixUp", "CutMix")),
-        ("dataset", 4, ("CIFAR10", "CIFAR100", "ImageFolder", "Shapes")),
+        ("dataset", 5, ("CIFAR10", "CIFAR100", "ImageFolder", "Shapes", "Table")),
         ("callback", 5, ("TensorBoard", "ParameterNorms", "EarlyStopping")),
         ("report", 4, ("Curves", "GradCAM", "Misclassified", "ConfusionMatrix")),
     ],

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -365,6 +366,72 @@ def test_what_becomes_of_deep_and_transparent_images_is_said(put):
         "1 of 3 images looked at are transparent in places: white shows through",
     ]
     assert "white_level 4095 becomes 255" in next(iter(opened(root, white_level=4095).remarks()))
+
+
+# --------------------------------------------------------------------------------------------------- what is chosen
+def test_chosen_classes_leave_the_others_out_and_count_them(put):
+    root = put(
+        "train/cat/1.png",
+        "train/dog/2.png",
+        "train/fox/3.png",
+        "train/fox/4.png",
+        "val/owl/5.png",
+        "val/cat/6.png",
+        "test/owl/7.png",
+    )
+    train, val = (opened(root, split, classes=["dog", "cat"]) for split in ("train", "val"))
+    assert train.class_names == val.class_names == ("dog", "cat")
+    assert (train.targets.tolist(), val.targets.tolist()) == ([1, 0], [1])
+    assert list(train.remarks()) == [f"{root}/train: 2 images are left out, their class is not chosen: fox 2"]
+    with pytest.raises(MissingSplit, match=r"no split 'test': .* has no folder of a chosen class"):
+        opened(root, "test", classes=["dog", "cat"])
+    assert list(val.remarks()) == [f"{root}/val: 1 image is left out, its class is not chosen: owl 1"]
+
+
+def test_a_chosen_class_without_a_folder_is_answered_with_the_nearest(put):
+    root = put("train/cat/1.png", "train/fox/3.png")
+    with pytest.raises(DataError) as caught:
+        opened(root, classes=["cat", "fxo"])
+    assert str(caught.value) == (f"data.dataset.classes: {root}/train has no class folder 'fxo'\n  did you mean 'fox'?")
+    shutil.rmtree(f"{root}/train")
+    assert opened(put("test/cat/1.png"), "test", classes=["cat", "owl"]).class_names == ("cat", "owl"), "measured alone"
+
+
+def test_extensions_say_which_files_count(put, tmp_path):
+    root = put("cat/1.png", "cat/1.jpg", "dog/2.PNG", "dog/2.jpg", "dog/3.photo")
+    assert [name for name, _, _ in opened(root, extensions=["png", ".photo"]).listing()] == [
+        *("cat/1.png", "dog/2.PNG", "dog/3.photo"),
+    ]
+    assert list(opened(root, extensions=["png"]).remarks()) == [
+        f"{root}: 3 files are not of data.dataset.extensions: .jpg 2, .photo 1"
+    ]
+    with pytest.raises(DataError, match=r"class folder .*cat holds no image; its files are not of data\.dataset\.ext"):
+        opened(root, extensions=[".photo"])
+
+
+def test_one_channel_is_the_grey_of_the_colours(put):
+    source = opened(put("cat/1.png"), channels=1)
+    assert np.array_equal(source.image(0)[..., 0], cv2.cvtColor(picture(seed=0), cv2.COLOR_RGB2GRAY))
+    assert np.array_equal(Decoding(channels=1).decode(encoded(RGB.convert("L"), "PNG"), "it")[..., 0], GREY)
+    assert source.decoding != opened(put("cat/1.png")).decoding
+
+
+def test_bits_are_a_white_level():
+    assert Decoding.of(bits=12) == Decoding(4095)
+    assert Decoding.of(bits=16) == Decoding()
+    assert Decoding.of(bits=8) == Decoding(255)
+
+
+@pytest.mark.parametrize(("background", "ground"), [("white", 255), ("black", 0), ([10, 10, 10], 10)])
+def test_the_background_shows_through(background, ground):
+    image = RGB.copy()
+    image.putalpha(Image.fromarray(np.zeros((24, 32), np.uint8)))
+    assert np.unique(Decoding.of(background=background).decode(encoded(image, "PNG"), "it")).tolist() == [ground]
+
+
+def test_a_coloured_background_keeps_its_colour_in_half_transparency():
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 51))
+    assert Decoding.of(background=[250, 100, 0]).decode(encoded(image, "PNG"), "it")[0, 0].tolist() == [200, 80, 0]
 
 
 def test_a_root_without_class_folders_says_what_belongs_there(put):

@@ -37,6 +37,7 @@ _VALUES: Mapping[str, Any] = {
     "step_size": 10,
     "milestones": [5],
     "T_0": 10,
+    "file": "labels.csv",
     "gamma": 0.95,
     "strength": 1e-4,
     "height": 32,
@@ -57,6 +58,7 @@ _EXTRA: Mapping[str, Mapping[str, Any]] = {
     "LongestMaxSize": {"max_size": 32},
     "OneOrOther": {"first": "HorizontalFlip", "second": "VerticalFlip"},
     "SmallestMaxSize": {"max_size": 32},
+    "Table": {"image": "path", "target": "label"},
     "TimeMasking": {"time_mask_param": 16},
 }
 _NESTED = {"transform": ("HorizontalFlip", "Rotate"), "scheduler": ("LinearLR", "ConstantLR")}
@@ -80,7 +82,7 @@ def example(entry: Entry, components: Catalogue) -> str | dict[str, Any]:
     given = {
         one.name: _argument(one, entry, components)
         for one in entry.parameters
-        if one.role == "user" and (one.required or one.name in worth)
+        if one.role == "user" and (one.required or (one.name in worth and one.default is not None))
     }
     given.update(_EXTRA.get(entry.name, {}))
     return {"type": entry.name, **given} if given else entry.name

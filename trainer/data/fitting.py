@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.datasets.decoding import over_ground
+from registry.datasets.decoding import WHITE, over_ground
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class Fitting:
     Attributes:
         channels: 3 for RGB, 1 for grey.
         size: (height, width) in pixels; None where they varied.
+        ground: RGB that shows through transparent pixels.
     """
 
     channels: int
     size: tuple[int, int] | None
+    ground: tuple[int, int, int] = WHITE
 
     def suits(self, channels: int, size: tuple[int, int] | None) -> bool:
         """Whether images of these channels and this size (None where they vary) are so already."""
@@ -30,7 +32,7 @@ class Fitting:
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return an image (H, W) or (H, W, C), C of 1, 3 or 4, with these channels and this size, uint8 (H, W, C)."""
         image = image[..., None] if image.ndim == 2 else image
-        image = over_ground(image[..., :3], image[..., 3]) if image.shape[2] == 4 else image
+        image = over_ground(image[..., :3], image[..., 3], self.ground) if image.shape[2] == 4 else image
         if self.channels == 1 and image.shape[2] == 3:
             image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]  # type: ignore[assignment]
         elif self.channels == 3 and image.shape[2] == 1:

@@ -41,6 +41,7 @@ FREE_AT_RESUME = (
     Free("data.workers", "every image's draws are keyed by its index, not by the worker"),
     Free("data.eval_batch_size", "validation only; its sums may differ in the last bits"),
     Free("data.dataset.root", "the same images in another place"),
+    Free("data.dataset.file", "the same table in another place"),
     Free("data.on_bad_image", "images that cannot be read; those learnt from must be the same"),
     Free("callbacks.**", "behaviour; those that stay keep their state, and more patience continues a run", redone=True),
     Free("report.**", "only the page", redone=True),

@@ -47,6 +47,7 @@ from trainer.run.pictures import Pictures, Reader, name_of, several
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FROM_FILES = ("ImageFolder", "Table")  # datasets whose arguments say how files become pixels
 PIXELS_AT_ONCE = 64 * 224 * 224  # of pictures that pass through the network together
 
 
@@ -191,7 +192,8 @@ class LoadedRun(Answerer):
 
     # ---------------------------------------------------------------------------------------------------------- batches
     def _read(self, pictures: Pictures) -> Iterator[np.ndarray]:
-        reader, fitting = Reader(_decoding(self.recipe)), Fitting(self.channels, self.size)
+        decoding = _decoding(self.recipe)
+        reader, fitting = Reader(decoding), Fitting(self.channels, self.size, decoding.ground)
         for place, picture in enumerate(several(pictures)):
             yield fitting.apply(reader.read(picture, place))
 
@@ -272,5 +274,8 @@ def _naming(pictures: Pictures) -> Callable[[int], str]:
 
 def _decoding(recipe: Recipe) -> Decoding:
     """Return how the run's own images became pixels."""
-    level = recipe.data.dataset.arguments.get("white_level")
-    return Decoding() if level is None else Decoding(level)
+    dataset = recipe.data.dataset
+    said = dataset.arguments if dataset.type in FROM_FILES else {}
+    return Decoding.of(
+        **{name: said[name] for name in ("white_level", "bits", "channels", "background") if name in said}
+    )

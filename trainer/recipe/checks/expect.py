@@ -22,7 +22,9 @@ from trainer.recipe.recipe import Expectation, Origin, Recipe
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _WHEN = re.compile(r"(?:(best|final|epoch [1-9]\d*) )?(\S+)")
 _DROP = re.compile(r"lr drop [1-9]\d* epoch")
-_FREE = ("data.dataset.root", "name", "train.device", "data.workers")  # may differ and the run is still as written
+_FREE = (  # may differ, and the run is still as written
+    *("data.dataset.root", "data.dataset.file", "name", "train.device", "data.workers"),
+)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,9 @@ COMPONENTS: Mapping[str, Mapping[str, str]] = {
         "folder": "ImageFolder",
         "DatasetFolder": "ImageFolder",
         "image_dataset_from_directory": "ImageFolder",
+        "CSV": "Table",
+        "CSVDataset": "Table",
+        "ImageList": "Table",
         "cifar": "CIFAR10",
     },
     "callback": {
@@ -204,6 +207,14 @@ ARGUMENTS: Mapping[str, str] = {
     "data_dir": "root",
     "folder": "root",
     "directory": "root",
+    "csv_file": "file",
+    "table": "file",
+    "annotations_file": "file",
+    "image_column": "image",
+    "label_column": "target",
+    "split_column": "split",
+    "group_column": "group",
+    "class_names": "classes",
 }
 
 _FOLDER = "a run lies in runs/<name>/<time>/ of the working directory"
@@ -254,6 +265,8 @@ KEYS: Mapping[str, str] = {
     "val_split": "data.val",
     "val_size": "data.val",
     "val_fraction": "data.val",
+    "n_splits": "data.val.folds",
+    "k_folds": "data.val.folds",
     "imgsz": _SIZE,
     "img_size": _SIZE,
     "image_size": _SIZE,
