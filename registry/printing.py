@@ -122,11 +122,14 @@ def sentence_case(text: str) -> str:
 
 def metric_text(key: str, value: float) -> str:
     """Return a metric as people read it: accuracies in per cent, others with four digits behind the point."""
-    if not math.isfinite(value):
-        return str(value)
-    if "accuracy" in key:
+    if "accuracy" in key and math.isfinite(value):
         return f"{100 * value:.2f} %"
-    return f"{value:.4f}" if abs(value) >= SMALL or value == 0 else f"{value:.3g}"
+    return f"{value:.3g}" if 0 < abs(value) < SMALL else number_text(value)
+
+
+def number_text(value: float) -> str:
+    """Return a metric with four digits behind the point; "undefined" where it is not a number."""
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 codecs.register_error(ERRORS, _escaped)

@@ -12,7 +12,7 @@ from torch import Tensor
 from registry import files
 from registry.contracts import Evidence, Predictions, ReportPart
 from registry.errors import DataError, RecipeError, ReportError
-from registry.printing import duration, one_line
+from registry.printing import duration, number_text, one_line
 from registry.reports import scores
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.curves import LRFinderCurve
@@ -90,7 +90,7 @@ def evaluate(run: Path, overrides: Sequence[str]) -> int:
             counted = console.counting(f"measuring {part.name}", batches)
             outcome = evaluate_weights(experiment, part, tta=tta, between=counted)
         told = {**outcome.values, **_when_sure(outcome.predictions, how)}
-        values = ", ".join(f"{key} {value:.4f}" for key, value in told.items())
+        values = ", ".join(f"{key} {number_text(value)}" for key, value in told.items())
         rows[part.name] = f"{values} ({len(part):,} images)"
         recorded.append(f"{part.name}: {held_against_recorded(trained, part, outcome.values, summary)}")
     console.table({**rows, "recorded": "; ".join(recorded)})

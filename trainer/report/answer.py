@@ -112,12 +112,12 @@ def _quality(evidence: Evidence) -> list[Tile]:
     if evidence.best is not None and key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {_epochs(evidence)}, chosen on {evidence.selected_on}"
         value = evidence.best[key]
-        tiles.append(Tile(f"Best {word}", said(key, value), note, _interval(key, value, evidence, "val")))
+        tiles.append(Tile(f"Best {word}", metric_text(key, value), note, _interval(key, value, evidence, "val")))
     if key in last:
         tiles.append(
             Tile(
                 f"Final {word}",
-                said(key, last[key]),
+                metric_text(key, last[key]),
                 f"after epoch {last['epoch']:g}, on {evidence.selected_on}",
                 _interval(key, last[key], evidence, "val"),
             )
@@ -126,13 +126,13 @@ def _quality(evidence: Evidence) -> list[Tile]:
         value = evidence.best[_ACCURACY]
         within = _interval(_ACCURACY, value, evidence, "val")
         note = f"of epoch {evidence.best['epoch']:g}, on {evidence.selected_on}"
-        tiles.append(Tile("Accuracy there", said(_ACCURACY, value), note, within))
+        tiles.append(Tile("Accuracy there", metric_text(_ACCURACY, value), note, within))
     augmented = _test_time_augmented(evidence, metric)
     if augmented is not None:
         tiles.append(
             Tile(
                 f"{sentence_case(word)} with TTA",
-                said(key, augmented),
+                metric_text(key, augmented),
                 f"test-time augmentation, best weights, on {evidence.split}",
                 _interval(key, augmented, evidence, evidence.split),
             )
@@ -140,16 +140,11 @@ def _quality(evidence: Evidence) -> list[Tile]:
     return tiles
 
 
-def said(key: str, value: float) -> str:
-    """Return a metric as people read it; "undefined" where it is not a number."""
-    return "undefined" if math.isnan(value) else metric_text(key, value)
-
-
 def _held_out_tile(key: str, value: float, evidence: Evidence) -> Tile:
     """Return the number of a metric on the split that chose nothing, with why it is undefined where it is."""
     note = undefined_because(evidence, evidence.split) if math.isnan(value) else "held out, chose nothing"
     within = _interval(key, value, evidence, evidence.split)
-    return Tile(f"{evidence.split} {metric_words(key)}", said(key, value), note, within)
+    return Tile(f"{evidence.split} {metric_words(key)}", metric_text(key, value), note, within)
 
 
 def _accuracy(evidence: Evidence) -> float:
@@ -268,14 +263,15 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
         text += "this page speaks of the final ones. "
     elif key in evidence.best:
         best, last = evidence.best, evidence.history[-1]
-        text += f"Its best {word} on {evidence.selected_on} is **{said(key, best[key])}**, at epoch {best['epoch']:g}; "
-        text += f"the last epoch has {said(key, last.get(key, math.nan))}. "
+        text += f"Its best {word} on {evidence.selected_on} is **{metric_text(key, best[key])}**, "
+        text += f"at epoch {best['epoch']:g}; "
+        text += f"the last epoch has {metric_text(key, last.get(key, math.nan))}. "
     held_out = _held_out(evidence, _metric(key))
     if held_out is not None:
         which = "final" if evidence.best is None else "best"
         text += f"On {evidence.split}, which took no part in any choice, the {which} weights reach "
-        text += f"**{said(key, held_out)}**"
-        other = "" if scores.is_share_of_images(key) else said(_ACCURACY, _accuracy(evidence))
+        text += f"**{metric_text(key, held_out)}**"
+        other = "" if scores.is_share_of_images(key) else metric_text(_ACCURACY, _accuracy(evidence))
         text += f", with an accuracy of **{other}**. " if other else ". "
     if cautions:
         count = len(cautions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from registry.printing import number_text
 from trainer.data.fingerprint import print_of, same
 from trainer.data.splits import Part
 from trainer.experiment.trained import Trained
@@ -29,7 +30,7 @@ def held_against_recorded(trained: Trained, part: Part, values: Mapping[str, flo
         return "numbers of other images"
     if all(abs(stored[key] - values[key]) < SHOWN for key in both):
         return "the same numbers"
-    return "other numbers, " + ", ".join(f"{key} {value:.4f}" for key, value in both.items())
+    return "other numbers, " + ", ".join(f"{key} {number_text(value)}" for key, value in both.items())
 
 
 def _stored(summary: Mapping[str, Any], part: str, weights: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import CheckpointError, ExpectationError, RecipeError
-from registry.printing import duration
+from registry.printing import duration, number_text
 from trainer.recipe.checks.expect import Verdict, judge, verdict_on
 from trainer.recipe.load import load_recipe
 from trainer.report.frame import has_curves
@@ -40,10 +40,10 @@ def ending(summary: Mapping[str, Any], metric: str, folder: Path) -> dict[str, s
     for name in ("best", "final"):
         row = summary.get(name)
         if row is not None:
-            extra = "".join(f", {key} {value:.4f}" for key, value in row.items() if "/tta/" in key)
-            rows[name] = f"{metric} {row[metric]:.4f} in epoch {row['epoch']:.0f}{extra}"
+            extra = "".join(f", {key} {number_text(value)}" for key, value in row.items() if "/tta/" in key)
+            rows[name] = f"{metric} {number_text(row[metric])} in epoch {row['epoch']:.0f}{extra}"
     for name, values in summary.get("test", {}).items():
-        rows[f"test, {name} weights"] = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
+        rows[f"test, {name} weights"] = ", ".join(f"{key} {number_text(value)}" for key, value in values.items())
     rows["time"] = duration(summary["seconds"])
     rows["report"] = str(folder / "report.html")
     if has_curves(folder):
