@@ -94,6 +94,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def size_in_words(size: int) -> str:
+    """Return bytes as people say them."""
+    for power, unit in ((30, "GiB"), (20, "MiB")):
+        if size >= 2**power / 10:
+            return f"{size / 2**power:.1f} {unit}"
+    return f"{size / 2**10:.1f} KiB"
+
+
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, and dots where there are more: a, b, c, d, e, ..."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -7,6 +7,7 @@
     32 bits, signed          DataError: nothing says which of their values is white
     CMYK                     converted to RGB
     EXIF orientation         applied
+    decoded smaller          a JPEG, where whoever reads it asks for that
     cut short, not an image  DataError: OpenCV's reader of buffers refuses them (its reader of files shows half a JPEG)
 
 Owns what pixels mean. Knows nothing of folders or classes.
@@ -45,6 +46,17 @@ _TIFF = (b"II*\0", b"MM\0*")
 _HEAD = 4096  # bytes within which AVIF and JPEG 2000 say what channels they have
 _EXTRA_SAMPLES = (b"\x52\x01\x03\x00", b"\x01\x52\x00\x03")  # TIFF's tag of channels beyond the colours, both orders
 _GREY, _GREY_ALPHA, _RGB_ALPHA = 0, 4, 6  # PNG's colour types
+
+Factor = Callable[[int, int], int]  # (height, width) -> 1, 2, 4 or 8
+_FLAGS = {  # OpenCV's, by how much smaller a picture is decoded
+    1: cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_JPEG = b"\xff\xd8"
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers of a frame, which has the size
+_SCAN, _APP1, _TAG_ORIENTATION = 0xDA, 0xE1, 0x0112
 
 # What EXIF's orientations 1 to 8 do to pixels as they are stored.
 _TURNS: tuple[Callable[[NDArray], NDArray], ...] = (  # type: ignore[type-arg]
@@ -96,11 +108,12 @@ class Decoding:
         over = "" if self.ground == WHITE else f", over {self.ground}"
         return f"decoding {RULES}, white level {self.white_level}{grey}{over}"
 
-    def read(self, path: str) -> Pixels:
+    def read(self, path: str, factor: Factor | None = None) -> Pixels:
         """Decode an image file.
 
         Args:
             path: of the file.
+            factor: as `decode` takes it.
 
         Returns:
             RGB, uint8 (H, W, 3), or grey, (H, W, 1).
@@ -108,10 +121,16 @@ class Decoding:
         Raises:
             DataError: the file cannot be read or holds no whole image.
         """
-        return self.decode(_content(path), path)
+        return self.decode(_content(path), path, factor)
 
-    def decode(self, content: bytes, name: str) -> Pixels:
-        """Decode an image file's content; `name` is what messages call it.
+    def decode(self, content: bytes, name: str, factor: Factor | None = None) -> Pixels:
+        """Decode an image file's content.
+
+        Args:
+            content: of the file.
+            name: what messages call it.
+            factor: says by how much a JPEG of (height, width), upright, is decoded smaller; None for in full size.
+                Other formats save nothing by it and are always decoded in full size.
 
         Returns:
             RGB, uint8 (H, W, 3), or grey, (H, W, 1).
@@ -119,7 +138,7 @@ class Decoding:
         Raises:
             DataError: it is no whole image.
         """
-        found = _decoded(content, name)
+        found = _decoded(content, name, 1 if factor is None else _reduced_by(content, factor))
         alpha = _alpha(content, found) if _may_be_transparent(content) else None
         pixels = self.eight_bits(found)
         if alpha is not None:
@@ -203,8 +222,8 @@ def _content(path: str, most: int = -1) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Return BGR (H, W, 3) as deep as the file has it, upright."""
+def _decoded(content: bytes, name: str, factor: int = 1) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return BGR (H, W, 3) as deep as the file has it, upright; of a JPEG 1/factor of its height and width."""
     if not content:
         raise DataError(f"{name} is empty (0 bytes)")
     if content.startswith(_PNG) and len(content) >= 24:
@@ -213,7 +232,7 @@ def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16
             raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
     _silence_opencv()
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
     except cv2.error as error:
         raise DataError(f"{name} cannot be decoded: {error.err}") from error
     if pixels is None:  # grey of 32 bits is given as it is stored only
@@ -227,6 +246,51 @@ def _decoded(content: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.uint16
             "convert it to 8 or 16 bits",
         )
     return pixels  # type: ignore[return-value]
+
+
+# -------------------------------------------------------------------------------------------------------- JPEG's header
+def _reduced_by(content: bytes, factor: Factor) -> int:
+    """Return by how much a file's picture is decoded smaller: 1 where it is no JPEG, or its header does not tell."""
+    size = upright_size(content)
+    return 1 if size is None else factor(*size)
+
+
+def upright_size(content: bytes) -> tuple[int, int] | None:
+    """Return the (height, width) of a JPEG, turned as its EXIF says; None where its header does not tell."""
+    if not content.startswith(_JPEG):
+        return None
+    place, turned = 2, False
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker in _FRAMES:
+            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
+            return None if not height or not width else (width, height) if turned else (height, width)
+        if marker == _SCAN or length < 2:
+            return None
+        if marker == _APP1 and content[place + 4 : place + 10] == b"Exif\0\0":
+            turned = _orientation(content[place + 10 : place + 2 + length]) > 4
+        place += 2 + length
+    return None
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, that an EXIF block says; 1 where it says none."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
+            if tag == _TAG_ORIENTATION:
+                return int(value)
+    except struct.error:  # cut short
+        pass
+    return 1
 
 
 @cache
@@ -267,6 +331,8 @@ def _may_be_transparent(content: bytes) -> bool:
         return (head[12:16] == b"VP8X" and bool(head[20] & 0x10)) or (head[12:16] == b"VP8L" and bool(head[24] & 0x10))
     if head.startswith(_TIFF):
         return any(tag in content for tag in _EXTRA_SAMPLES)
+    if head.startswith(_JPEG):  # has none; the letters below stand in its tables
+        return False
     return head.startswith(b"GIF8") or b"auxl" in head or b"cdef" in head
 
 

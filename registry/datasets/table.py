@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds, Text
 from registry.contracts import DataFacts, FromArgument
-from registry.datasets.decoding import FULL, Background, Decoding, endings_of
+from registry.datasets.decoding import FULL, Background, Decoding, Factor, endings_of
 from registry.datasets.layout import SPLITS
 from registry.datasets.listed import Columns, OnBadImage, listed
 from registry.datasets.rows import place, read_table
@@ -103,8 +103,15 @@ class Table:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Decode image `index`, uint8 (H, W, C)."""
+        return self._read(index)
+
+    def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
+        """Decode image `index` smaller where its format can: by what `factor` says of its (height, width)."""
+        return self._read(index, factor)
+
+    def _read(self, index: int, factor: Factor | None = None) -> NDArray[np.uint8]:
         try:
-            return self._decoding.read(self._paths[index])
+            return self._decoding.read(self._paths[index], factor)
         except DataError as error:
             raise DataError(f"{self.line(index)}: {error.message}", error.hint) from error
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.datasets.decoding import Decoding
+from registry.datasets.decoding import Decoding, Factor
 from registry.datasets.source import stamp
 
 LABELS = ("targets", "labels", "_labels", "y")  # where upstream keeps one label per image
@@ -45,8 +45,15 @@ class TorchvisionSource:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, uint8 (H, W, C)."""
+        return self._read(index)
+
+    def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
+        """Return image `index`, decoded smaller where its format can: by what `factor` says of its (height, width)."""
+        return self._read(index, factor)
+
+    def _read(self, index: int, factor: Factor | None = None) -> NDArray[np.uint8]:
         if self._files is not None and self._channels == 3:
-            return self._decoding.read(self._files[index])
+            return self._decoding.read(self._files[index], factor)
         picture = self._dataset[index][0].convert("RGB" if self._channels == 3 else "L")
         return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, self._channels)
 

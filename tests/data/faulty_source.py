@@ -58,6 +58,7 @@ class Same:
     """A transform that keeps each image and needs a key for it."""
 
     name = "Same"
+    transforms = ()
 
-    def __call__(self, images, keys):
-        return [image for image, _ in zip(images, keys, strict=True)]
+    def transformed(self, image, _row):
+        return image

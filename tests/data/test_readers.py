@@ -158,7 +158,7 @@ def test_workers_ignore_signals_and_end_with_their_parent(started):
 class Shapes:
     """A pipeline that shows what it was given."""
 
-    ahead = ()
+    ahead, reduces = (), False
 
     def apply(self, images, *, epoch, indices, begun=False):
         assert isinstance(images, list)
@@ -208,7 +208,9 @@ def test_large_images_are_asked_for_in_pieces_and_the_batches_are_the_same(lazy,
     monkeypatch.setattr(batches_module, "READ_VALUES", 2 * lazy.values_per_image())
     asked, read = [], Readers.batches
     monkeypatch.setattr(
-        Readers, "batches", lambda self, wanted, *rest: read(self, (asked.append(len(w)) or w for w in wanted), *rest)
+        Readers,
+        "batches",
+        lambda self, wanted, *rest, **how: read(self, (asked.append(len(w)) or w for w in wanted), *rest, **how),
     )
     fresh = LazyStore(lazy.source, 3, (), lazy.survey)
     for first, second in zip(expected, lazy_batches(fresh, 2).epoch(3), strict=True):

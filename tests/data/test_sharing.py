@@ -18,7 +18,7 @@ class Keyed:
     """A pipeline whose images show their own number and the key that their draws have."""
 
     begins_on = CPU
-    ahead = ()
+    ahead, reduces = (), False
 
     def apply(self, images, *, epoch, indices, begun=False):
         numbers = images[:, 0, 0, 0] if isinstance(images, torch.Tensor) else torch.tensor([i[0, 0, 0] for i in images])
@@ -88,6 +88,6 @@ def test_a_process_without_an_image_of_its_own_is_lent_one_that_does_not_count()
 
 
 def test_processes_of_one_machine_divide_its_cores_among_their_readers(monkeypatch):
-    monkeypatch.setattr("trainer.data.batches.os.cpu_count", lambda: 16)
-    readers = [batches(part(9), workers="auto", neighbours=count)._workers for count in (1, 2, 4, 16)]
-    assert readers == [8, 7, 3, 1]
+    monkeypatch.setattr("trainer.data.batches.cores", lambda: 32)
+    readers = [batches(part(9), workers="auto", neighbours=count)._workers for count in (1, 4, 32, 64)]
+    assert [(each.count, each.are) for each in readers] == [(each, "threads") for each in (16, 8, 1, 1)]

@@ -8,6 +8,7 @@ import torch
 from shared_recipes import EVERYTHING
 
 from registry.contracts import Callback, View
+from trainer.data.features import FeatureBatches
 from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
@@ -97,3 +98,19 @@ def test_a_view_tells_callbacks_where_training_stands(experiment_of, tmp_path):
     folder.mkdir()
     fit(experiment, [Watch()], Cut(Interrupts(), None), Interrupts(), folder, {}, state=None, log=lambda _: None)
     assert seen == [(1, 3, 1), (2, 6, 2)]
+
+
+FROZEN = ["train.freeze=['layer*']", "data.augment=[]", "train.mix=null"]
+
+
+def test_a_run_on_kept_features_cut_at_any_step_ends_in_the_same_state(experiment_of, tmp_path):
+    """They are computed anew by the resumed run: in the dataset's order, so that no batch is another."""
+    run(experiment_of(EVERYTHING, FROZEN), tmp_path / "whole", None)
+    for step in (1, 4):
+        folder = tmp_path / f"cut{step}"
+        with pytest.raises(Interrupted):
+            run(experiment_of(EVERYTHING, FROZEN), folder, step)
+        resumed = experiment_of(EVERYTHING, FROZEN)
+        run(resumed, folder, None, state=read_latest(folder, print))
+        assert isinstance(resumed.course.train, FeatureBatches)
+        assert whole_state(folder) == whole_state(tmp_path / "whole")

@@ -500,6 +500,16 @@ def test_transparent_pixels_let_white_through(format_, options):
     assert np.abs(decode(content, "it") - laid).max() <= (1 if options.get("quality") is None else 3)
 
 
+def test_a_jpeg_which_has_no_transparency_is_decoded_once(monkeypatch):
+    """Its tables hold the letters "cdef", which tell transparency in other formats."""
+    decoded, decode_once = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: decoded.append(given[1]) or decode_once(*given))
+    content = encoded(Image.fromarray(picture()), "JPEG")
+    assert b"cdef" in content
+    assert decode(content, "it").shape == picture().shape
+    assert len(decoded) == 1
+
+
 def test_every_way_of_storing_transparency_lets_white_through():
     drawing = Image.fromarray(np.where(GREY > 128, 255, 0).astype(np.uint8))  # black and, where transparent, white
     clear = np.asarray(drawing) == 255

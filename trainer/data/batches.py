@@ -20,14 +20,14 @@ from registry.errors import DataError
 from trainer.data.sharing import Share, Sharing
 from trainer.data.singly import Singly, naming
 from trainer.data.splits import Part, by_class
-from trainer.data.store import LazyStore, Store
+from trainer.data.store import LazyStore, Store, Workers
 from trainer.data.transfer import sent
 
 CPU_CHUNK = 512  # images augmented at a time on the CPU: more fall out of the cache, fewer pay Python's overhead
 CPU_CHUNK_VALUES = 8 << 20  # pixel values gathered and augmented at a time, before or after augmentation
 GPU_CHUNK_VALUES = 64 << 20  # the same on a GPU
 READ_VALUES = 32 << 20  # pixel values a worker is asked for at a time; several such answers wait in memory
-MAX_WORKERS = 8  # that `auto` starts
+MAX_THREADS = 16  # that `auto` starts: beyond, Python's lock is what they wait for
 REPEAT = 1 << 32  # added to an image's key per repetition within an epoch; beyond any index
 
 
@@ -36,7 +36,11 @@ class Pipeline(Protocol):
 
     @property
     def ahead(self) -> Sequence[Singly]:
-        """The first transforms, as far as the processes that read images may apply them."""
+        """The first transforms, as far as whoever reads the images may apply them."""
+
+    @property
+    def reduces(self) -> bool:
+        """Whether no more of a picture is decoded than what `ahead` keeps."""
 
     @property
     def begins_on(self) -> torch.device:
@@ -97,7 +101,7 @@ class Batches:
         drop_last: leave out an incomplete last batch.
         device: where batches arrive.
         balanced: draw every class equally often, the small ones repeatedly; needs `shuffle`.
-        workers: processes that read ahead what does not lie in memory; "auto" takes one per core but one, at most 8.
+        workers: processes that read ahead what does not lie in memory; "auto" takes threads, one per core, at most 16.
         sharing: which images of each batch are given; None for all. Order and augmentation are those of the whole.
         neighbours: processes on this machine that do the same, among which "auto" divides the cores.
 
@@ -130,8 +134,9 @@ class Batches:
         self._device = device
         self._sharing = sharing
         self._own_size = batch_size if sharing is None else max(1, sharing.of(batch_size).images)
-        cores = (os.cpu_count() or 1) // neighbours
-        self._workers = max(1, min(MAX_WORKERS, cores - 1)) if workers == "auto" else workers
+        threads = max(1, min(MAX_THREADS, cores() // neighbours))
+        self._workers = Workers(threads, "threads") if workers == "auto" else Workers(workers, "processes")
+        self._begun: tuple[int, int, Iterator[Batch]] | None = None
         if len(self) == 0:
             raise DataError(
                 f"{len(part)} {part.name} images make no batch of {batch_size}"
@@ -141,6 +146,10 @@ class Batches:
     def __len__(self) -> int:
         whole, rest = divmod(len(self.part), self.batch_size)
         return whole if self._drop_last else whole + (rest > 0)
+
+    def begin(self, epoch: int, start: int = 0) -> None:
+        """Have what must be read for an epoch's first batches read while something else is done."""
+        self._begun = (epoch, start, self._epoch(epoch, start))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch.
@@ -152,6 +161,10 @@ class Batches:
         Returns:
             Batches `start`, `start + 1`, ...
         """
+        begun, self._begun = self._begun, None
+        return begun[2] if begun is not None and begun[:2] == (epoch, start) else self._epoch(epoch, start)
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         order = self.order(epoch)
         if self._drop_last:
             order = order[: len(self) * self.batch_size]
@@ -219,22 +232,45 @@ class Batches:
         return max(1, most // self._own_size) * self._own_size
 
     def _read_ahead(self, store: LazyStore, order: Tensor, keys: Tensor, epoch: int, start: int) -> Iterator[Batch]:
-        """Take batches as the store's workers deliver them."""
-        targets, indices = (sent(each, self._device) for each in (store.targets[order], order))  # once per epoch
-        asked, parts, answers, places = (each.split(self._own_size)[start:] for each in (order, keys, targets, indices))
-        ahead = self._pipeline.ahead if self._workers else ()
+        """Return batches as the store's workers deliver them, which begin now."""
+        asked, parts = (each.split(self._own_size)[start:] for each in (order, keys))
+        ahead = self._pipeline.ahead
         piece = max(1, READ_VALUES // store.values_per_image())
         chances = (
             (self._pipeline.keys(epoch=epoch, indices=few) for some in parts for few in some.split(piece))
             if ahead
             else None
         )
-        pixels = store.batches((few for some in asked for few in some.split(piece)), self._workers, ahead, chances)
-        for indices, some, *known in zip(asked, parts, answers, places, strict=True):
-            images = [image for _ in range(0, len(indices), piece) for image in next(pixels)]
-            with naming(store.describe, indices):
-                inputs = self._pipeline.apply(images, epoch=epoch, indices=some, begun=bool(ahead))
+        pieces = (few for some in asked for few in some.split(piece))
+        pixels = store.batches(pieces, self._workers, ahead, chances, reduces=self._pipeline.reduces)
+
+        def images(count: int) -> list[NDArray[np.uint8]]:
+            return [image for _ in range(0, count, piece) for image in next(pixels)]
+
+        return self._delivered(images, store, order, keys, epoch, start)
+
+    def _delivered(
+        self,
+        images: Callable[[int], list[NDArray[np.uint8]]],
+        store: LazyStore,
+        order: Tensor,
+        keys: Tensor,
+        epoch: int,
+        start: int,
+    ) -> Iterator[Batch]:
+        """Yield batches of images that begin to be transformed where they are read; `images` returns the next few."""
+        targets, indices = (sent(each, self._device) for each in (store.targets[order], order))  # once per epoch
+        columns = (each.split(self._own_size)[start:] for each in (order, keys, targets, indices))
+        for asked, some, *known in zip(*columns, strict=True):
+            begun = images(len(asked))
+            with naming(store.describe, asked):
+                inputs = self._pipeline.apply(begun, epoch=epoch, indices=some, begun=bool(self._pipeline.ahead))
             yield Batch(inputs, *known)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_pieces(made: Callable[[slice], Tensor], some: slice, piece: int) -> Tensor:

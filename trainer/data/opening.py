@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from registry.catalogue import cache
 from registry.contracts import ImageSource
 from registry.errors import DataError, StorageError
+from registry.printing import size_in_words
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
 from trainer.data.content import digest_of
 from trainer.data.memory import Budget, physical_memory
-from trainer.data.readers import read
+from trainer.data.reading import read
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.data.survey import Survey, described
 
@@ -201,8 +202,8 @@ class _Opening:
         needed, others, memory = self._count * int(np.prod(shape)), self._budget.taken, self._budget.memory
         if self._budget.room_for(needed):
             return ""
-        beside = f", with {_size(others)} of other splits," if others else ""
-        return f"{_size(needed)}{beside} are more than half of {_size(memory)} of memory"
+        beside = f", with {size_in_words(others)} of other splits," if others else ""
+        return f"{size_in_words(needed)}{beside} are more than half of {size_in_words(memory)} of memory"
 
     # --------------------------------------------------------------------------------------------------------- looking
     def _decoded(self, shape: Shape) -> tuple[Survey, Packed | None]:
@@ -216,7 +217,7 @@ class _Opening:
 
     def _announce(self, shape: Shape) -> None:
         """Say before it begins what decoding takes."""
-        size, path = _size(self._count * int(np.prod(shape))), self._path(_DECODED)
+        size, path = size_in_words(self._count * int(np.prod(shape))), self._path(_DECODED)
         disk = "no disk: there are no files to tell a cache by" if path is None else f"as much disk, in {path.parent}"
         self._log(f"decoding {self._count:,} images once: they take {size} of memory and {disk}")
 
@@ -367,11 +368,3 @@ def _hold(held: list[NDArray[np.uint8]], index: int, image: NDArray[np.uint8] | 
 
 def _differ(sizes: Sequence[tuple[int, int]]) -> str:
     return f"they differ in size ({described(sizes)})"
-
-
-def _size(size: int) -> str:
-    """Return bytes as people say them."""
-    for power, unit in ((30, "GiB"), (20, "MiB")):
-        if size >= 2**power / 10:
-            return f"{size / 2**power:.1f} {unit}"
-    return f"{size / 2**10:.1f} KiB"

@@ -20,7 +20,9 @@ from registry.errors import DataError, RecipeError, UserError
 from registry.transforms.batched import batched, batched_pair, why_not
 from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
-from trainer.data.singly import Singly, UnsuitableImage
+from registry.transforms.settled import is_settled
+from trainer.data.reading import Factor, factor_by
+from trainer.data.singly import Running, Singly, UnsuitableImage
 from trainer.data.transfer import sent
 
 Backend = Literal["auto", "batched", "albumentations"]
@@ -59,6 +61,10 @@ class Stage:
         """Return each image's key of what upstream draws for it."""
         return draws.at(self.position).seeds(0)
 
+    def is_settled(self) -> bool:
+        """Tell whether it leaves nothing to chance; one of somebody's own is not known to."""
+        return bool(self.upstream) and all(map(is_settled, self.upstream))
+
     def gives_one_size(self) -> bool:
         """Tell whether images of any size have one size after it."""
         return any(type(one).__name__ in MAKES_ONE_SIZE and one.p >= 1 for one in self.upstream)
@@ -73,10 +79,13 @@ class Pipeline:
         seed: of the run; part of every draw's key.
         backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what there is.
         device: where the model's input is wanted.
+        reduces: no more of a picture is decoded than what the first transforms keep.
 
     Attributes:
-        ahead: the first transforms, where they run on images of several sizes one by one anyway: another process may
-            apply them, with `keys`, and tell `apply` so.
+        ahead: the first transforms, where they run on images of several sizes one by one anyway: another thread or
+            process may apply them, with `keys`, and tell `apply` so.
+        reduces: as given; whoever reads pictures then asks `factors` how they are decoded.
+        drawn: names of the transforms that leave something to chance; after the others an image is always the same.
         begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
         scales: whether `apply` found uint8 at the end and scaled grey levels 0..255 to 0..1.
 
@@ -92,20 +101,30 @@ class Pipeline:
         seed: int,
         backend: Backend = "auto",
         device: torch.device | str = "cpu",
+        reduces: bool = False,
     ) -> None:
+        self.reduces = reduces
         self._seed = seed
         self._device = torch.device(device)
         self._augment = _plan(stages, 0, backend)
         self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
         _check(self._augment, self._all, backend)
-        self.ahead: Sequence[Singly] = _ahead(self._augment)
+        self.ahead: Sequence[Singly] = _ahead(self._all)
+        self.drawn: Sequence[str] = [stage.name for stage in self._all if not stage.is_settled()]
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
         self.scales = False
 
     def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:
         """Return what `ahead` needs to know of each image: a key per transform."""
         draws = Draws(self._seed, epoch, indices.cpu())
-        return list(zip(*(stage.keys(draws) for stage in self._augment[: len(self.ahead)]), strict=True))
+        return list(zip(*(stage.keys(draws) for stage in self._all[: len(self.ahead)]), strict=True))
+
+    def factors(self, *, epoch: int, indices: Tensor) -> list[Factor] | None:
+        """Return by how much each picture is decoded smaller, once its size is known; None where none is."""
+        if not self.reduces or not self.ahead:
+            return None
+        running = [Running(each) for each in self.ahead]
+        return [factor_by(running, keys) for keys in self.keys(epoch=epoch, indices=indices)]
 
     def apply(self, images: Images, *, epoch: int, indices: Tensor, begun: bool = False) -> Tensor:
         """Return the model's input.
@@ -285,17 +304,17 @@ def _until_last_upstream(stages: Sequence[Stage]) -> int:
     return max((number for number, stage in enumerate(stages, start=1) if stage.batched is None), default=0)
 
 
-def _ahead(augment: Sequence[Stage]) -> list[Singly]:
-    """Return the transforms that may run ahead of the training, in another process.
+def _ahead(stages: Sequence[Stage]) -> list[Singly]:
+    """Return the transforms that may run ahead of the training, in another thread or process.
 
-    These are the first, as far as images of several sizes pass them one by one anyway, Albumentations runs them and
-    they can be sent there.
+    These are the first, as far as images of several sizes pass them one by one anyway, keep uint8, Albumentations runs
+    them and they can be sent there.
     """
     found: list[Singly] = []
-    for number, stage in enumerate(augment):
-        one_by_one = number < _until_one_size(augment) or stage.batched is None
+    for number, stage in enumerate(stages):
+        one_by_one = number < _until_one_size(stages) or stage.batched is None
         single = Singly(stage.name, stage.upstream)
-        if not stage.upstream or not one_by_one or not single.travels():
+        if not stage.upstream or not one_by_one or stage.name in MAKES_FLOAT or not single.travels():
             break
         found.append(single)
     return found

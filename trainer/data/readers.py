@@ -21,64 +21,30 @@ import multiprocessing
 import pickle
 import queue
 import signal
+import sys
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.contracts import ImageSource
 from registry.errors import DataError
-from trainer.data.singly import Singly, naming
+from trainer.data.reading import Keys, Pixels, Reading, Reads, with_keys
+from trainer.data.singly import Singly
 
 AHEAD = 2  # batches under way per worker
 PATIENCE = 120.0  # seconds a worker may spend on one image, or on taking a request or giving an answer
 STARTING = 120.0  # seconds it may take to start
 
 BETWEEN, NOT_YET = -1, -2  # where a worker is that is at no image
-
-Pixels = list[NDArray[np.uint8]]
-
-
-class Reads(Protocol):
-    """The part of an `ImageSource` that reading needs."""
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Return image `index` as uint8 (H, W, C)."""
-
-    def describe(self, index: int) -> str:
-        """Name image `index` for a message."""
-
-
-def read(source: Reads, index: int, channels: int | None = None) -> NDArray[np.uint8]:
-    """Decode one image, uint8 (H, W, C).
-
-    Args:
-        source: of the images.
-        index: of the image.
-        channels: that it must have, as the others do; None for any number.
-
-    Raises:
-        DataError: it is unreadable. Whatever went wrong, StopIteration included: the message names the image.
-    """
-    try:
-        image = source.image(index)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{source.describe(index)} cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
-        raise DataError(f"{source.describe(index)} is not a uint8 image of three dimensions")
-    if channels is not None and image.shape[2] != channels:
-        raise DataError(f"{source.describe(index)} has {image.shape[2]} channels, other images have {channels}")
-    return image
 
 
 # -------------------------------------------------------------------------------------------------------------- workers
@@ -128,7 +94,9 @@ class Readers:
         self,
         asked: Iterable[Sequence[int]],
         transforms: Sequence[Singly] = (),
-        keys: Iterable[Sequence[tuple[int, ...]]] | None = None,
+        keys: Iterable[Sequence[Keys]] | None = None,
+        *,
+        reduces: bool = False,
     ) -> Iterator[Pixels]:
         """Yield the images of each batch asked for, in that order.
 
@@ -138,6 +106,7 @@ class Readers:
             asked: indices, batch by batch.
             transforms: applied to each image, in order; must travel.
             keys: for each batch, the keys of each image, one per transform; None where there is no transform.
+            reduces: decode no more of a picture than what the transforms keep.
 
         Raises:
             DataError: an image is unreadable or suits no transform, or a worker died or stands still; named by image.
@@ -145,10 +114,10 @@ class Readers:
         while self._under_way:
             with contextlib.suppress(DataError):
                 self._answer(self._under_way.popleft())
-        content = pickle.dumps(list(transforms))
+        content = pickle.dumps((list(transforms), reduces))
         for worker in self._workers:
             worker.asked.put(content)
-        waiting = _with_keys(asked, keys)
+        waiting = with_keys(asked, keys)
         for _ in range(AHEAD):
             for worker in self._workers:
                 self._ask(worker, waiting)
@@ -158,7 +127,7 @@ class Readers:
             self._ask(worker, waiting)
             yield pixels
 
-    def _ask(self, worker: _Worker, waiting: Iterator[list[tuple[int, tuple[int, ...]]]]) -> None:
+    def _ask(self, worker: _Worker, waiting: Iterator[list[tuple[int, Keys]]]) -> None:
         images = next(waiting, None)
         if images is not None:
             worker.asked.put(images)
@@ -193,18 +162,6 @@ class Readers:
     def _where(self, worker: _Worker) -> str:
         index = worker.at.value
         return f" at image {index}, {self._source.describe(index)}" if index >= 0 else ""
-
-
-def _with_keys(
-    asked: Iterable[Sequence[int]], keys: Iterable[Sequence[tuple[int, ...]]] | None
-) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-    """Yield each batch as (index, keys) per image."""
-    if keys is None:
-        for indices in asked:
-            yield [(int(index), ()) for index in indices]
-    else:
-        for indices, chances in zip(asked, keys, strict=True):
-            yield [(int(index), each) for index, each in zip(indices, chances, strict=True)]
 
 
 def _start(content: bytes) -> _Worker:
@@ -258,14 +215,6 @@ def _receive(pipe: Connection) -> Pixels | DataError:
     return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
 
 
-def _transformed(image: NDArray[np.uint8], transforms: Sequence[Singly], keys: Sequence[int]) -> NDArray[np.uint8]:
-    for transform, key in zip(transforms, keys, strict=True):
-        (image,) = transform([image], [key])
-        if image.dtype != np.uint8:
-            raise DataError(f"{transform.name} makes {image.dtype}, but augment and eval keep uint8")
-    return image
-
-
 def _close(workers: Sequence[_Worker]) -> None:
     """End the workers: they stop when their pipe does."""
     for worker in workers:
@@ -282,26 +231,28 @@ def _work(pipe: Connection, at: Any) -> None:
     for name in ("SIGINT", "SIGTERM"):  # the parent decides when to stop, and it saves first
         with contextlib.suppress(AttributeError, ValueError):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # what a transform says of one image, it says of every one
     import cv2
 
     cv2.setNumThreads(0)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         source = _unpacked(pipe.recv())
         at.value = BETWEEN
-        transforms: list[Singly] = []
+        reading: Reading | None = None
         while True:
             message = pipe.recv()
             if isinstance(message, bytes):
-                transforms = pickle.loads(message)
+                transforms, reduces = _without_torch(message)
+                reading = None if isinstance(source, DataError) else Reading(source, transforms, reduces=reduces)
                 continue
             try:
                 if isinstance(source, DataError):
                     raise source
+                assert reading is not None, "transforms come before the first request"
                 pixels: Pixels = []
                 for index, keys in message:
                     at.value = index
-                    with naming(source.describe, [index]):
-                        pixels.append(_transformed(read(source, index), transforms, keys))
+                    pixels.append(reading(index, keys))
             except DataError as error:
                 pipe.send(error)
                 continue
@@ -309,6 +260,23 @@ def _work(pipe: Connection, at: Any) -> None:
                 at.value = BETWEEN
             pipe.send([image.shape for image in pixels])
             pipe.send_bytes(np.concatenate([image.ravel() for image in pixels]).data)
+
+
+def _without_torch(content: bytes) -> tuple[Sequence[Singly], bool]:
+    """Return the transforms that the parent packed, and whether pictures are decoded smaller.
+
+    Albumentations imports torch where there is one, for tensors, which no image here is: that would take each worker
+    seconds and half a gigabyte.
+    """
+    spared = "torch" not in sys.modules
+    if spared:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        unpacked: tuple[Sequence[Singly], bool] = pickle.loads(content)
+        return unpacked
+    finally:
+        if spared:
+            del sys.modules["torch"]
 
 
 def _unpacked(content: bytes) -> Reads | DataError:

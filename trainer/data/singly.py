@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.errors import DataError
+from registry.transforms.shrinking import shrinking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,14 @@ def naming(describe: Callable[[int], str], indices: Sequence[int] | Tensor) -> I
         raise DataError(f"{describe(int(indices[error.row]))}: {error.message}", error.hint) from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let transforms say nothing: what one says of an image, it says of every one. For one thread of a process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @dataclass(frozen=True)
 class Singly:
     """A transform, or two that have a batched version only together.
@@ -71,17 +80,9 @@ class Singly:
         Raises:
             UnsuitableImage: so it is; `naming` says which.
         """
-        generator, chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
-        for transform in self.transforms:
-            transform.set_random_state(generator, chance)
-        done = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it says of one image, it says of every one
-            for row, (image, key) in enumerate(zip(images, keys, strict=True)):
-                _rekey(generator, key)
-                chance.seed(key)
-                done.append(self._transformed(image, row))
-        return done
+        run = Running(self)
+        with quiet():
+            return [run(image, key, row) for row, (image, key) in enumerate(zip(images, keys, strict=True))]
 
     def travels(self) -> bool:
         """Whether another process can be given it: upstream's own code is there, a plug-in's or a lambda is not."""
@@ -93,7 +94,12 @@ class Singly:
             return False
         return True
 
-    def _transformed(self, image: np.ndarray, row: int) -> np.ndarray:
+    def transformed(self, image: np.ndarray, row: int) -> np.ndarray:
+        """Return image number `row` (H, W, C) transformed, by the random state that the transforms have.
+
+        Raises:
+            UnsuitableImage: it does not suit.
+        """
         done = image
         try:
             for transform in self.transforms:
@@ -107,6 +113,40 @@ class Singly:
         if any(hasattr(transform, "pad_if_needed") for transform in self.transforms):
             return f"set pad_if_needed: true of {self.name}, or put SmallestMaxSize before it, or leave the image out"
         return f"put a transform before {self.name} that makes all images suit it, or leave the image out"
+
+
+class Running:
+    """A transform with a random state of its own, for one thread.
+
+    Args:
+        single: what it runs; its transforms are given the state.
+    """
+
+    def __init__(self, single: Singly) -> None:
+        self.single = single
+        self._generator, self._chance = np.random.Generator(np.random.Philox(0)), random.Random(0)
+        for transform in single.transforms:
+            transform.set_random_state(self._generator, self._chance)
+
+    def __call__(self, image: np.ndarray, key: int, row: int = 0) -> np.ndarray:
+        """Return an image (H, W, C) transformed, with the chance that its key gives.
+
+        Raises:
+            UnsuitableImage: image number `row`, as this is, does not suit.
+        """
+        self._rekey(key)
+        return self.single.transformed(image, row)
+
+    def shrinking(self, height: int, width: int, key: int) -> float:
+        """Return by how much it shrinks what it keeps of a picture of this size, with the chance that a key gives."""
+        if len(self.single.transforms) > 1:
+            return 1.0
+        self._rekey(key)
+        return shrinking(self.single.transforms[0], height, width)
+
+    def _rekey(self, key: int) -> None:
+        _rekey(self._generator, key)
+        self._chance.seed(key)
 
 
 def _rekey(generator: np.random.Generator, key: int) -> None:

@@ -6,7 +6,10 @@ pipeline.py), and of datasets only `registry.contracts.ImageSource`.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +19,26 @@ from torch import Tensor
 from registry.contracts import ImageSource
 from trainer.data.cache import Packed
 from trainer.data.content import Digests, digests_of
-from trainer.data.readers import Pixels, Readers, read
-from trainer.data.singly import Singly
+from trainer.data.readers import Readers
+from trainer.data.reading import Factor, Keys, Pixels, Reading, read, with_keys
+from trainer.data.singly import Singly, quiet
 from trainer.data.survey import Sums, Survey, sums_of
+from trainer.data.threads import ReadingThreads
 
 CHUNK_VALUES = 8 << 20  # pixel values that are summed at a time
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who reads images ahead of the training.
+
+    Attributes:
+        count: how many; 0 for nobody: they are read when they are needed.
+        are: what they are.
+    """
+
+    count: int
+    are: Literal["threads", "processes"]
 
 
 class _Labels:
@@ -76,11 +94,12 @@ class Store(_Labels):
             self._digests = digests_of(self.images.numpy())
         return self._digests
 
-    def gather(self, indices: Tensor) -> Tensor:
+    def gather(self, indices: Tensor, factors: Sequence[Factor] | None = None) -> Tensor:  # noqa: ARG002
         """Take images out.
 
         Args:
             indices: int64 (n,), on the CPU.
+            factors: of no use, since they are decoded.
 
         Returns:
             uint8 (n, H, W, C), a copy.
@@ -129,7 +148,7 @@ class LazyStore(_Labels):
         self.channels = channels
         self.bad: Sequence[int] = tuple(bad)
         self.survey = survey
-        self._readers: Readers | None = None
+        self._readers: Readers | ReadingThreads | None = None
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -151,11 +170,12 @@ class LazyStore(_Labels):
         """Return how many pixel values an image has, on average over those that were seen."""
         return 1 if self.survey is None else self.survey.mean_values()
 
-    def gather(self, indices: Tensor) -> Pixels:
+    def gather(self, indices: Tensor, factors: Sequence[Factor] | None = None) -> Pixels:
         """Read images here and now.
 
         Args:
             indices: int64 (n,).
+            factors: by how much each picture is decoded smaller; None for in full size.
 
         Returns:
             uint8 (H, W, C) each.
@@ -163,32 +183,49 @@ class LazyStore(_Labels):
         Raises:
             DataError: one is unreadable.
         """
-        return self._here(indices.tolist())
+        chosen = factors if factors is not None else [None] * len(indices)
+        return [read(self.source, index, factor=factor) for index, factor in zip(indices.tolist(), chosen, strict=True)]
 
     def batches(
         self,
         asked: Iterable[Tensor],
-        workers: int,
+        by: Workers,
         transforms: Sequence[Singly] = (),
-        keys: Iterable[Sequence[tuple[int, ...]]] | None = None,
+        keys: Iterable[Sequence[Keys]] | None = None,
+        *,
+        reduces: bool = False,
     ) -> Iterator[Pixels]:
-        """Yield the images of each batch of indices (n,), in order, read ahead by processes.
+        """Return the images of each batch of indices (n,), in order, read ahead.
 
         Args:
             asked: the batches.
-            workers: processes; with 0 the images are read here, and none of `transforms` is applied.
-            transforms: what the processes apply to each image.
+            by: who reads them; threads begin at once.
+            transforms: applied to each image where it is read.
             keys: for each batch, the keys of each image, one per transform.
+            reduces: decode no more of a picture than what the transforms keep.
         """
         lists = (indices.tolist() for indices in asked)
-        if workers == 0:
-            return map(self._here, lists)
+        if by.count == 0:
+            return self._here(lists, transforms, keys, reduces)
         if self._readers is None:  # kept over epochs: starting them costs more than an epoch's first batches
-            self._readers = Readers(self.source, workers)
-        return self._readers.batches(lists, transforms, keys)
+            kind = Readers if by.are == "processes" else ReadingThreads
+            self._readers = kind(self.source, by.count)
+        return self._readers.batches(lists, transforms, keys, reduces=reduces)
 
-    def _here(self, indices: Iterable[int]) -> Pixels:
-        return [read(self.source, index) for index in indices]
+    def _here(
+        self,
+        asked: Iterable[Sequence[int]],
+        transforms: Sequence[Singly],
+        keys: Iterable[Sequence[Keys]] | None,
+        reduces: bool,
+    ) -> Iterator[Pixels]:
+        """Yield the images of each batch, read when it is asked for."""
+        own = pickle.loads(pickle.dumps(list(transforms)))  # the pipeline's have a random state that others set
+        reading = Reading(self.source, own, reduces=reduces)
+        for batch in with_keys(asked, keys):
+            with quiet():
+                images = [reading(index, each) for index, each in batch]
+            yield images
 
 
 AnyStore = Store | LazyStore

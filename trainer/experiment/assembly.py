@@ -66,6 +66,7 @@ class Assembly(ABC):
             seed=self.recipe.seed,
             backend=section.augment_backend,
             device=device,
+            reduces=section.decode == "reduced",
         )
 
     def new_model(self, shape: tuple[int, int, int], without: Mapping[str, object] | None = None) -> Any:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -24,9 +24,11 @@ from registry.metrics.counting import CrossEntropy
 from registry.models.pretrained import architecture_only
 from registry.recording import Sink
 from trainer.data.batches import Batches
+from trainer.data.features import FeatureBatches
 from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.data.splits import LoadedData, Part
+from trainer.data.store import LazyStore
 from trainer.engine import precision as precisions
 from trainer.engine import rng
 from trainer.engine.criterion import Loss
@@ -43,6 +45,7 @@ from trainer.experiment.assembly import Assembly
 from trainer.experiment.components import build
 from trainer.experiment.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
 from trainer.experiment.facts import Facts
+from trainer.experiment.features import Features, Keeping, NotKeptError, is_part_frozen, why_not
 from trainer.experiment.groups import Bind, ParameterGroups, learnt_by
 from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
@@ -54,6 +57,22 @@ KNOWN_WITHOUT_DATA = {"data.num_classes", "data.class_names", "data.image_size",
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
 
 Which = Literal["train", "val", "test"]
+
+
+class Course(NamedTuple):
+    """What a training goes over.
+
+    Attributes:
+        learning: what a step calls on a training batch.
+        forward: what is called on a validation batch.
+        train: training batches.
+        val: validation batches.
+    """
+
+    learning: nn.Module
+    forward: nn.Module
+    train: Batches
+    val: Batches
 
 
 @dataclass
@@ -192,6 +211,7 @@ class Experiment(Assembly):
 
     def _build(self) -> None:
         recipe = self.recipe
+        self._begin_reading()
         rng.seed_everything(recipe.seed)
         self.model = self._model()
         self.loss = self._on_device(self.new_loss(self._balanced_weights()))
@@ -203,6 +223,13 @@ class Experiment(Assembly):
             self._on_device(penalty.regularizer)
         self.report = [self.make(spec) for spec in recipe.report]
         self.processes.draw_apart(recipe.seed)
+
+    def _begin_reading(self) -> None:
+        """Have the pictures of the first steps read while the network is built."""
+        part, section = self.data.train, self.recipe.data
+        enough = len(part) >= (section.batch_size if section.drop_last else 1)
+        if isinstance(part.store, LazyStore) and enough and not self.recipe.train.freeze:
+            self.batches("train").begin(0)
 
     def _on_device(self, part: Any) -> Any:
         return part.to(self.device) if isinstance(part, nn.Module) else part
@@ -316,24 +343,78 @@ class Experiment(Assembly):
 
     def batches(self, which: Which | Part) -> Batches:
         """Return the batches of a part: shuffled and augmented for "train", in order otherwise."""
-        part = which if isinstance(which, Part) else self.part(which)
-        return self._batches(part, training=which == "train")
+        if which == "train":
+            return self._train_batches
+        return self._batches(which if isinstance(which, Part) else self.part(which), training=False)
 
-    def _batches(self, part: Part, *, training: bool, processes: Processes | None = None) -> Batches:
+    @cached_property
+    def _train_batches(self) -> Batches:
+        """The training batches: the same object for everybody, since it may have begun to read."""
+        return self._batches(self.data.train, training=True)
+
+    def _batches(
+        self,
+        part: Part,
+        *,
+        training: bool,
+        processes: Processes | None = None,
+        kind: Callable[..., Batches] = Batches,
+        **options: Any,
+    ) -> Batches:
+        """Return the batches of a part.
+
+        Args:
+            part: the images.
+            training: whether they are learnt from.
+            processes: that share them; those of the experiment where omitted.
+            kind: of batches.
+            options: to take in place of what `training` and the recipe say.
+        """
         section, processes = self.recipe.data, processes or self.processes
-        return Batches(
-            part,
-            self.train_pipeline if training else self.eval_pipeline,
-            batch_size=section.batch_size if training else section.eval_batch_size,
-            seed=self.recipe.seed,
-            shuffle=training,
-            drop_last=training and section.drop_last,
-            device=self.device,
-            balanced=training and section.sampler == "balanced",
-            workers=section.workers,
-            sharing=processes.sharing,
-            neighbours=processes.on_this_machine,
+        settings: dict[str, Any] = {
+            "batch_size": section.batch_size if training else section.eval_batch_size,
+            "seed": self.recipe.seed,
+            "shuffle": training,
+            "drop_last": training and section.drop_last,
+            "device": self.device,
+            "balanced": training and section.sampler == "balanced",
+            "workers": section.workers,
+            "sharing": processes.sharing,
+            "neighbours": processes.on_this_machine,
+        }
+        return kind(part, self.train_pipeline if training else self.eval_pipeline, **{**settings, **options})
+
+    @cached_property
+    def course(self) -> Course:
+        """What a training goes over: images, or what frozen layers make of them where that is kept."""
+        features = self._features()
+        if features is None:
+            return Course(self.learning, self.forward, self.batches("train"), self.batches("val"))
+        head = self._compiled(features.head)
+        train, val = (
+            self._batches(part, training=name == "train", kind=FeatureBatches, features=features.parts[name])
+            for name, part in (("train", self.data.train), ("val", self.data.val))
         )
+        return Course(head, head, train, val)
+
+    def _features(self) -> Features | None:
+        """Compute what frozen layers make of the images; None where it is not kept, which is said."""
+        train = self.recipe.train
+        if train.cache_features == "off" or not is_part_frozen(self.model.parameters()):
+            return None
+        drawn, count = self.train_pipeline.drawn, self.processes.count
+        reason = why_not(mixes=train.mix is not None, processes=count, drawn=drawn)
+        size = self.recipe.data.eval_batch_size
+        once: dict[str, Any] = {"batch_size": size, "shuffle": False, "drop_last": False, "balanced": False}
+        try:
+            if reason:
+                raise NotKeptError(reason)
+            keeping = Keeping(self.model, self.train_mode, self.precision(), self.log)
+            images = self._batches(self.data.train, training=True, **once)
+            return keeping.features({"train": images, "val": self.batches("val")})
+        except NotKeptError as error:
+            self.log(f"frozen layers: what they make of an image is computed in every step: {error}")
+            return None
 
     @cached_property
     def steps_per_epoch(self) -> int:  # type: ignore[override]  # worked out when first asked for
@@ -394,9 +475,9 @@ class Experiment(Assembly):
         return self.new_schedule(optimizer, self.groups)
 
     def step(self, optimizer: Optimizer, precision: Precision | None = None, guard: Guard | None = None) -> Step:
-        """Return what takes optimizer steps."""
+        """Return what takes optimizer steps over the training batches of `course`."""
         return Step(
-            self.learning,
+            self.course.learning,
             self.loss,
             optimizer,
             precision or self.precision(),
@@ -429,7 +510,7 @@ class Experiment(Assembly):
 
     @cached_property
     def learning(self) -> nn.Module:
-        """What a training step calls: `forward`, with what sums its gradients over the processes within."""
+        """What a training step calls on images: `forward`, with what sums gradients over the processes within."""
         carried = self.processes.carried(self.model, self.modules.values(), self.input_shape)
         return self.forward if carried is self.model else self._compiled(carried)
 

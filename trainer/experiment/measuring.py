@@ -31,6 +31,7 @@ from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import open_store
+from trainer.data.reading import Factor
 from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.trained import Trained
@@ -271,6 +272,13 @@ class _FittedSource:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, fitted."""
         return self._fitting.apply(self._source.image(index))
+
+    def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
+        """Return image `index`, fitted, decoded smaller where its size is left to it."""
+        reduced = getattr(self._source, "reduced", None)
+        if reduced is None or self._fitting.size is not None:
+            return self.image(index)
+        return self._fitting.apply(reduced(index, factor))
 
     def describe(self, index: int) -> str:
         """Name image `index` for a message."""

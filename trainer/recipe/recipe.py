@@ -131,7 +131,9 @@ class Data:
             tenth.
         batch_size: images per micro-batch.
         eval_batch_size: images per batch where nothing is learnt.
-        workers: processes that read images where they do not fit in memory; `auto` decides.
+        workers: processes that read images where they do not lie in memory; `auto` reads them in threads, one per core.
+        decode: `reduced` decodes a JPEG of more than 512 x 512 pixels at 1/2, 1/4 or 1/8 of its size where the first
+            transforms shrink what they keep of it by as much: faster, and pixels differ a little. `full` never does.
         drop_last: leave out an epoch's incomplete last batch.
         augment: transforms of training images, in this order, uint8 in and out.
         eval: transforms of all other images (val, test, predict, GradCAM), uint8 in and out.
@@ -148,6 +150,7 @@ class Data:
     batch_size: Annotated[int, Bounds(min=1)] = 128
     eval_batch_size: Annotated[int, Bounds(min=1)] = 512
     workers: Literal["auto"] | Annotated[int, Bounds(min=0)] = "auto"
+    decode: Literal["full", "reduced"] = "full"
     drop_last: bool = False
     augment: tuple[Annotated[Spec, Slot("transform")], ...] = ()
     eval: tuple[Annotated[Spec, Slot("transform")], ...] = ()
@@ -252,6 +255,8 @@ class Train:
         freeze: patterns of parameters that do not learn.
         frozen_statistics: the running mean and variance of norm layers (BatchNorm) whose parameters are all frozen:
             `keep` normalises by them as they are, `update` lets them follow the training images.
+        cache_features: `auto` computes what frozen layers make of the images once and keeps it, where no transform and
+            no layer changes it from epoch to epoch; `off` computes it in every step.
         sync_norm: on several processes BatchNorm counts over the whole batch, not each process's share; on GPUs only.
         start_from: a run folder, a checkpoint or another program's state dict (.pth, .pt, .safetensors) whose weights
             are loaded first; a head learnt for other classes starts anew.
@@ -276,6 +281,7 @@ class Train:
     max_minutes: Annotated[float, Bounds(above=0)] | None = None
     freeze: tuple[Annotated[str, Text("pattern")], ...] = ()
     frozen_statistics: Literal["keep", "update"] = "keep"
+    cache_features: Literal["auto", "off"] = "auto"
     sync_norm: bool = False
     start_from: Annotated[str, Text("path")] | None = None
     tta: Literal["none", "flip", "flip_translate"] = "none"

@@ -195,7 +195,8 @@ class LoadedRun(Answerer):
         decoding = _decoding(self.recipe)
         reader, fitting = Reader(decoding), Fitting(self.channels, self.size, decoding.ground)
         for place, picture in enumerate(several(pictures)):
-            yield fitting.apply(reader.read(picture, place))
+            reduced = None if self.size is not None else self.pipeline.factors(epoch=0, indices=torch.tensor([place]))
+            yield fitting.apply(reader.read(picture, place, None if reduced is None else reduced[0]))
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Yield the model's input of pictures in their order: as many together as follow in one size and fit in."""

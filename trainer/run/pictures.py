@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from registry.datasets.decoding import Decoding
+from registry.datasets.decoding import Decoding, Factor
 from registry.errors import DataError
 
 Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
@@ -50,19 +50,20 @@ class Reader:
 
     decoding: Decoding
 
-    def read(self, picture: Picture, place: int) -> NDArray[np.uint8]:
+    def read(self, picture: Picture, place: int, factor: Factor | None = None) -> NDArray[np.uint8]:
         """Return a picture's pixels, uint8 (H, W) or (H, W, C) with C of 1, 3 or 4, RGB.
 
         Args:
             picture: as the user has it.
             place: among those handed in, for messages.
+            factor: says by how much a JPEG of (height, width) is decoded smaller; None for in full size.
 
         Raises:
             DataError: it is no readable picture.
         """
         name = name_of(picture, place)
         if isinstance(picture, (str, Path)):
-            return self.decoding.read(str(picture))
+            return self.decoding.read(str(picture), factor)
         if isinstance(picture, Image.Image):
             return self._from_array(_unfolded(picture, name), name)
         if isinstance(picture, np.ndarray):

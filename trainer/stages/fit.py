@@ -127,14 +127,14 @@ def assemble(
         chain: digests of the weights.
         epochs: after which to end; None for as many as the recipe says. What is planned on their number stays.
     """
-    section = experiment.recipe.train
+    section, course = experiment.recipe.train, experiment.course
     optimizer = experiment.optimizer()
     precision = experiment.precision()
     guard = Guard(experiment.device, section.on_nan, [experiment.model, *experiment.modules.values()])
     ema = section.ema
     parts = Parts(
         model=experiment.model,
-        forward=experiment.forward,
+        forward=course.forward,
         loss=experiment.loss,
         step=experiment.step(optimizer, precision, guard),
         guard=guard,
@@ -142,8 +142,8 @@ def assemble(
         precision=precision,
         averaging=None if ema is None else Averaging(experiment.model, ema.decay, ema.every, ema.mode),
         penalties=experiment.penalties,
-        train=experiment.batches("train"),
-        val=experiment.batches("val"),
+        train=course.train,
+        val=course.val,
         train_metrics=experiment.metrics(),
         val_metrics=experiment.evaluation_metrics(),
         mixer=experiment.mixer,

@@ -15,9 +15,9 @@ FORWARD_SHARE = 1 / 3  # of a training step's time that a forward pass takes
 def seconds_per_step(experiment: Experiment) -> float:
     """Return the wall time of one optimizer step."""
     accumulate = experiment.recipe.train.accumulate
+    batches = experiment.course.train.epoch(0)
     with untouched(experiment):
         step = experiment.step(experiment.optimizer(1e-8))
-        batches = experiment.batches("train").epoch(0)
         times = []
         for index in range(PROBE_STEPS):
             started = time.perf_counter()

@@ -105,7 +105,7 @@ def _sweep(
     planned = lr_picks.learning_rates(section.start, section.end, section.steps, section.mode)
     guard = Guard(experiment.device, free=True)  # every loss is read here anyway
     step = experiment.step(experiment.optimizer(section.start), guard=guard)
-    groups = _endless(experiment.batches("train"), experiment.recipe.train.accumulate)
+    groups = _endless(experiment.course.train, experiment.recipe.train.accumulate)
     measure = _validation_loss(experiment) if section.loss == "val" else None
     lrs: list[float] = []
     losses: list[float] = []
@@ -151,11 +151,11 @@ def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:
 
 def _validation_loss(experiment: Experiment) -> Callable[[], float]:
     size = experiment.recipe.data.eval_batch_size
-    kept = list(islice(experiment.batches("val").epoch(0), -(-VAL_SUBSET // size)))
+    kept = list(islice(experiment.course.val.epoch(0), -(-VAL_SUBSET // size)))
 
     def measure() -> float:
         precision, processes = experiment.precision(), experiment.processes
-        return evaluate(experiment.forward, kept, experiment.loss, {}, precision, processes=processes).loss
+        return evaluate(experiment.course.forward, kept, experiment.loss, {}, precision, processes=processes).loss
 
     return measure
 

@@ -54,7 +54,8 @@ class PartImages:
         """Return the model's input, float32 (n, C, H, W)."""
         indices = self._indices(positions)
         with naming(self.part.store.describe, indices):
-            return self.pipeline.apply(self._stored(positions), epoch=0, indices=indices).to(self.device)
+            images = _read_for(self.pipeline, self.part, indices, epoch=0)
+            return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
 
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
         """Return the object masks, where the dataset knows them."""
@@ -96,7 +97,13 @@ class StoredImages(Sequence[np.ndarray]):
 def _shown(part: Part, pipeline: Pipeline, indices: Tensor, epoch: int) -> list[np.ndarray]:
     """Return images of a part as a model sees them before normalising, uint8 (H, W, 3) each."""
     with naming(part.store.describe, indices):
-        return [as_rgb(image) for image in pipeline.shown(part.store.gather(indices), epoch=epoch, indices=indices)]
+        images = _read_for(pipeline, part, indices, epoch)
+        return [as_rgb(image) for image in pipeline.shown(images, epoch=epoch, indices=indices)]
+
+
+def _read_for(pipeline: Pipeline, part: Part, indices: Tensor, epoch: int) -> Tensor | list[np.ndarray]:
+    """Return images of a part as a pipeline wants them decoded."""
+    return part.store.gather(indices, pipeline.factors(epoch=epoch, indices=indices))
 
 
 def gather(
