@@ -126,6 +126,17 @@ class ImageFolder:
         return [*self._remarks, *self._decoding.remarks(len(self._files), self.describe)]
 
 
+def pictures_below(folder: str) -> tuple[list[str], list[str]]:
+    """Return the paths of all images below a folder, whatever its folders are, by name; and what was passed over.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    passed_over = _PassedOver(None)
+    found = sorted(name for name, _, _ in _images(folder, "", passed_over))
+    return [os.path.join(folder, name.lstrip("/")) for name in found], passed_over.remarks(folder)  # noqa: PTH118
+
+
 def _chosen(classes: Sequence[str], folders: Folders) -> tuple[str, ...]:
     """Return the classes that a recipe names; refuse one that has no folder to learn from."""
     learns = not folders.splits or "train" in folders.splits

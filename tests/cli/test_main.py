@@ -31,7 +31,10 @@ ROOT = Path(__file__).parents[2]
         (["missing.yaml"], "missing.yaml"),
         (["describe", "SGDD"], "SGD"),
         (["new", "cfar"], "did you mean cifar?"),
-        (["predict", "run", ""], "predict takes RUN IMAGE..., got an empty word\n  a variable of the shell may not be"),
+        (
+            ["predict", "run", ""],
+            "predict takes RUN IMAGE|FOLDER|TABLE..., got an empty word\n  a variable of the shell may not be",
+        ),
         (["resume", "", "train.epochs=3"], "resume takes RUN [key=value ...], got an empty word"),
     ],
 )

@@ -183,10 +183,15 @@ class Console(Display):
 
         return counted
 
+    @property
+    def shows_bars(self) -> bool:
+        """Whether a bar can be seen: on a terminal."""
+        return self._out.is_terminal and not self._out.quiet
+
     @contextlib.contextmanager
     def bar(self) -> Iterator[None]:
         """Show a bar for the length of the block, on a terminal."""
-        if not self._out.is_terminal or self._out.quiet:
+        if not self.shows_bars:
             yield
             return
         columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.completed}/{task.total}"))

@@ -1,4 +1,4 @@
-"""Commands that look without training: lr-find, preview, evaluate, predict, explain."""
+"""Commands that look without training: lr-find, preview, evaluate, explain, report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from registry import files
 from registry.contracts import Evidence, Predictions, ReportPart
-from registry.errors import DataError, RecipeError, ReportError
+from registry.errors import RecipeError, ReportError
 from registry.printing import duration, number_text, one_line
 from registry.reports import scores
 from registry.reports.augmentation import AugmentationSheet
@@ -26,7 +25,8 @@ from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import LRFinder, Recipe
 from trainer.report.page import write_report
-from trainer.run.answering import NOT_SURE, Sureness, sureness
+from trainer.run.answering import Sureness, sureness
+from trainer.run.asked import require_picture
 from trainer.run.folder import RunFolder
 from trainer.run.loading import LoadedRun, load
 from trainer.run.recorded import held_against_recorded
@@ -110,33 +110,14 @@ def _when_sure(predictions: Predictions | None, how: Sureness) -> dict[str, floa
     return found
 
 
-def predict(
-    run: Path,
-    pictures: Sequence[Path],
-    *,
-    top: int,
-    calibrated: bool | None = None,
-    abstain_below: float | None = None,
-) -> int:
-    """Print for each picture the `top` likeliest classes, after "not sure" where the first is not likely enough."""
-    RunFolder.open(run)  # what is no run is said before what is no picture
-    require_pictures(pictures)
-    loaded = load(run, calibrated=calibrated, abstain_below=abstain_below)
-    for picture in pictures:
-        (answers,) = loaded.predict([picture], top=top)
-        likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers)
-        sure = loaded.sureness.is_sure(answers[0][1])
-        print(one_line(f"{picture}: {likeliest if sure else f'{NOT_SURE} ({likeliest})'}"))
-    return 0
-
-
 def explain(run: Path, pictures: Sequence[Path]) -> int:
     """Write a page of GradCAM for pictures, or the run's whole report again."""
     console = Console()
     RunFolder.open(run).refuse_links()
     if not pictures:
         return _explain_run(run, console)
-    require_pictures(pictures)
+    for picture in pictures:
+        require_picture(picture)
     loaded = load(run)
     evidence = _evidence_of_pictures(loaded, pictures, console)
     return _explained(evidence, [GradCAM(select="confident", count=len(pictures))], console)
@@ -156,19 +137,6 @@ def report(run: Path, overrides: Sequence[str], *, pdf: bool, short: bool) -> in
     if result.failed:
         raise ReportError(f"{result.html} is not complete: {'; '.join(result.failed)}")
     return 0
-
-
-def require_pictures(pictures: Sequence[Path]) -> None:
-    """Refuse what is no file, before a network is loaded; a pipe would be waited for.
-
-    Raises:
-        DataError: naming the first.
-    """
-    for picture in pictures:
-        try:
-            files.require_plain(picture.stat().st_mode, picture)
-        except OSError as error:
-            raise DataError(f"{picture} cannot be read: {error.strerror or error}") from error
 
 
 def _explain_run(run: Path, console: Console) -> int:

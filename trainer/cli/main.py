@@ -498,22 +498,43 @@ def evaluate(words: Words) -> int:
 
 
 @_command(
-    examples=("predict latest cat.jpg dog.png", "predict runs/quickstart/latest cat.jpg --top 5"),
-    writes="A line per picture, on standard output.",
+    examples=("predict latest cat.jpg dog.png", "predict latest photos --out answers.csv --rank diverse"),
+    writes="A line per picture, on standard output; with --out a table of answers instead.",
 )
-@takes("RUN IMAGE...", least=2, most=None)
+@takes("RUN IMAGE|FOLDER|TABLE...", least=2, most=None)
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Classes named per picture."
 )
+@click.option("--out", type=click.Path(), metavar="FILE", help="Write a table of answers: .csv or .tsv.")
+@click.option(
+    "--rank",
+    type=click.Choice(["uncertain", "diverse"]),
+    help="Begin with what would teach most: least sure, or least sure and unlike the others.",
+)
+@click.option("--column", default="", metavar="NAME", help="Of a TABLE, which names the pictures; or image, path, ...")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that read pictures.")
 @_sureness
-def predict(words: Words, top: int, calibrated: bool | None, abstain_below: float | None) -> int:
-    """Name what is on pictures."""
-    with importing():
-        from trainer.cli import looking
+def predict(
+    words: Words,
+    top: int,
+    out: str | None,
+    rank: str | None,
+    column: str,
+    workers: int | None,
+    calibrated: bool | None,
+    abstain_below: float | None,
+) -> int:
+    """Name what is on pictures.
 
-    run, *pictures = words.plain
-    paths = [Path(picture) for picture in pictures]
-    return looking.predict(run_in(run), paths, top=top, calibrated=calibrated, abstain_below=abstain_below)
+    Of a FOLDER all pictures in it and in its folders are meant, of a TABLE those that its rows name. What could not be
+    read is listed at the end.
+    """
+    with importing():
+        from trainer.cli import predicting
+
+    form = predicting.Form(top, None if out is None else Path(out), column, rank, workers or predicting.WORKERS)
+    run, *asked = words.plain
+    return predicting.predict(run_in(run), list(map(Path, asked)), form, calibrated, abstain_below)
 
 
 @_command(

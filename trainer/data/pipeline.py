@@ -87,6 +87,7 @@ class Pipeline:
         reduces: as given; whoever reads pictures then asks `factors` how they are decoded.
         drawn: names of the transforms that leave something to chance; after the others an image is always the same.
         begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
+        gives_one_size: whether images of any size have one size after the transforms.
         scales: whether `apply` found uint8 at the end and scaled grey levels 0..255 to 0..1.
 
     Raises:
@@ -112,6 +113,7 @@ class Pipeline:
         self.ahead: Sequence[Singly] = _ahead(self._all)
         self.drawn: Sequence[str] = [stage.name for stage in self._all if not stage.is_settled()]
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
+        self.gives_one_size = any(stage.gives_one_size() for stage in self._all)
         self.scales = False
 
     def keys(self, *, epoch: int, indices: Tensor) -> list[tuple[int, ...]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.errors import CheckpointError, RecipeError
@@ -58,6 +59,14 @@ class Answerer(ABC):
 
     class_names: tuple[str, ...]
     sureness: Sureness
+
+    @abstractmethod
+    def images(self, pictures: Pictures) -> list[NDArray[np.uint8]]:
+        """Return pictures decoded as the training pictures were, uint8 (H, W, C); they may differ in size.
+
+        Raises:
+            DataError: one is no readable picture.
+        """
 
     @abstractmethod
     def probabilities(self, pictures: Pictures) -> Tensor:

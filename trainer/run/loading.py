@@ -36,6 +36,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.data.singly import naming
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
+from trainer.engine.last_inputs import last_inputs
 from trainer.experiment.trained import Trained
 from trainer.recipe.checks.expect import Verdict
 from trainer.recipe.recipe import Recipe
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 FROM_FILES = ("ImageFolder", "Table")  # datasets whose arguments say how files become pixels
 PIXELS_AT_ONCE = 64 * 224 * 224  # of pictures that pass through the network together
+DECODED_AT_ONCE = 64_000_000  # pixels of pictures that wait for that, before they are made small: 192 MB as RGB
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,6 +144,12 @@ class LoadedRun(Answerer):
         """Return how likely each class is for each picture, float32 (n, C), calibrated where that was asked for."""
         return self.sureness.probabilities(self.logits(pictures))
 
+    def embedded(self, pictures: Pictures) -> tuple[Tensor, Tensor]:
+        """Return `probabilities` and beside them what the network's last layer was given, float32 (n, d)."""
+        with last_inputs(self.model) as given:
+            probabilities = self.probabilities(pictures)
+        return probabilities, torch.cat(given) if given else torch.zeros((0, 0))
+
     def explain(
         self,
         pictures: Pictures,
@@ -199,18 +207,29 @@ class LoadedRun(Answerer):
             yield fitting.apply(reader.read(picture, place, None if reduced is None else reduced[0]))
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
-        """Yield the model's input of pictures in their order: as many together as follow in one size and fit in."""
+        """Yield the model's input of pictures in their order, as many together as can be and fit in."""
         pictures = several(pictures)
-        together: list[np.ndarray] = []
         first = 0
-        for image in self._read(pictures):
-            full = (len(together) + 1) * image.shape[0] * image.shape[1] > PIXELS_AT_ONCE
-            if together and (full or image.shape != together[0].shape):
-                yield self._prepared(pictures, together, first)
-                first, together = first + len(together), []
+        for together in self._together(self._read(pictures)):
+            yield self._prepared(pictures, together, first)
+            first += len(together)
+
+    def _together(self, images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Yield images in lists: of one size each, unless the transforms give all of them one."""
+        one_size = self.pipeline.gives_one_size
+        area = self.input_shape[1] * self.input_shape[2]
+        together: list[np.ndarray] = []
+        decoded = passed = 0
+        for image in images:
+            own = image.shape[0] * image.shape[1]
+            decoded, passed = decoded + own, passed + (area if one_size else own)
+            full = decoded > DECODED_AT_ONCE or passed > PIXELS_AT_ONCE
+            if together and (full or not (one_size or image.shape == together[0].shape)):
+                yield together
+                together, decoded, passed = [], own, area if one_size else own
             together.append(image)
         if together:
-            yield self._prepared(pictures, together, first)
+            yield together
 
     def _prepared(self, pictures: Pictures, images: list[np.ndarray], first: int) -> Tensor:
         """Return the model's input of images that are pictures from number `first` on."""

@@ -1,4 +1,4 @@
-"""What a user hands a trained network: paths, PIL images and arrays become uint8 pixels, or an error that names which.
+"""What a user hands a trained network: paths, PIL images, arrays, files' contents become uint8 pixels or a named error.
 
 Knows how the run's own images became pixels. What is made of them then is loading.py's.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from registry.datasets.decoding import Decoding, Factor
 from registry.errors import DataError
 
-Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
+Picture: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"  # bytes: a file's content
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
 
 _CHANNELS = (1, 3, 4)
@@ -27,10 +27,11 @@ _TAKEN = "pictures are paths, PIL images, or uint8 arrays (H, W) or (H, W, 3) wi
 
 def several(pictures: Pictures) -> Sequence[Picture]:
     """Return pictures one by one: one alone is a list of one, an array of four dimensions holds several."""
-    alone = isinstance(pictures, (str, Path, Image.Image)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
+    alone = isinstance(pictures, (str, Path, bytes, Image.Image))
+    alone |= isinstance(pictures, np.ndarray) and pictures.ndim < 4
     if alone or isinstance(pictures, Tensor) or not isinstance(pictures, Iterable):
         return [pictures]  # type: ignore[list-item]  # what is no picture is said of it
-    return list(pictures)
+    return list(pictures)  # type: ignore[arg-type]  # bytes are alone
 
 
 def name_of(picture: Picture, place: int) -> str:
@@ -64,6 +65,8 @@ class Reader:
         name = name_of(picture, place)
         if isinstance(picture, (str, Path)):
             return self.decoding.read(str(picture), factor)
+        if isinstance(picture, bytes):
+            return self.decoding.decode(picture, name, factor)
         if isinstance(picture, Image.Image):
             return self._from_array(_unfolded(picture, name), name)
         if isinstance(picture, np.ndarray):
