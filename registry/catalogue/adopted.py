@@ -1,4 +1,4 @@
-"""What comes in by a rule alone: our own folders, torchvision's models and datasets, Albumentations' transforms.
+"""What comes in by a rule alone: our own folders, what torchvision has, Albumentations' transforms.
 
 Owns these rules. Slots whose rule stands beside their code have it there: losses, mixes, schedulers, optimizers.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from registry.catalogue.adoption import Noted, Registry
 from registry.datasets.torchvision import TorchvisionDatasets
 from registry.models.torchvision import TorchvisionModels
-from registry.transforms.upstream import AlbumentationsTransforms
+from registry.transforms.upstream import AlbumentationsTransforms, TorchvisionPolicies
 
 MODELS = Registry("model")
 MODELS.adopt_own("registry.models", base="torch.nn:Module")
@@ -26,6 +26,7 @@ DATASETS.rules.append(
 
 TRANSFORMS = Registry("transform")
 TRANSFORMS.adopt_own("registry.transforms", base="registry.transforms.contract:OwnTransform")
+TRANSFORMS.rules.append(TorchvisionPolicies())
 TRANSFORMS.rules.append(AlbumentationsTransforms())
 
 REGULARIZERS = Registry("regularizer")

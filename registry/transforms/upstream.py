@@ -1,4 +1,4 @@
-"""The rule by which Albumentations' image transforms come in, and its exceptions.
+"""The rules by which Albumentations' image transforms and torchvision's augmentation policies come in, with exceptions.
 
 Transforms that need masks, boxes, volumes or other images than the one at hand are refused with the reason; arguments
 that only act on masks are not the user's, since nothing would read them.
@@ -124,3 +124,57 @@ class AlbumentationsTransforms:
             levels = {"levels": True} if cls.__module__.startswith(_PIXELS) and name != "Normalize" else {}
             own = Change(refused=_REFUSED.get(name, ""), renamed=_RENAMED.get(name, {}), facts=levels)
             yield Found(name, f"albumentations:{name}", cls, own.over(_EVERY), own=False, package="albumentations")
+
+
+# ----------------------------------------------------------------------------------------------- torchvision's policies
+_BINS = {"kind": "integer", "min": 2}
+_POLICY = Change(
+    types={
+        "interpolation": {"kind": "one_of", "values": ["nearest", "bilinear"]},
+        "fill": {
+            "kind": "union",
+            "of": [
+                {"kind": "number", "min": 0, "max": 255},
+                {"kind": "list", "of": {"kind": "number", "min": 0, "max": 255}, "min_length": 1},
+                {"kind": "null"},
+            ],
+        },
+        "num_magnitude_bins": _BINS,
+    },
+    docs={
+        "interpolation": "how pixels between pixels are read, where an operation moves them.",
+        "fill": "grey level of what comes in from beyond the border, or one per channel; black when null.",
+        "policy": "the data set that the pairs of operations were learnt on.",
+    },
+    renamed={"p": "nothing: it acts on every image, and chance leaves some as they are"},
+    facts={"levels": True},
+)
+_POLICIES: dict[str, Change] = {
+    "AugMix": Change(
+        types={
+            "severity": {"kind": "integer", "min": 1, "max": 10},
+            "mixture_width": {"kind": "integer", "min": 1},
+            "alpha": {"kind": "number", "above": 0},
+        },
+        renamed={"width": "mixture_width", "depth": "chain_depth"},
+    ),
+    "AutoAugment": Change(),
+    "RandAugment": Change(
+        types={"num_ops": {"kind": "integer", "min": 1}, "magnitude": {"kind": "integer", "min": 0}},
+        renamed={"n": "num_ops", "N": "num_ops", "num_layers": "num_ops", "m": "magnitude", "M": "magnitude"},
+    ),
+    "TrivialAugmentWide": Change(),
+}
+
+
+@dataclass(frozen=True)
+class TorchvisionPolicies:
+    """Adopt torchvision's augmentation policies, which draw operations for each image."""
+
+    def find(self) -> Iterator[Found]:
+        """Import torchvision and yield its policies by name."""
+        module = importlib.import_module("torchvision.transforms.v2")
+        for name, own in _POLICIES.items():
+            target = f"registry.transforms.policies:{name}"
+            change = own.over(Change(facts={"upstream": f"torchvision.transforms.v2:{name}"})).over(_POLICY)
+            yield Found(name, target, getattr(module, name), change, own=False, package="torchvision")

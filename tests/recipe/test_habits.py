@@ -92,8 +92,8 @@ def test_a_key_that_belongs_elsewhere_here_is_not_called_foreign() -> None:
             "(nothing is needed: images become tensors by themselves, and data.preprocess makes the numbers) [R020]",
         ),
         (
-            "data: {augment: [TrivialAugmentWide]}",
-            "(there is no policy of this kind: list what you want in data.augment, or SomeOf them) [R020]",
+            "data: {auto_augment: trivial}",
+            "(name it in data.augment: TrivialAugmentWide, RandAugment, AutoAugment or AugMix) [R011]",
         ),
         (
             "data: {augment: [CutMix]}",

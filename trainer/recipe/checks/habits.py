@@ -64,6 +64,12 @@ COMPONENTS: Mapping[str, Mapping[str, str]] = {
         "ElasticDeformation": "ElasticTransform",
         "ImageCompress": "ImageCompression",
         "JPEG": "ImageCompression",
+        "TrivialAugment": "TrivialAugmentWide",
+        "ta_wide": "TrivialAugmentWide",
+        "RandAug": "RandAugment",
+        "RandomAugment": "RandAugment",
+        "AutoAug": "AutoAugment",
+        "AugmentAndMix": "AugMix",
     },
     "loss": {
         "cross_entropy": "CrossEntropyLoss",
@@ -129,7 +135,6 @@ COMPONENTS: Mapping[str, Mapping[str, str]] = {
 }
 
 _TENSOR = "nothing is needed: images become tensors by themselves, and data.preprocess makes the numbers"
-_POLICY = "there is no policy of this kind: list what you want in data.augment, or SomeOf them"
 _MIX = "it mixes images of a batch: say train.mix"
 
 # slot -> a name elsewhere -> what is done here, where no component is its like
@@ -143,11 +148,6 @@ INSTEAD: Mapping[str, Mapping[str, str]] = {
         "ToDtype": _TENSOR,
         "ConvertImageDtype": _TENSOR,
         "Rescaling": "Normalize in data.preprocess scales pixels",
-        "TrivialAugmentWide": _POLICY,
-        "TrivialAugment": _POLICY,
-        "AutoAugment": _POLICY,
-        "RandAugment": _POLICY,
-        "AugMix": _POLICY,
         "MixUp": _MIX,
         "CutMix": _MIX,
         "Mosaic": _MIX,
@@ -219,6 +219,7 @@ ARGUMENTS: Mapping[str, str] = {
 
 _FOLDER = "a run lies in runs/<name>/<time>/ of the working directory"
 _SIZE = "an image gets its size by a Resize in data.eval, and one like it in data.augment"
+_POLICY = "name it in data.augment: TrivialAugmentWide, RandAugment, AutoAugment or AugMix"
 _DECIDED = "the program decides: leave it out"
 
 # a key elsewhere -> where it is said here; a sentence where that is no key
@@ -250,7 +251,14 @@ KEYS: Mapping[str, str] = {
     "train_transforms": "data.augment",
     "augmentation": "data.augment",
     "augmentations": "data.augment",
-    "auto_augment": "data.augment",
+    "auto_augment": _POLICY,
+    "trivial_augment": _POLICY,
+    "trivial_augment_wide": _POLICY,
+    "rand_augment": _POLICY,
+    "ra_magnitude": "it is magnitude of RandAugment, a transform in data.augment",
+    "augmix": _POLICY,
+    "augmix_severity": "it is severity of AugMix, a transform in data.augment",
+    "aa": _POLICY,
     "test_transforms": "data.eval",
     "val_transforms": "data.eval",
     "normalize": "data.preprocess",

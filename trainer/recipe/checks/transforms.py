@@ -44,6 +44,18 @@ def _choices(draft: Draft) -> None:
             draft.report("R105", path, text, "in a choice p is a weight: leave it out for equal ones")
 
 
+def _grouped(draft: Draft) -> None:
+    """Refuse what works on whole batches inside a group of Albumentations, which hands on image by image."""
+    for spec in in_lists(draft):
+        for name, value in spec.arguments.items():
+            for inner in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(inner, Spec) and draft.entry(inner).target.startswith("registry.transforms."):
+                    text = (
+                        f"transform {spec.type}.{name}: {inner.type} works on whole batches, it cannot stand in a group"
+                    )
+                    draft.report("R206", inner.path, text, "put it into the list itself, before or after the group")
+
+
 # ---------------------------------------------------------------------------------------------------------- statistics
 @dataclass(frozen=True)
 class _Statistics:
@@ -190,6 +202,7 @@ def report_random(draft: Draft, spec: Spec, path: str) -> None:
 
 RULES: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_choices, LISTS),
+    (_grouped, LISTS),
     (_statistics, LISTS),
     (_after_normalizing, ("data.preprocess",)),
     (_share_leaves_something, ("data.dataset", "data.val")),
