@@ -193,7 +193,7 @@ class Catalogue:
         for record in self._records[slot].values():
             if name in (record["target"], record["facts"].get("upstream")):
                 return record
-        if name.count(":") != 1 or name.startswith(":") or name.endswith(":"):
+        if (name.count(":") != 1 and not name.startswith("timm:")) or name.startswith(":") or name.endswith(":"):
             raise RecipeError(f"{name!r} is no import path", "an import path is written package.module:Object")
         from registry.catalogue.imported import imported
 

@@ -4,7 +4,8 @@ A type is a dict with `kind`:
 
     number, integer    with min, max, above, below, each optional; an integer is a number, nothing else converts
     bool  null  any
-    text               with `syntax`, optional: "pattern", "path", "metric"
+    text               with `syntax`, optional: "pattern", "path", "metric", or "weights", the path of a file of weights
+                       where a name may stand as well
     one_of             `values`, the allowed plain values; `names`, optional: words for them (constants of OpenCV);
                        `enum`, optional: "module:Class" whose member names the values are
     list, tuple        `of`: the items' type, or for a tuple one type per place; min_length, max_length of a list
@@ -21,6 +22,7 @@ Annotations become types in `registry.catalogue.annotations`. Nothing here impor
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,7 @@ from registry.catalogue.annotations import from_annotation as from_annotation
 Type = Mapping[str, Any]
 Path = tuple[str | int, ...]
 ReferenceType = Callable[[object], "Type | None"]
+WEIGHTS = r"[/\\]|\.(pth|pt|safetensors|bin|ckpt)$"  # what a path of a file of weights has and a name has not
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,8 @@ def _text(type: Type, value: object, path: Path, _: ReferenceType | None) -> Mis
         return Mismatch(path, words(type), got_words(value))
     if type.get("syntax") == "path" and not value.strip():
         return Mismatch(path, words(type), "an empty one", "empty")
+    if type.get("syntax") == "weights" and re.search(WEIGHTS, value, re.IGNORECASE) is None:
+        return Mismatch(path, words(type), got_words(value))
     return None
 
 
@@ -306,7 +311,7 @@ def words(type: Type) -> str:
     if kind == "component":
         return _an(type["slot"])
     if kind == "text" and type.get("syntax"):
-        return f"text ({type['syntax']})"
+        return "a file (./NAME.pth)" if type["syntax"] == "weights" else f"text ({type['syntax']})"
     if kind == "opaque":
         return f"nothing a recipe can write ({type['reason']})"
     if kind == "tensor":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from registry.catalogue.adoption import Change, Found
@@ -63,12 +64,18 @@ def _module(where: str, plugins: Sequence[str]) -> str | None:
 
 def _timm(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
     timm = _extra("timm", f"timm:{name}")
+    from registry.models.timm import LOCAL, architecture, build
+
+    if name.startswith(LOCAL):
+        folder = name.removeprefix(LOCAL)
+        raise RecipeError(
+            f"timm:{name} says where weights are, not which network takes them",
+            f'write {{type: "timm:{architecture(Path(folder)) or "NAME"}", weights: "{folder}"}}',
+        )
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:2]
         raise RecipeError(f"timm has no model {name!r}", f"did you mean {' or '.join(close)}?" if close else "")
-    from registry.models.timm import build
-
-    target = f"registry.models.timm:{name}"
+    target = f"registry.models.timm:{name.replace('.', '/')}"  # a dot would be a step into it
     change = Change(engine={"name": "the part after the colon says it"}, facts={"upstream": f"timm:{name}"})
     found = Found(name, target, build, change, own=False, package="timm")
     record = described(found, SLOTS["model"], slots())

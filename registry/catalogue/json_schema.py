@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from registry.catalogue.grammar import Type, choices
+from registry.catalogue.grammar import WEIGHTS, Type, choices
 
 Schema = dict[str, Any]
 ComponentRef = Callable[[str], Schema]
@@ -51,6 +51,10 @@ def _alternatives(type: Type, component_ref: ComponentRef) -> list[Schema]:
 def _number(type: Type, _: ComponentRef) -> Schema:
     limits = {word: type[name] for name, word in _LIMITS.items() if name in type}
     return {"type": type["kind"], **limits}
+
+
+def _text(type: Type, _: ComponentRef) -> Schema:
+    return {"type": "string", **({"pattern": WEIGHTS} if type.get("syntax") == "weights" else {})}
 
 
 def _one_of(type: Type, _: ComponentRef) -> Schema:
@@ -107,7 +111,7 @@ _SCHEMAS: Mapping[str, Callable[[Type, ComponentRef], Schema]] = {
     "number": _number,
     "integer": _number,
     "bool": lambda _type, _: {"type": "boolean"},
-    "text": lambda _type, _: {"type": "string"},
+    "text": _text,
     "null": lambda _type, _: {"type": "null"},
     "any": lambda _type, _: {},
     "one_of": _one_of,

@@ -1,9 +1,9 @@
 """Torchvision's classification models under torchvision's own names, with or without pretrained weights.
 
-Owns what a recipe needs beyond torchvision: the last layer made anew for the data's classes when pretrained weights are
-loaded, the first for images that are not RGB, a clear answer when weights cannot be fetched, and one plain output from
-models with auxiliary heads. Every model's name is an attribute of this module, a function that builds the model, so
-that the catalogue can name it: `registry.models.torchvision:resnet18`. Importing it imports no torchvision.
+Owns what a recipe needs beyond torchvision: pretrained weights by name or from a file, with the last layer made anew
+for the data's classes, the first for images that are not RGB, and one plain output from models with auxiliary heads.
+Every model's name is an attribute of this module, a function that builds the model, so that the catalogue can name it:
+`registry.models.torchvision:resnet18`. Importing it imports no torchvision.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.catalogue.adoption import Change, Found
-from registry.errors import DataError
-from registry.models.pretrained import weights_are_fetched
+from registry.errors import CheckpointError, DataError
+from registry.models.pretrained import fetch, names_a_file, say, weights_are_fetched
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torchvision.models import WeightsEnum
 
 __all__: list[str] = []
@@ -38,7 +40,8 @@ _FILLED_BY_BUILDER = {
     "wide_resnet": ("width_per_group",),
 }
 _OWN_DOCS = {
-    "weights": "pretrained weights by name; the last layer is then made anew for the data's classes.",
+    "weights": "pretrained weights by name, or a file of them (.pth, .pt, .safetensors); the last layer is then made "
+    "anew for the data's classes.",
     "num_classes": "classes to tell apart.",
     "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
 }
@@ -63,6 +66,11 @@ _SHARES = ("dropout", "drop_rate", "attention_dropout", "stochastic_depth_prob")
 _SHARE = {"kind": "number", "min": 0, "below": 1}
 _AUXILIARY = ("googlenet", "inception_v3")  # networks with auxiliary heads
 _HEADS = ("fc", "classifier", "heads", "head")  # where a network's last layer is
+_RENAMED = (  # in files that are older than the names
+    (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(encoder_layer_\d+\.mlp\.)linear_1\."), r"\g<1>0."),
+    (re.compile(r"(encoder_layer_\d+\.mlp\.)linear_2\."), r"\g<1>3."),
+)
 
 
 def __getattr__(name: str) -> Callable[..., nn.Module]:
@@ -84,7 +92,8 @@ def build(
         num_classes: classes to tell apart.
         in_channels: channels of the images; other than 3, the first convolution is made anew, from the mean of its
             filters over the colours.
-        weights: pretrained weights or their name, "DEFAULT"; None for random ones. Not fetched on the meta device.
+        weights: pretrained weights, their name, "DEFAULT", or the path of a file; None for random ones. None are
+            fetched, and a file is only held against the model, on the meta device.
         arguments: passed on to torchvision.
 
     Returns:
@@ -92,25 +101,95 @@ def build(
 
     Raises:
         DataError: the weights are not there and cannot be downloaded.
+        CheckpointError: a file of weights is missing, damaged, or of another network.
     """
-    fetched = weights is not None and weights_are_fetched()
-    if name in _AUXILIARY and weights is not None and not fetched:
-        arguments = {
-            "transform_input": True,
-            "init_weights": False,
-            **arguments,
-        }  # as torchvision does with its weights
-    if fetched and not _on_meta():
-        model = _pretrained(name, weights, num_classes, arguments)
-    else:
-        model = _random(name, num_classes, arguments)
-    if in_channels != 3:
+    if name in _AUXILIARY and weights is not None:  # as torchvision does with its weights
+        arguments = {"transform_input": True, "init_weights": False, **arguments}
+    model = _random(name, num_classes, arguments)
+    channels = 3
+    if weights is not None and weights_are_fetched():
+        if isinstance(weights, str) and names_a_file(weights):
+            channels = _load(model, Path(weights))
+        elif not _on_meta():
+            channels = _load_named(model, name, weights)
+    if in_channels != channels:
         _replace_stem(model, in_channels)
     return model
 
 
-def replace_head(model: nn.Module, num_classes: int) -> None:
-    """Replace a model's last layer by a fresh one for `num_classes`, in place.
+def _load_named(model: nn.Module, name: str, weights: str | WeightsEnum) -> int:
+    """Load torchvision's weights from torch.hub's cache, where they are put first if they are not there.
+
+    Raises:
+        DataError: they are not there and cannot be downloaded.
+        CheckpointError: the file in the cache is damaged, or another one.
+    """
+    from torch import hub
+
+    member: Any = importlib.import_module("torchvision.models").get_model_weights(name).verify(weights)
+    file = Path(hub.get_dir(), "checkpoints", member.url.rpartition("/")[2])
+    if not file.exists():
+        try:
+            fetch(member.url, file)
+        except OSError as error:
+            raise DataError(
+                f"the weights {member.name} of {name} cannot be loaded: {error}",
+                f"put {member.url} into {file.parent}/, or anywhere and write model.weights: PATH; "
+                "or leave `weights` out to start from random ones",
+            ) from error
+    try:
+        return _load(model, file)
+    except CheckpointError as error:
+        raise CheckpointError(error.message, "remove that file, and it is fetched again") from error
+
+
+def _load(model: nn.Module, file: Path) -> int:
+    """Load all but the last layer from a file, say what was loaded, and return the channels that the model then takes.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another network.
+    """
+    from registry import state_dicts
+
+    tensors = {
+        _renamed(name): tensor for name, tensor in state_dicts.read(file, "meta" if _on_meta() else "cpu").items()
+    }
+    channels = _channels(model, tensors)
+    if channels != 3:
+        _replace_stem(model, channels)
+    tensors = _with_places_of(model, tensors)
+    head = _last_layer(model)
+    say(state_dicts.load_all_but_head(model, file, tensors, [f"{head}.{name}" for name in ("weight", "bias")]))
+    return channels
+
+
+def _renamed(name: str) -> str:
+    for pattern, now in _RENAMED:
+        name = pattern.sub(now, name)
+    return name
+
+
+def _channels(model: nn.Module, tensors: Mapping[str, Tensor]) -> int:
+    """Return how many channels the first convolution of a file takes; 3 where it has none by that name."""
+    path, _ = _first_convolution(model)
+    named = min((name for name in tensors if f".{name}".endswith(f".{path}.weight")), key=len, default="")
+    return tensors[named].shape[1] if named and tensors[named].dim() == 4 else 3
+
+
+def _with_places_of(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with a vision transformer's place of each patch interpolated to the model's size of images."""
+    name = "encoder.pos_embedding"
+    if name not in tensors or name not in (own := model.state_dict()) or tensors[name].shape == own[name].shape:
+        return tensors
+    module = importlib.import_module("torchvision.models.vision_transformer")
+    with suppress(ValueError):  # no such places: said as of another size
+        tensors = dict(module.interpolate_embeddings(model.image_size, model.patch_size, dict(tensors)))
+        say(f"places of patches interpolated to images of {model.image_size} px")
+    return tensors
+
+
+def _last_layer(model: nn.Module) -> str:
+    """Return the dotted name of a model's last layer, one with weights.
 
     Raises:
         DataError: no layer under fc, classifier, heads or head ends the model.
@@ -119,17 +198,9 @@ def replace_head(model: nn.Module, num_classes: int) -> None:
 
     for attribute in _HEADS:
         head = getattr(model, attribute, None)
-        if head is None:
-            continue
-        for path, layer in reversed(list(head.named_modules())):
-            if isinstance(layer, nn.Linear):
-                made: nn.Module = nn.Linear(layer.in_features, num_classes, bias=layer.bias is not None)
-            elif isinstance(layer, nn.Conv2d):
-                made = nn.Conv2d(layer.in_channels, num_classes, kernel_size=1)
-            else:
-                continue
-            model.set_submodule(f"{attribute}.{path}" if path else attribute, made)
-            return
+        for path, layer in [] if head is None else reversed(list(head.named_modules())):
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                return f"{attribute}.{path}" if path else attribute
     raise DataError(f"{type(model).__name__} has no last layer to replace", "leave `weights` out")
 
 
@@ -139,25 +210,6 @@ def _random(name: str, num_classes: int, arguments: Mapping[str, object]) -> nn.
     alone = {"aux_logits": False, "init_weights": True} if name in _AUXILIARY else {}
     with _plans_on_cpu() if name.startswith("regnet") else nullcontext():
         return models.get_model(name, num_classes=num_classes, **{**alone, **arguments})  # type: ignore[no-any-return]
-
-
-def _pretrained(name: str, weights: Any, num_classes: int, arguments: Mapping[str, object]) -> nn.Module:
-    """Return a model with torchvision's weights, a fresh last layer and no auxiliary heads."""
-    models = importlib.import_module("torchvision.models")
-    try:
-        model: nn.Module = models.get_model(name, weights=weights, progress=False, **arguments)
-    except OSError as error:  # URLError and failed writes to the cache are OSErrors
-        from torch.hub import get_dir
-
-        member = getattr(models.get_model_weights(name), weights) if isinstance(weights, str) else weights
-        raise DataError(
-            f"the weights {weights} of {name} cannot be loaded: {error}",
-            f"put {member.url} into {get_dir()}/checkpoints/, or leave `weights` out to start from random ones",
-        ) from error
-    if name in _AUXILIARY:
-        _drop_auxiliary(model)
-    replace_head(model, num_classes)
-    return model
 
 
 def _on_meta() -> bool:
@@ -181,12 +233,11 @@ def _plans_on_cpu() -> Iterator[None]:
         yield
 
 
-def _drop_auxiliary(model: nn.Module) -> None:
-    """Take the auxiliary heads off a model that pretrained weights made with them."""
-    model.aux_logits = False  # type: ignore[assignment]
-    for name in ("aux1", "aux2", "AuxLogits"):
-        if getattr(model, name, None) is not None:
-            setattr(model, name, None)
+def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return a model's first convolution and its dotted name."""
+    from torch import nn
+
+    return next((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
 
 
 def _replace_stem(model: nn.Module, in_channels: int) -> None:
@@ -198,7 +249,7 @@ def _replace_stem(model: nn.Module, in_channels: int) -> None:
     import torch
     from torch import nn
 
-    path, old = next((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    path, old = _first_convolution(model)
     made = nn.Conv2d(
         in_channels,
         old.out_channels,
@@ -235,13 +286,23 @@ def _change(name: str, builder: Callable[..., nn.Module]) -> Change:
     """Return what the catalogue says of a model beside what its builder's signature says."""
     cls = inspect.signature(builder).return_annotation
     filled = next((names for start, names in _FILLED_BY_BUILDER.items() if name.startswith(start)), ())
+    named = importlib.import_module("torchvision.models").get_model_weights(name)
+    weights = [
+        {"kind": "one_of", "values": list(named.__members__), "enum": f"{named.__module__}:{named.__qualname__}"},
+        {"kind": "text", "syntax": "weights"},
+        {"kind": "null"},
+    ]
     engine = dict.fromkeys(filled, _FIXED)
     if name in _AUXILIARY:
         engine.update(aux_logits=_ONE_OUTPUT, dropout_aux=_ONE_OUTPUT, transform_input="the weights decide it")
     return Change(
         forwards=(f"{cls.__module__}:{cls.__qualname__}", "registry.models.torchvision:build"),
         engine=engine,
-        types={"num_classes": {"kind": "integer", "min": 1}, **dict.fromkeys(_SHARES, _SHARE)},
+        types={
+            "weights": {"kind": "union", "of": weights},
+            "num_classes": {"kind": "integer", "min": 1},
+            **dict.fromkeys(_SHARES, _SHARE),
+        },
         docs=_OWN_DOCS,
         missing_docs=_DOCS,
         facts={"upstream": f"torchvision.models:{name}"},

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
-import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry import files
+from registry import files, state_dicts
 from registry.errors import CheckpointError
 
 FORMAT = 1
@@ -119,27 +116,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, cut short, changed, of another version, or holding more than plain values.
     """
-    return checked(path, content(path))
-
-
-def content(path: Path) -> Any:
-    """Return what a file of torch holds, ours or another program's, unchecked; only plain values and tensors are read.
-
-    Raises:
-        CheckpointError: missing, cut short, or holding more than plain values.
-    """
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
-    try:
-        with files.opened(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about files of others: the error says what they are
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except MemoryError:  # says nothing about the file
-        raise
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error.strerror or error})") from error
-    except Exception as error:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({_reason(error)})") from error
+    return checked(path, state_dicts.content(path))
 
 
 def is_ours(state: Any) -> bool:
@@ -164,15 +141,3 @@ def checked(path: Path, state: Any) -> dict[str, Any]:
     if digest(state) != expected:
         raise CheckpointError(f"{path}: its content does not match its digest; the file was damaged or changed")
     return state  # type: ignore[no-any-return]
-
-
-def _reason(error: Exception) -> str:
-    """Say why torch reads no checkpoint, without its advice to switch the safe reader off."""
-    said = str(error).strip()
-    if isinstance(error, pickle.UnpicklingError):
-        wanted = re.search(r"GLOBAL (\S+)", said)
-        what = f"it asks for {wanted[1]}" if wanted else "it is damaged, or no file of torch"
-        return f"{what}; only plain values and tensors are read, because anything else could run code"
-    if not isinstance(error, RuntimeError):  # what its reader of pickles stumbled over in a file of something else
-        return "it is damaged, or no file of torch"
-    return said.splitlines()[0] if said else type(error).__name__

@@ -67,7 +67,7 @@ def check_built(
 
 
 def check_data(
-    recipe: Recipe, catalogue: Catalogue, known: DataKnown, class_names: Sequence[str]
+    recipe: Recipe, catalogue: Catalogue, known: DataKnown, class_names: Sequence[str], *, resumed: bool = False
 ) -> tuple[Problem, ...]:
     """Return what is wrong with a recipe now that the data are known, by position; warnings are among them.
 
@@ -76,6 +76,7 @@ def check_data(
         catalogue: what it names.
         known: what was read.
         class_names: one per class, for messages.
+        resumed: the weights are a checkpoint's.
     """
     problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
@@ -85,7 +86,7 @@ def check_data(
     _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
     explained_classes(draft, class_names)
-    Trial(draft, known).run()
+    Trial(draft, known, resumed).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
 
 

@@ -21,7 +21,7 @@ from registry.catalogue.catalog import Catalogue
 from registry.contracts import Callback, Metric, ReportPart
 from registry.errors import RecipeError
 from registry.metrics.counting import CrossEntropy
-from registry.models.pretrained import architecture_only
+from registry.models.pretrained import architecture_only, listening
 from registry.recording import Sink
 from trainer.data.batches import Batches
 from trainer.data.features import FeatureBatches
@@ -256,8 +256,10 @@ class Experiment(Assembly):
         return self.facts[reference.path]
 
     def _model(self) -> nn.Module:
-        with nullcontext() if self.trained is None else architecture_only():
+        with nullcontext() if self.trained is None else architecture_only(), listening() as loaded:
             model: nn.Module = self.new_model(self.input_shape)
+        for line in loaded:
+            self.log(line)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepare = getattr(model, "prepare", None)
         if callable(prepare) and len(self.data.train):

@@ -95,10 +95,12 @@ class Trial:
     Attributes:
         draft: the recipe, without problems in its text.
         known: facts of the data, stand-ins among them.
+        resumed: the weights are a checkpoint's: what they once came from may be gone and is not looked for.
     """
 
     draft: Draft
     known: DataKnown
+    resumed: bool = False
 
     def __post_init__(self) -> None:
         self.recipe = self.draft.recipe
@@ -189,6 +191,7 @@ class Trial:
             model = self._tried(spec, lambda: self.parts.new_model(shape, without=WEIGHTS))
         if len(self.draft.problems.found) > before or not isinstance(model, nn.Module):
             return None
+        self._weights(shape)
         logits = self._logits(model.to("meta").eval(), shape, "model")
         if logits is None:
             return None
@@ -199,6 +202,19 @@ class Trial:
             text = f"model {spec.type} gives {got} numbers per image, and there are {self.parts.classes} classes"
             self.draft.report("R071", "model", text, "leave num_classes out: the engine supplies it")
         return model
+
+    def _weights(self, shape: tuple[int, int, int]) -> None:
+        """Report a file of pretrained weights that is not there, is none, or is another network's."""
+        spec = self.recipe.model
+        adopted = self.draft.entry(spec).target.startswith("registry.models.")  # what others load, only they know
+        if self.resumed or not adopted or spec.arguments.get("weights") is None:
+            return
+        try:
+            with torch.device("meta"):
+                self.parts.new_model(shape)
+        except UserError as error:
+            path = f"{spec.path}.weights"
+            self.draft.report("R205", path, f"{path}: {error.message}", error.hint)
 
     def _logits(self, model: nn.Module, shape: tuple[int, int, int], path: str) -> object:
         """Return what a model on the meta device answers; None where it takes no images of this shape."""
@@ -367,7 +383,7 @@ class Trial:
     def _start_from(self) -> None:
         """Report weights to start from that are not there; what is in them is looked at when they are loaded."""
         path = self.recipe.train.start_from
-        if path is None:
+        if path is None or self.resumed:
             return
         if not Path(path).exists():
             self.draft.report("R074", "train.start_from", f"train.start_from: there is no '{path}'")

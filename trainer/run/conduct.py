@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from registry.catalogue.catalog import Catalogue, catalogue
@@ -265,10 +265,8 @@ class Run:
 
     def _hold_against_data(self, experiment: Experiment, names: Catalogue) -> None:
         """Refuse what only the data can show to be wrong, before anything is trained."""
-        recipe = self._recipe
-        if self._state is not None:  # what the weights once came from may be gone
-            recipe = replace(recipe, train=replace(recipe.train, start_from=None))
-        found = check_data(recipe, names, known_from(experiment.data), experiment.data.class_names)
+        resumed, read = self._state is not None, known_from(experiment.data)
+        found = check_data(self._recipe, names, read, experiment.data.class_names, resumed=resumed)
         errors = [each for each in found if each.severity == "error"]
         for each in found:
             if each.severity == "warning":

@@ -37,6 +37,7 @@ _RULES = {"type": "R016", "range": "R017", "choice": "R019", "key": "R011", "mis
 UNSET = "write a path; an unset shell variable leaves nothing behind"
 BANDS = "as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35'"
 _MAPPING_KINDS = ("record", "component", "mapping", "any")  # that a mapping may be meant as, the likeliest first
+_PATHS = ("path", "weights")  # texts of a syntax in which a tilde is the home folder
 _LIST_KINDS = ("list", "tuple", "tensor", "any")  # likewise of a list
 _YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -267,7 +268,7 @@ def _innermost(found: Mismatch, type: Type, value: object) -> Mismatch:
 
 
 def _is_path(type: Type) -> bool:
-    return any(map(_is_path, type["of"])) if type["kind"] == "union" else type.get("syntax") == "path"
+    return any(map(_is_path, type["of"])) if type["kind"] == "union" else type.get("syntax") in _PATHS
 
 
 # ---------------------------------------------------------------------------------------------------------------- nodes
