@@ -20,7 +20,7 @@ setup(
     packages=[*find_packages(include=["trainer", "trainer.*", "registry", "registry.*"]), RECIPES],
     package_dir={RECIPES: "recipes"},
     package_data={
-        "trainer": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.md", "**/*.yaml", "**/*.sh"],
+        "trainer": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.md", "**/*.yaml", "**/*.sh", "**/*.txt"],
         "registry": ["py.typed"],
         RECIPES: ["*.yaml"],
     },

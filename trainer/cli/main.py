@@ -569,6 +569,27 @@ def report(words: Words, pdf: bool, short: bool) -> int:
 
 
 @_command(
+    examples=("card latest", "card runs/quickstart/latest --out MODEL.md"),
+    writes="README.md in the run's folder, or FILE.",
+)
+@takes("RUN")
+@click.option("--out", type=click.Path(), metavar="FILE", default=None, help="Write it there, where no file may be.")
+def card(words: Words, out: str | None) -> int:
+    """Write a run's model card.
+
+    It is Markdown with the metadata that the Hugging Face Hub reads: what the network tells apart, how well, how it was
+    trained and how it is used.
+    """
+    with importing():
+        from trainer.run.card import write_card
+        from trainer.run.folder import RunFolder
+
+    path = write_card(RunFolder.open(run_in(words.plain[0])), None if out is None else Path(out))
+    print(f"{path} written; choose a licence at its head before it is published")
+    return 0
+
+
+@_command(
     examples=("compare runs/quickstart", "compare runs/a/20261126-101500 runs/b --sort test/accuracy"),
     writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError, StorageError
 from registry.program import MODULE, typed_as
-from trainer.cli.templates import SCRIPTS, TEMPLATES, template_text
+from trainer.cli.templates import FOLDERS, SCRIPTS, SPACE, SPACE_FILES, TEMPLATES, space_text, template_text
 from trainer.recipe.schema import schema
 from trainer.recipe.schema_text import schema_text
 
@@ -25,14 +25,18 @@ def write_template(template: str = "", file: str = "") -> int:
     """
     if not template:
         width = max(map(len, TEMPLATES))
-        print("\n".join(f"{name:<{width}}  {words}" for name, (_, words) in {**TEMPLATES, **SCRIPTS}.items()))
+        others = {name: words for name, (_, words) in {**TEMPLATES, **SCRIPTS}.items()} | FOLDERS
+        print("\n".join(f"{name:<{width}}  {words}" for name, words in others.items()))
         print(f"\nwrite one: {typed_as()} new quickstart my_recipe.yaml")
         return 0
     if template in SCRIPTS:
         return _write_script(template, Path(file or SCRIPTS[template][0]))
+    if template == SPACE:
+        return _write_space(Path(file or SPACE))
     if template not in TEMPLATES:
-        near = nearest(template, [*TEMPLATES, *SCRIPTS])
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*TEMPLATES, *SCRIPTS])}"
+        known = [*TEMPLATES, *SCRIPTS, *FOLDERS]
+        near = nearest(template, known)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise RecipeError(f"there is no template {template!r}", hint)
     path = Path(file or f"{template}.yaml")
     if not _written(path, _adapted(template, path)):
@@ -58,6 +62,32 @@ def _write_script(template: str, path: Path) -> int:
     if not _written(path, text):
         raise RecipeError(f"{path} exists", f"name another file: {typed_as()} new {template} other.sh")
     print(f"{path} written; set nodes, GPUs and time in it, then: sbatch {_quoted(path)} recipe.yaml")
+    return 0
+
+
+def _write_space(path: Path) -> int:
+    """Write the files of a Space into a folder, or beside an app.py that is named.
+
+    Raises:
+        RecipeError: its app.py exists.
+        StorageError: a file cannot be written.
+    """
+    app = path if path.suffix == ".py" else path / "app.py"
+    try:
+        app.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{app.parent}: cannot be made ({error.strerror})") from error
+    for name in SPACE_FILES:
+        file = app if name == "app.py" else app.with_name(name)
+        if _written(file, space_text(name).replace(MODULE, typed_as())):
+            print(f"{file} written")
+        elif file == app:
+            raise RecipeError(f"{app} exists", f"name another folder: {typed_as()} new {SPACE} other")
+        else:
+            print(f"{file} is there already and left as it is")
+    model = _quoted(app.with_name("model.onnx"))
+    print(f"put the network beside it: {typed_as()} export RUN --out {model}")
+    print(f"try it: pip install -r {_quoted(app.with_name('requirements.txt'))}; python {_quoted(app)}")
     return 0
 
 

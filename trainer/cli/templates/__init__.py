@@ -1,4 +1,4 @@
-"""Recipes to start from: which there are, and the text of each.
+"""Recipes to start from, and what else `new` writes: which there are, and the text of each.
 
 One was written to start from and lies beside this file; the others are the shipped recipes that stand alone, without
 `extends`. A checkout has those in `recipes/` at its root, an installed package beside this file. Writes nothing.
@@ -23,6 +23,17 @@ TEMPLATES = {  # name -> file, what it is
 }
 
 SCRIPTS = {"slurm": ("slurm.sh", "a script for sbatch: a recipe on the nodes and GPUs of a Slurm cluster")}
+
+SPACE = "space"
+SPACE_FILES = {"app.py": "app.txt", "requirements.txt": "requirements.txt", "README.md": "README.md"}  # as kept here
+FOLDERS = {
+    SPACE: "a page to try a network on, for a Hugging Face Space: app.py with Gradio, and what belongs beside it"
+}
+
+
+def space_text(file: str) -> str:
+    """Return one of the files of a Space as it is kept."""
+    return (FOLDER / SPACE / SPACE_FILES[file]).read_text(encoding="utf-8")
 
 
 def template_text(template: str) -> str:
