@@ -117,6 +117,7 @@ def test_the_text_says_how_good_it_is_and_by_what(run: RunFolder) -> None:
     assert "<i>c" not in body.replace("<code>", "")
     assert "SmallCNN** trained on **ImageFolder**, from random weights" in body
     assert "| Augmentation | HorizontalFlip (p 0.5), RandAugment (magnitude 3) |" in body
+    assert re.search(r"\| Preprocessing \| Normalize \(mean \\\[0\.\d+, 0\.\d+, 0\.\d+\\\], std ", body)
 
 
 def test_the_text_says_what_to_beware_of(run: RunFolder) -> None:
@@ -131,7 +132,7 @@ def test_the_text_says_what_to_beware_of(run: RunFolder) -> None:
 
 def test_no_folder_of_the_machine_is_told(run: RunFolder, made: Path) -> None:
     text = Card.of(run).text()
-    assert "root: .../photos" in text
+    assert "root: '.../photos'" in text
     assert str(made) not in text
     assert str(Path.cwd()) not in text
 

@@ -193,12 +193,7 @@ class Card:
             blocks.append(Paragraph("No epoch was finished."))
         calibration = self.summary.get("report", {}).get("calibration", {})
         if isinstance(calibration, Mapping) and "ece" in calibration:
-            blocks.append(
-                Paragraph(
-                    f"Expected calibration error: {calibration['ece']:.4f}. It says how far the probabilities of the "
-                    "answers lie from the share that is right, on average."
-                )
-            )
+            blocks.append(Paragraph(_calibration_words(calibration)))
         blocks += self._by_class()
         return Section("Results", tuple(blocks), "results")
 
@@ -262,11 +257,14 @@ class Card:
         recipe, about = self._recipe, self.summary
         counts = about.get("images", {})
         yield "Data", f"{literal(self._dataset)}" + "".join(f", {int(n):,} {part}" for part, n in counts.items())
-        yield "Augmentation", ", ".join(_spec_words(spec) for spec in recipe.data.augment) or "none"
-        yield "Preprocessing", ", ".join(_spec_words(spec) for spec in (*recipe.data.eval, *recipe.data.preprocess))
-        yield "Loss", _spec_words(recipe.loss)
-        yield "Optimizer", _spec_words(recipe.optimizer)
-        yield "Schedule", "" if recipe.scheduler is None else _spec_words(recipe.scheduler)
+        yield "Augmentation", ", ".join(self._spec_words(spec) for spec in recipe.data.augment) or "none"
+        yield (
+            "Preprocessing",
+            ", ".join(self._spec_words(spec) for spec in (*recipe.data.eval, *recipe.data.preprocess)),
+        )
+        yield "Loss", self._spec_words(recipe.loss)
+        yield "Optimizer", self._spec_words(recipe.optimizer)
+        yield "Schedule", "" if recipe.scheduler is None else self._spec_words(recipe.scheduler)
         yield "Epochs", f"{about.get('epochs', recipe.train.epochs):,}, batches of {recipe.data.batch_size:,}"
         yield "Seed", str(about.get("seed", recipe.seed))
         yield "Precision", literal(str(about.get("precision", "")))
@@ -275,6 +273,20 @@ class Card:
         packages = self.environment.get("packages")
         named = packages if isinstance(packages, Mapping) else {}
         yield "Versions", literal(", ".join(f"{name} {version}" for name, version in named.items()))
+
+    def _spec_words(self, spec: Spec) -> str:
+        given = ", ".join(f"{name} {self._value_words(value)}" for name, value in spec.arguments.items())
+        return literal(f"{spec.type} ({given})" if given else spec.type)
+
+    def _value_words(self, value: Any) -> str:
+        """Return an argument as it was in the training: of a run-time value what it stood for."""
+        if isinstance(value, Spec):
+            return value.type
+        if isinstance(value, Reference):
+            return self._value_words(self.trained.facts.get(value.path, f"${value.path}"))
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(map(self._value_words, value))}]"
+        return f"{value:.4g}" if isinstance(value, float) else str(_public(value))
 
     # ---------------------------------------------------------------------------------------------- for the Hub's index
     def metadata(self) -> dict[str, Any]:
@@ -340,25 +352,21 @@ def write_card(folder: RunFolder, file: Path | None = None) -> Path:
     return path
 
 
+def _calibration_words(measured: Mapping[str, float]) -> str:
+    """Say how far probabilities can be believed."""
+    said = f"Expected calibration error: {measured['ece']:.4f}"
+    if "ece_calibrated" in measured and "temperature" in measured:
+        said += (
+            f", {measured['ece_calibrated']:.4f} where answers are `calibrated` by the temperature "
+            f"{measured['temperature']:.3g}, fitted on validation"
+        )
+    return f"{said}. It says how far the answers' probabilities lie from the share that is right, on average."
+
+
 def _shape_words(trained: Trained) -> str:
     channels, height, width = trained.input_shape
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     return f"{width} x {height} pixels, {colours}"
-
-
-def _spec_words(spec: Spec) -> str:
-    given = ", ".join(f"{name} {_value_words(value)}" for name, value in spec.arguments.items())
-    return literal(f"{spec.type} ({given})" if given else spec.type)
-
-
-def _value_words(value: Any) -> str:
-    if isinstance(value, Spec):
-        return value.type
-    if isinstance(value, Reference):
-        return f"${value.path}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value_words, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(_public(value))
 
 
 def _public(value: Any) -> Any:
