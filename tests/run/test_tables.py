@@ -104,7 +104,8 @@ def test_all_of_cifar10_as_png_files_and_a_table_trains_as_the_archive_does(
 
 @pytest.mark.usefixtures("small_archive")
 def test_every_fold_is_a_run_and_the_numbers_have_mean_and_deviation(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("recipe.yaml").write_text(RECIPE.format(name="folded", dataset=TABLE, epochs=1))
+    grouped = TABLE.replace("}", ", group: photographer}")
+    Path("recipe.yaml").write_text(RECIPE.format(name="folded", dataset=grouped, epochs=1))
     expected = "expect={final val/loss: '<= 100'}"
     last = trainer.train(
         "recipe.yaml", "data.val={fraction: null, folds: 3, group: photographer}", "data.limit=60", expected
@@ -115,6 +116,10 @@ def test_every_fold_is_a_run_and_the_numbers_have_mean_and_deviation(capsys: pyt
     said = capsys.readouterr()
     assert "over 3 folds" in said.out + said.err
     assert (last.exit_code, len(last.verdicts)) == (0, 1)
+    divided = (
+        "7 of 34 groups of 'photographer' lie in more than one split, as 'p0' in train (line 2) and test (line 302)"
+    )
+    assert any(divided in warning for warning in last.summary["warnings"]), last.summary["warnings"]
     resolved = [load_recipe(folder / "resolved.yaml").usable().data.val for folder in folders]
     assert [(val.folds, val.fold, val.group) for val in resolved] == [
         (3, number, "photographer") for number in range(3)

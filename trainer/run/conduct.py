@@ -226,6 +226,8 @@ class Run:
             self._recipe, names, log=log, trained=trained, processes=self.processes, say=self._display.say
         )
         self._say_apart(said)
+        told = [text.removeprefix("warning: ") for text in said if text.startswith("warning: ")]
+        self._warnings = list(dict.fromkeys([*self._warnings, *told]))
         if trained is not None:  # the code of a plug-in may have changed since
             trained.load_into(experiment.model)
         precision = experiment.describe_precision()
