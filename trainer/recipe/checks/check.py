@@ -348,4 +348,6 @@ def _repair_of_no_text(found: Mismatch, node: Node) -> str:
         return "put it in [ ], or begin it with '- '"
     if _is_null(node):
         return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
+    if isinstance(node, Scalar) and found.expected == "text":
+        return f"put it in quotes: '{found.got}'"
     return ""
