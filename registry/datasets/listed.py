@@ -154,17 +154,17 @@ class _Listing:
     def of(self, part: str, on_bad_image: OnBadImage) -> Listed:
         """Return the pictures of a split."""
         self._read()
-        first = next((split for split in SPLITS if split in self.splits), "train")  # it tells what is of no split
-        held = {self.splits[row] for row in self.chosen}
+        held = [split for split in SPLITS if split in {self.splits[row] for row in self.chosen}]
         if part not in held:
-            there = ", ".join(split for split in SPLITS if split in held) or "none"
             of = "" if self.classes is None else " of the chosen classes"
+            there = ", ".join(held) or f"none, but {some(sorted(self.meant))}"
             raise MissingSplit(f"Table has no split {part!r}: {self.rows.file} has {there}{of}")
         names = self._class_names()
         self._compare()
         mine = [row for row in self.chosen if self.splits[row] == part]
         files, missing = self._files([row for row in mine if row not in self.faults])
-        faulty = sorted(row for row in self.faults if self.splits[row] in (part, "" if part == first else part))
+        is_first = part == held[0]  # which tells of the whole table, and of rows that are of no split
+        faulty = sorted(row for row in self.faults if self.splits[row] == part or (is_first and not self.splits[row]))
         mostly = len(missing) > MOST_MISSING * len(mine)
         if faulty and (mostly or on_bad_image == "fail"):
             raise self._unusable(faulty, self._elsewhere(missing[0]) if mostly else SKIP)
@@ -173,7 +173,7 @@ class _Listing:
             kinds = self._by_kind([row for row in mine if row in self.faults])
             raise DataError(f"{self.rows.file}: no row of split {part!r} can be used ({kinds})")
         numbers = {name: number for number, name in enumerate(names)}
-        remarks = [*(self._remarks() if part == first else ()), *self._left_out(faulty)]
+        remarks = [*(self._remarks() if is_first else ()), *self._left_out(faulty)]
         return Listed(
             class_names=names,
             rows=kept,
@@ -228,10 +228,14 @@ class _Listing:
         learnt = {self.labels[row] for row in usable if self.splits[row] == "train"}
         if not learnt:  # nothing is learnt from such a table: it is measured on
             return tuple(sorted({self.labels[row] for row in usable}, key=natural))
+        unknown: dict[str, list[int]] = {}
         for row in usable:
             if (label := self.labels[row]) not in learnt:
-                near = nearest(label, learnt)
-                meant = f" (did you mean {near[0]!r}?)" if near else ""
+                unknown.setdefault(label, []).append(row)
+        for label, rows in unknown.items():
+            near = nearest(label, learnt)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            for row in rows:
                 self._fault(row, _UNKNOWN, f"{label!r} is the label of no training row{meant}")
         return tuple(sorted(learnt, key=natural))
 
@@ -273,7 +277,7 @@ class _Listing:
         for row in rows:
             try:
                 facts = os.stat(self.paths[row])  # noqa: PTH116  called for every picture
-            except OSError:
+            except (OSError, ValueError):  # a path may hold what no path can
                 self._fault(row, _MISSING, f"there is no picture {self.paths[row]}")
                 missing.append(row)
             else:

@@ -229,6 +229,21 @@ def test_a_broken_picture_is_told_by_its_line(put):
         source.image(1)
 
 
+def test_a_column_that_says_no_split_at_all_is_quoted(put):
+    with pytest.raises(MissingSplit, match=r"no split 'train': labels\.csv has none, but 0, 1$"):
+        split(put("pics/0.png,cat,0", "pics/1.png,cat,1"))
+
+
+def test_a_path_that_no_file_can_have_is_a_picture_that_is_not_there(put):
+    Path("labels.jsonl").write_text(
+        '{"image": "pics/0.png", "label": "a"}\n'
+        '{"image": "pics/1.png", "label": "a"}\n'
+        '{"image": "a\\u0000", "label": "a"}'
+    )
+    with pytest.raises(DataError, match=r"labels\.jsonl:3: there is no picture a"):
+        opened("labels.jsonl")
+
+
 def test_a_split_of_which_no_row_can_be_used_is_named(put):
     file = put(*GOOD, "pics/0.png,,val")
     said = told(file, "val", on_bad_image="skip")
