@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "recipe-trainer[torchmetrics,timm,search,parquet]",
+            "recipe-trainer[torchmetrics,timm,search,parquet,export]",
             "pytest>=8.0.0",
             "pytest-xdist>=3.6.1",
             "ruff>=0.13.0",
@@ -65,6 +65,7 @@ setup(
         "wandb": ["wandb>=0.20.0"],
         "search": ["optuna>=5.0.0"],
         "parquet": ["pyarrow>=17.0.0"],
+        "export": ["onnx>=1.20.0", "onnxscript>=0.7.0", "onnxruntime>=1.23.0"],
         "timm": ["timm>=1.0.21"],  # before, its models cannot be built without memory, as a trial does
     },
     entry_points={"console_scripts": ["recipe-trainer = trainer.cli.main:main"]},

@@ -9,6 +9,7 @@
       MemoryLimitError 7      the device is out of memory
       ExpectationError 8      an `expect:` band was missed
       ReportError      9      a page that was asked for lacks a part
+      ExportError      9      an exported file does not answer as its run does
 
 Components raise these; `trainer.cli.main` prints them. Anything else that escapes is a bug of ours (exit 1).
 """
@@ -87,5 +88,11 @@ class ExpectationError(UserError):
 
 class ReportError(UserError):
     """A page that was asked for lacks a part that could not be made."""
+
+    exit_code = 9
+
+
+class ExportError(UserError):
+    """A file that was to be exported does not answer as its run does."""
 
     exit_code = 9

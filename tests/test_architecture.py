@@ -38,6 +38,7 @@ MAY_KNOW = {
     "trainer.cli": {
         "registry.*",
         "trainer.comparison",
+        "trainer.export",
         "trainer.run",
         "trainer.stages",
         "trainer.experiment",
@@ -45,6 +46,14 @@ MAY_KNOW = {
         "trainer.report",
         "trainer.recipe",
         "trainer.search",
+    },
+    "trainer.export": {
+        "registry.*",
+        "trainer.run",
+        "trainer.experiment",
+        "trainer.engine",
+        "trainer.data",
+        "trainer.recipe",
     },
     "trainer.comparison": {"registry.*", "trainer.run", "trainer.engine", "trainer.report", "trainer.recipe"},
     "trainer.search": {

@@ -16,7 +16,7 @@ def requirements() -> list[str]:
     extras = ast.literal_eval(declared["extras_require"])
     parts = [
         ast.literal_eval(declared["install_requires"]),
-        *(extras[name] for name in ("test", "torchmetrics", "timm", "search")),
+        *(extras[name] for name in ("test", "torchmetrics", "timm", "search", "export")),
     ]
     return [line for part in parts for line in part if not line.startswith("recipe-trainer[")]
 

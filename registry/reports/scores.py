@@ -234,8 +234,7 @@ class Coverage:
 def coverage(answers: Answers, below: float) -> Coverage:
     """Return what is answered where a confidence below a number is no answer; one that is not finite never is."""
     sure, right = answers.confidence >= below, ~answers.wrong
-    counts = (int(some.sum()) for some in (sure, sure & right))
-    return Coverage(below, *counts, len(sure), int(right.sum()))
+    return Coverage(below, int(sure.sum()), int((sure & right).sum()), len(sure), int(right.sum()))
 
 
 def _log_sum_exp(logits: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ class Normalize:
         """Return factor and offset of every value of an image, float32 (H * W * C,): long rows run at full speed."""
         key = (length, channels, device)
         if key not in self._rows:
-            mean, std = (_of_channels(values, channels) for values in (self._mean, self._std))
+            mean, std = (of_channels(values, channels) for values in (self._mean, self._std))
             factors = 1 / (std * self._max_pixel_value)
             offsets = -mean / std
             self._rows[key] = tuple(  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class Normalize:
         return self._rows[key]
 
 
-def _of_channels(values: tuple[float, ...], channels: int) -> Tensor:
+def of_channels(values: tuple[float, ...], channels: int) -> Tensor:
     """Return one value per channel, float64: as upstream does it, the first serves all where there are too few."""
     own = values if 1 < channels <= len(values) else values[:1] * channels
     return torch.tensor(own[:channels], dtype=torch.float64)

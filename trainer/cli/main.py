@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import shell_complete
@@ -37,6 +37,7 @@ from trainer.cli.inputs import (
 )
 from trainer.cli.syntax import Command, Program, Words, in_our_words, started_together, takes
 from trainer.cli.templates import TEMPLATES
+from trainer.export.formats import is_exported
 from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE
 from trainer.run.naming import RUNS, located, names_a_run
 
@@ -484,17 +485,51 @@ def lr_find(words: Words) -> int:
     writes="Numbers, on standard output.",
     anew=READ_BY_EVALUATE,
 )
-@takes("RUN [key=value ...]")
+@takes("RUN|FILE [key=value ...]")
 def evaluate(words: Words) -> int:
-    """Measure a run's best weights again.
+    """Measure a run's best weights again, or an exported file.
 
     The numbers are held against those that the run recorded. RUN is its folder; `latest` is the newest one in runs/,
     `runs/quickstart/latest` the newest of that name.
     """
+    if is_exported(path := Path(words.plain[0])):
+        with importing():
+            from trainer.cli import exporting
+
+        return exporting.evaluate(path, words.overrides)
     with importing():
         from trainer.cli import looking
 
     return looking.evaluate(run_in(words.plain[0]), words.overrides)
+
+
+@_command(
+    examples=("export latest", "export latest --to torch --out shapes.pt2 --calibrated"),
+    writes="One file and a card beside it, in the run's folder or where --out says; exit code 9 if not proved.",
+)
+@takes("RUN [key=value ...]")
+@click.option("--to", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="The format.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", default=None, help="Where the file goes.")
+@click.option("--int8", is_flag=True, help="Compute in whole numbers of 8 bits, of ONNX alone.")
+@_sureness
+def export(
+    words: Words,
+    to: Literal["onnx", "torch"],
+    out: Path | None,
+    int8: bool,
+    calibrated: bool | None,
+    abstain_below: float | None,
+) -> int:
+    """One file that takes pictures and gives probabilities.
+
+    It holds the recipe's preprocessing, and is proved on the whole reported split before it is called exported.
+    """
+    with importing():
+        from trainer.cli import exporting
+        from trainer.export.exporting import Request
+
+    run = run_in(words.plain[0])
+    return exporting.export(Request(run, words.overrides, to, out, calibrated, abstain_below, int8))
 
 
 @_command(

@@ -101,7 +101,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         total = 0.0
         for some, theirs in _parts(logits, targets):
             part = cross_entropy(some.double() / exponent.exp(), theirs, reduction="sum") / len(logits)
-            part.backward()  # type: ignore[no-untyped-call]
+            part.backward()
             total += float(part.detach())
         return total
 

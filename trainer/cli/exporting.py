@@ -1,0 +1,47 @@
+"""The command `export`, and `evaluate` of an exported file: what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.printing import one_line
+from trainer.cli.console import Console
+from trainer.export.exported import load_exported
+from trainer.export.exporting import Request
+from trainer.export.exporting import export as act
+from trainer.export.measuring import measure, trained_of
+
+
+def export(request: Request) -> int:
+    """Export a run and say what was proved."""
+    console = Console()
+    with console.bar():
+        made = act(request, console.line, console.counting)
+    accuracy = made.proof.right_of_file / max(1, made.proof.images)
+    rows = {
+        "proof": made.proof.said(),
+        "accuracy": f"{accuracy:.4f} on {made.proof.split}, {made.proof.lost:+.4f} lost",
+        "file": f"{made.file} ({made.file.stat().st_size / 1e6:.1f} MB)",
+        "card": str(made.card),
+    }
+    console.table(rows)
+    return 0
+
+
+def evaluate(path: Path, overrides: Sequence[str]) -> int:
+    """Measure an exported file on all images given that its network has not learnt from, split by split."""
+    console, file = Console(), load_exported(path)
+    trained = trained_of(file, overrides)
+    with console.bar():
+        found = measure(file, trained, console.line, console.counting)
+    rows = {"file": str(path)}
+    for each in found:
+        values = ", ".join(f"{key} {value:.4f}" for key, value in each.values.items())
+        rows[each.part.name] = f"{values} ({len(each.part):,} images)"
+    said = file.about.json("measured")
+    rows["of the run"] = one_line(
+        f"{said['split']}: accuracy {said['accuracy']:.4f} ({said['images']:,} images), in fp32, when it was exported"
+    )
+    console.table(rows)
+    return 0

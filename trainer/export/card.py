@@ -1,0 +1,103 @@
+"""The card beside an exported file: what it is, how it was proved, how to ask it. Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry.printing import literal
+from trainer.export.about import About
+from trainer.export.proof import Proof
+
+_ASK = {
+    ".onnx": """\
+import json, numpy as np, onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("{file}")
+names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+picture = np.asarray(Image.open("picture.png").convert("{mode}")){grey}
+(probabilities,) = session.run(None, {{"pictures": picture[None]}})  # uint8 (N, H, W, {channels}) in
+print(names[probabilities[0].argmax()], probabilities[0].max())
+""",
+    ".pt2": """\
+import json, numpy as np, torch
+from PIL import Image
+
+extra = {{"about.json": ""}}
+network = torch.export.load("{file}", extra_files=extra).module()
+names = json.loads(json.loads(extra["about.json"])["class_names"])
+picture = torch.from_numpy(np.array(Image.open("picture.png").convert("{mode}"))){grey}
+probabilities = network(picture[None])  # uint8 (N, H, W, {channels}) in
+print(names[probabilities[0].argmax()], float(probabilities[0].max()))
+""",
+}
+
+
+def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[str]) -> str:
+    """Return the card.
+
+    Args:
+        file: what it is of.
+        about: what the file says of itself.
+        proof: how its answers compare with the run's.
+        demanded: below what it would not have been called exported.
+        remarks: a sentence each.
+    """
+    measured, calibration = about.json("measured"), about.json("calibration")
+    size = about.size
+    told = (
+        f"divided by the temperature {calibration['temperature']:.4g}, which was fitted on {calibration['fitted_on']}"
+        if calibration["calibrated"]
+        else "as the network has them, not calibrated"
+    )
+    accuracy = f"{100 * proof.right_of_file / max(1, proof.images):.2f} %"
+    below = about.abstain_below
+    rows = [
+        ("proof", f"**{proof.said()}** ({demanded})"),
+        ("accuracy", f"{accuracy} of {proof.images:,} pictures of {proof.split}; the run's own {_percent(measured)}"),
+        ("calibration error", f"{100 * measured['ece']:.2f} % on {measured['split']}; probabilities are {told}"),
+        ("not sure", "never" if below is None else f"where the likeliest class has less than {100 * below:g} %"),
+        ("classes", ", ".join(f"`{literal(name)}`" for name in about.class_names[:20]) + _more(len(about.class_names))),
+        ("pictures", _pictures(about.channels, size)),
+        ("recipe", f"`{literal(about.texts['recipe'])}`, sha256 `{about.texts['recipe_sha256']}`"),
+    ]
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows)
+    ask = _ASK[file.suffix].format(
+        file=file.name,
+        mode="L" if about.channels == 1 else "RGB",
+        grey="[..., None]" if about.channels == 1 else "",
+        channels=about.channels,
+    )
+    return "\n".join(
+        [
+            f"# {literal(file.name)}",
+            "",
+            "A network with its preprocessing: pictures in, probabilities out.",
+            "",
+            "| | |\n|---|---|",
+            table,
+            "",
+            *(f"{remark}\n" for remark in remarks),
+            "```python",
+            ask + "```",
+            "",
+        ]
+    )
+
+
+def _percent(measured: dict[str, float]) -> str:
+    return f"{100 * measured['accuracy']:.2f} %"
+
+
+def _more(count: int) -> str:
+    return f", and {count - 20:,} more" if count > 20 else ""
+
+
+def _pictures(channels: int, size: tuple[int, int] | None) -> str:
+    colour = "RGB" if channels == 3 else "grey"
+    own = (
+        "of any height and width, all pictures of one batch alike"
+        if size is None
+        else f"of any height and width; the training images have {size[0]} x {size[1]}, others are first made that size"
+    )
+    return f"uint8 (N, H, W, {channels}), {colour}, {own}"
