@@ -14,10 +14,8 @@ def requirements() -> list[str]:
     call = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body[-1].value
     declared = {item.arg: item.value for item in call.keywords}
     extras = ast.literal_eval(declared["extras_require"])
-    parts = [
-        ast.literal_eval(declared["install_requires"]),
-        *(extras[name] for name in ("test", "torchmetrics", "timm", "search", "export")),
-    ]
+    tested = re.fullmatch(r"recipe-trainer\[([\w,]+)\]", extras["test"][0])[1].split(",")  # optional parts
+    parts = [ast.literal_eval(declared["install_requires"]), *(extras[name] for name in ("test", *tested))]
     return [line for part in parts for line in part if not line.startswith("recipe-trainer[")]
 
 
