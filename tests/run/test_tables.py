@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import trainer
 from registry.datasets.cifar import CIFAR10
+from trainer.cli.main import main
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Recipe
 from trainer.run.beginning import repeated
@@ -72,8 +73,8 @@ def small_archive(tmp_path: Path, cifar_root: Path, monkeypatch: pytest.MonkeyPa
     write_table()
 
 
-def equal_runs(datasets: Sequence[str], epochs: int) -> None:
-    """Train on each and hold the runs against one another to the last bit."""
+def equal_runs(datasets: Sequence[str], epochs: int) -> Path:
+    """Train on each, hold the runs against one another to the last bit, and return the last one's folder."""
     runs = []
     for number, dataset in enumerate(datasets):
         Path("recipe.yaml").write_text(RECIPE.format(name=f"run{number}", dataset=dataset, epochs=epochs))
@@ -86,11 +87,15 @@ def equal_runs(datasets: Sequence[str], epochs: int) -> None:
     ours, theirs = (load_file(run.folder.path / "checkpoints/best.safetensors") for run in runs)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return other.folder.path
 
 
 @pytest.mark.usefixtures("small_archive")
 def test_cifar10_as_png_files_and_a_table_trains_as_the_archive_does_to_the_last_bit() -> None:
-    equal_runs((ARCHIVE, TABLE), epochs=2)
+    run = equal_runs((ARCHIVE, TABLE), epochs=2)
+    Path("labels.csv").rename("moved.csv")
+    assert main(["resume", str(run), "train.epochs=3"]) == 3
+    assert main(["resume", str(run), "train.epochs=3", "data.dataset.file=moved.csv"]) == 0, "the same images elsewhere"
 
 
 @pytest.mark.slow  # writes 60,000 files and trains two epochs on 50,000 pictures
