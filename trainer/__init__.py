@@ -58,7 +58,7 @@ def train(recipe: str | Path, *overrides: str, fast: bool = False, runs: str | P
         runs: where runs lie.
 
     Returns:
-        The run, as `load` gives it, with the verdicts on what was expected; of several seeds the last one's.
+        The run, as `load` gives it, with the verdicts on what was expected; of several seeds or folds the last one's.
 
     Raises:
         RecipeError: the recipe has problems; its message shows them all.

@@ -68,7 +68,7 @@ class LoadedRun(Answerer):
         input_shape: (channels, height, width) of the model's input.
         device: where the model lies.
         sureness: by which temperature probabilities are told, and below which one the answer is "not sure".
-        verdicts: on the recipe's expectations, over all seeds, from `trainer.train`; empty where none was judged.
+        verdicts: on the recipe's expectations, over all seeds and folds, from `trainer.train`; empty where none was.
         exit_code: what the command line would end with, from `trainer.train`: 8 where an expectation was missed.
     """
 
