@@ -91,6 +91,15 @@ def test_a_stratified_share_is_exact_in_total_and_by_class():
                 assert abs(int(chosen[targets == label].sum()) - count * wanted / len(targets)) < 1
 
 
+def test_a_class_of_one_image_stays_in_training_and_is_said_to_be_missing_in_validation():
+    names = tuple("abcdefghijk")
+    log = []
+    data = loaded({"train": source([0] * 101 + list(range(1, 11)), names=names)}, log, val=Fraction(0.1))
+    assert data.train.targets.unique().tolist() == list(range(11))
+    assert len(data.val) == 11
+    assert log[-1] == "val has no image of b, c, d, e, f, g, h, i, j, k"
+
+
 def test_a_share_follows_from_its_seed():
     targets = torch.arange(500) % 5
     for stratify in (True, False):

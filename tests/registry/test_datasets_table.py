@@ -1,5 +1,6 @@
 """Table: pictures listed in a table; what cannot be used is told by its line, and `on_bad_image` decides."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,29 @@ def test_a_row_names_a_picture_its_class_and_its_split(put):
     assert train.listing()[0] == ("pics/1.png", facts.st_size, stamp(facts))
     with pytest.raises(MissingSplit, match=r"Table has no split 'val': labels\.csv has train, test"):
         split(file, "val")
+
+
+@pytest.mark.parametrize("form", ["tsv", "jsonl", "parquet"])
+def test_other_forms_of_table_are_the_same_pictures(put, form):
+    rows = [("pics/3.png", "10", "train", "p1"), ("pics/1.png", "2", "train", ""), ("pics/0.png", "2", "val", "p1")]
+    names = ("image", "label", "split", "who")
+    if form == "tsv":
+        Path("t.tsv").write_text("\n".join("\t".join(row) for row in (names, *rows)))
+    elif form == "jsonl":
+        Path("t.jsonl").write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'recipe-trainer[parquet]'")
+        import pyarrow
+
+        numbers = [10.0, 2.0, 2.0]  # as pandas writes a column with gaps
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {"label": numbers}
+        parquet.write_table(pyarrow.table({name: list(column) for name, column in columns.items()}), "t.parquet")
+    expected = split(put(*(",".join(row) for row in rows), header=",".join(names)))
+    source = split(f"t.{form}")
+    assert source.class_names == expected.class_names == ("2", "10")
+    assert source.targets.tolist() == expected.targets.tolist()
+    assert source.listing() == expected.listing()
+    assert list(source.column("who")) == ["p1", ""]
 
 
 def test_images_stay_in_the_order_of_the_table(put):

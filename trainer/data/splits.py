@@ -399,11 +399,17 @@ def _whole(name: str, store: AnyStore, split: str) -> Part:
 
 
 def _apportion(counts: Tensor, wanted: int) -> Tensor:
-    """Divide `wanted` in proportion to `counts`, in whole numbers by largest remainder, ties to the lower class."""
+    """Divide `wanted` in proportion to `counts`, in whole numbers by largest remainder, ties to the lower class.
+
+    For its remainder no class is taken whole while another has a remainder: training keeps the only image of a class.
+    """
     exact = counts.double() * wanted / counts.sum()
     whole = exact.floor().long()
     rest = wanted - int(whole.sum())
-    order = torch.argsort(exact - whole, descending=True, stable=True)
+    remainder = exact - whole
+    # from the first to the last: a remainder, one that takes the class whole, none
+    rank = torch.where(remainder > 0, 1 - (whole + 1 >= counts).double(), -1.0)
+    order = torch.argsort(rank + remainder / 2, descending=True, stable=True)
     whole[order[:rest]] += 1
     return whole
 
