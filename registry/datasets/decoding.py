@@ -57,6 +57,7 @@ _FLAGS = {  # OpenCV's, by how much smaller a picture is decoded
 _JPEG = b"\xff\xd8"
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers of a frame, which has the size
 _SCAN, _APP1, _TAG_ORIENTATION = 0xDA, 0xE1, 0x0112
+_END_OF_JPEG = b"\xff\xd9"
 
 # What EXIF's orientations 1 to 8 do to pixels as they are stored.
 _TURNS: tuple[Callable[[NDArray], NDArray], ...] = (  # type: ignore[type-arg]
@@ -121,7 +122,7 @@ class Decoding:
         Raises:
             DataError: the file cannot be read or holds no whole image.
         """
-        return self.decode(_content(path), path, factor)
+        return self.decode(content_of(path), path, factor)
 
     def decode(self, content: bytes, name: str, factor: Factor | None = None) -> Pixels:
         """Decode an image file's content.
@@ -171,10 +172,10 @@ class Decoding:
         deep, clear, brightest = 0, 0, 0
         for name in map(path, some):
             try:
-                head = _content(name, _HEAD)
+                head = content_of(name, _HEAD)
                 if not (_may_be_transparent(head) or _may_be_deep(head)):
                     continue
-                content = _content(name)
+                content = content_of(name)
                 pixels = _decoded(content, name)
             except DataError:  # said where the image is needed
                 continue
@@ -211,8 +212,12 @@ def decode(content: bytes, name: str) -> Pixels:
     return Decoding().decode(content, name)
 
 
-def _content(path: str, most: int = -1) -> bytes:
-    """Return the first `most` bytes of a file, all where negative."""
+def content_of(path: str, most: int = -1) -> bytes:
+    """Return the first `most` bytes of a file, all where negative.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  opening a pipe would wait for ever
             raise DataError(f"{path} is no plain file")
@@ -253,6 +258,11 @@ def _reduced_by(content: bytes, factor: Factor) -> int:
     """Return by how much a file's picture is decoded smaller: 1 where it is no JPEG, or its header does not tell."""
     size = upright_size(content)
     return 1 if size is None else factor(*size)
+
+
+def size_of_whole(content: bytes) -> tuple[int, int] | None:
+    """Return the (height, width) of a JPEG that has a header and an end; None where only decoding can tell."""
+    return upright_size(content) if content.endswith(_END_OF_JPEG) else None
 
 
 def upright_size(content: bytes) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from registry.catalogue.markers import Bounds, Text
 from registry.catalogue.suggest import nearest
 from registry.contracts import DataFacts, FromArgument
-from registry.datasets.decoding import FULL, Background, Decoding, Factor, ending, endings_of, is_image
+from registry.datasets.decoding import FULL, Background, Decoding, Factor, content_of, ending, endings_of, is_image
 from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
 from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
@@ -99,6 +99,10 @@ class ImageFolder:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Decode image `index`, uint8 (H, W, C)."""
         return self._decoding.read(self.describe(index))
+
+    def content(self, index: int) -> bytes:
+        """Return the bytes of image `index`'s file."""
+        return content_of(self.describe(index))
 
     def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
         """Decode image `index` smaller where its format can: by what `factor` says of its (height, width)."""

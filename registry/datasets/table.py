@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds, Text
 from registry.contracts import DataFacts, FromArgument
-from registry.datasets.decoding import FULL, Background, Decoding, Factor, endings_of
+from registry.datasets.decoding import FULL, Background, Decoding, Factor, content_of, endings_of
 from registry.datasets.layout import SPLITS
 from registry.datasets.listed import Columns, OnBadImage, listed
 from registry.datasets.rows import place, read_table
@@ -104,6 +104,10 @@ class Table:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Decode image `index`, uint8 (H, W, C)."""
         return self._read(index)
+
+    def content(self, index: int) -> bytes:
+        """Return the bytes of image `index`'s file."""
+        return content_of(self._paths[index])
 
     def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
         """Decode image `index` smaller where its format can: by what `factor` says of its (height, width)."""

@@ -28,7 +28,7 @@ class Stand:
 
     def __init__(self, digests) -> None:
         self.store = self
-        self.digests = digests
+        self.digests, self.contents = digests, None
 
 
 def predictions(logits) -> Predictions:

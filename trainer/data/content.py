@@ -1,5 +1,7 @@
 """Image digests of 64 bits: pictures are the same where their pixels are, whatever their files are called.
 
+Of pictures that nobody has decoded yet there are digests of their files' bytes: they say the same of the same files.
+
 By these digests a resume notices other images, and an evaluation those that the network has learnt from.
 """
 
@@ -25,6 +27,12 @@ def digest_of(image: NDArray[np.uint8]) -> int:
     hasher = hashlib.sha1(b"%d/%d/%d" % image.shape, usedforsecurity=False)
     hasher.update(np.ascontiguousarray(image).data)
     return int.from_bytes(hasher.digest()[:8], "big", signed=True) or 1
+
+
+def digest_of_file(content: bytes) -> int:
+    """Return the digest of a file's bytes, an int64 other than `UNREADABLE`."""
+    digest = hashlib.sha1(content, usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big", signed=True) or 1
 
 
 def digests_of(images: Iterable[NDArray[np.uint8]]) -> Digests:

@@ -1,7 +1,7 @@
 """Fingerprint of the training data, a few short values: a resume that would go on with other data must notice.
 
 Independent of where the images lie. Compared are which of them are used, their labels and their pixels; where a
-dataset's images were not all looked at, the bytes of their files instead.
+dataset's images were not all decoded, the digests of their files instead, or their sizes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from registry.errors import DataError
 from registry.printing import few
 from trainer.data.splits import LoadedData, Part
+from trainer.data.store import LazyStore
 
 Print = dict[str, str]  # of a part: "used" -> "3f2a...", "pixels" -> ..., "bytes" -> ..., as far as they are known
 
@@ -30,27 +31,32 @@ def fingerprint(data: LoadedData) -> dict[str, Print]:
 
 
 def print_of(part: Part) -> Print:
-    """Return the digests of a part: of places and labels, of pixels, and of the sizes of files."""
+    """Return the digests of a part: of places and labels, of pixels, of files, and of the sizes of files."""
     known = {"used": _digest(part.indices.numpy(), part.targets.numpy())}
-    pixels, listing = part.store.digests, part.store.source.listing()
-    if pixels is not None:
-        known["pixels"] = _digest(pixels[part.indices.numpy()])
+    store, listing = part.store, part.store.source.listing()
+    if store.digests is not None:
+        known["pixels"] = _digest(store.digests[part.indices.numpy()])
+    if isinstance(store, LazyStore) and store.contents is not None:  # of what lies in memory nobody reads files again
+        known["contents"] = _digest(store.contents[part.indices.numpy()])
     if listing is not None:
         known["bytes"] = _digest(np.array([size for _, size, _ in listing], dtype=np.int64)[part.indices.numpy()])
     return known
 
 
 def same(before: object, now: Print) -> bool:
-    """Whether a stored print is of the same images, as far as both tell: by pixels, else by the sizes of files."""
+    """Whether a stored print is of the same images, as far as both tell: by pixels, else by their files."""
     if not isinstance(before, Mapping):
         return False
-    told = next((what for what in ("pixels", "bytes") if what in before and what in now), "used")
+    told = next((what for what in ("pixels", "contents", "bytes") if what in before and what in now), "used")
     return all(before.get(what) == now.get(what) for what in ("used", told))
 
 
 def learnt(part: Part) -> Tensor | None:
-    """Return the digests of a part's images, int64 (n,) ascending; None where nobody has looked at them."""
-    digests = part.store.digests
+    """Return the digests of a part's images, int64 (n,) ascending; None where nobody has looked at them.
+
+    They are of the pixels, or of the files where the part's print says nothing of pixels.
+    """
+    digests = part.store.contents if part.store.digests is None else part.store.digests
     return None if digests is None else torch.from_numpy(np.sort(digests[part.indices.numpy()]))
 
 

@@ -1,9 +1,10 @@
 """Opening a dataset split: decoded once and held in memory, or left on the disk to be read during training.
 
-Owns the choice: images are held where all have one size and half of memory, which the splits share, has room for them.
-Either way every image is looked at before training, so that a broken one is found first, and what was seen is kept, so
-that it is looked at once. How images then lie is store.py, the files that keep them cache.py, what is known of each
-survey.py.
+Owns the choice: images are held where all have one size, no larger than 512 x 512, and half of memory, which the splits
+share, has room for them. Either way every image is looked at before training, so that a broken one is found first, and
+what was seen is kept, so that it is looked at once. Looking is decoding; where images are decoded in the first epoch
+anyway and a broken one ends the run, a JPEG with a whole header and an end is only glanced at. How images then lie is
+store.py, the files that keep them cache.py, what is known of each survey.py.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from numpy.typing import NDArray
 
 from registry.catalogue import cache
 from registry.contracts import ImageSource
+from registry.datasets.decoding import size_of_whole
 from registry.errors import DataError, StorageError
 from registry.printing import size_in_words
+from registry.transforms.shrinking import WHOLE
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
-from trainer.data.content import digest_of
+from trainer.data.content import digest_of, digest_of_file
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.reading import read
 from trainer.data.store import AnyStore, LazyStore, Store
@@ -39,7 +42,8 @@ SAY_EVERY = 15.0  # seconds between two lines on how far looking is
 TOO_MANY_BAD = 0.1  # share of unreadable images beyond which `skip` is no answer
 NAMED = 10  # unreadable images that the log names
 
-_DECODED, _LOOKED = "", "looked"  # kinds of cache: all pixels, or what was seen of images that are not held
+# Kinds of cache: all pixels; what was seen of images that are not held, of all of them or of a glance.
+_DECODED, _LOOKED, _GLANCED = "", "looked, 2", "glanced"
 
 SKIP = "data.on_bad_image: skip leaves such images out"
 
@@ -55,6 +59,7 @@ def open_store(
     log: Log = lambda _: None,
     budget: Budget | None = None,
     undecoded: bool = False,
+    glances: bool = False,
 ) -> AnyStore:
     """Open a split, so that images can be taken from it.
 
@@ -64,6 +69,7 @@ def open_store(
         log: takes a line for the run's log.
         budget: of memory, which other splits share; None where there are none.
         undecoded: decode a sample only and leave the rest to `look_at`, for a fast run that needs few images.
+        glances: leave decoding to whoever takes the images, where a look at its file tells that one is whole.
 
     Returns:
         A `Store` where all images have one size and there is room for them, else a `LazyStore`.
@@ -83,7 +89,7 @@ def open_store(
             )
         budget.take(images.nbytes)
         return Store(source, Packed(images, ()))
-    return _Opening(source, on_bad_image, log, budget).store(undecoded=undecoded)
+    return _Opening(source, on_bad_image, log, budget, glances=glances).store(undecoded=undecoded)
 
 
 def look_at(store: AnyStore, indices: NDArray[np.int64], *, on_bad_image: OnBadImage, log: Log, budget: Budget) -> None:
@@ -117,10 +123,15 @@ class _Opening:
         on_bad_image: what happens where an image is unreadable.
         log: takes a line for the run's log.
         budget: of memory.
+        glances: as `open_store` takes it.
     """
 
-    def __init__(self, source: ImageSource, on_bad_image: OnBadImage, log: Log, budget: Budget) -> None:
+    def __init__(
+        self, source: ImageSource, on_bad_image: OnBadImage, log: Log, budget: Budget, *, glances: bool = False
+    ) -> None:
         self._source = source
+        self._content: Callable[[int], bytes] | None = getattr(source, "content", None)
+        self._glances = glances and self._content is not None
         self._on_bad_image = on_bad_image
         self._log = log
         self._budget = budget
@@ -135,7 +146,7 @@ class _Opening:
         packed = self._cached(_DECODED)
         if packed is not None:
             return self._held(packed)
-        kept = self._cached(_LOOKED)
+        kept = self._cached(_LOOKED) or (self._cached(_GLANCED) if self._glances else None)
         survey = None if kept is None else Survey.unpacked(kept)
         shape, why_not = self._sampled_shape() if survey is None else _known_shape(survey)
         why_not = why_not or ("this fast run needs few of them" if undecoded else self._no_room(shape))
@@ -160,11 +171,25 @@ class _Opening:
         everything = np.arange(self._count)
         if survey is None:
             survey = Survey(self._count, channels)
-            self.look(survey, everything)
+            self.look(survey, everything, glances=self._glances)
         if not is_kept:
-            self._kept(_LOOKED, survey.packed(), f"looked at {self._count} images once")
+            self._keep(survey)
         bad = self.without_bad(survey, survey.unreadable(everything), self._count)
-        return LazyStore(self._source, channels, bad, survey)
+        return LazyStore(self._source, channels, bad, survey, self._decode)
+
+    def _decode(self, survey: Survey, indices: NDArray[np.int64]) -> None:
+        """Look at images that were only glanced at."""
+        self._log(f"decoding {len(indices):,} images once, to know their mean and deviation")
+        self.look(survey, indices)
+        self.without_bad(survey, survey.unreadable(indices), len(indices))
+        self._keep(survey)
+
+    def _keep(self, survey: Survey) -> None:
+        """Keep what was seen."""
+        glanced = len(survey.undecoded(np.arange(self._count)))
+        done = f"looked at {self._count} images once"
+        done += f", {glanced} of them by their files alone: the first epoch decodes them" if glanced else ""
+        self._kept(_GLANCED if glanced else _LOOKED, survey.packed(), done)
 
     def _held(self, packed: Packed) -> Store:
         """Hold decoded images; those that were unreadable are looked at again, since somebody may have mended them."""
@@ -199,6 +224,8 @@ class _Opening:
 
     def _no_room(self, shape: Shape) -> str:
         """Return why images of this shape cannot all be held; "" where they can."""
+        if shape[0] * shape[1] > WHOLE:
+            return f"they are larger than 512 x 512 ({described([shape[:2]])}); data.store keeps smaller ones"
         needed, others, memory = self._count * int(np.prod(shape)), self._budget.taken, self._budget.memory
         if self._budget.room_for(needed):
             return ""
@@ -221,13 +248,21 @@ class _Opening:
         disk = "no disk: there are no files to tell a cache by" if path is None else f"as much disk, in {path.parent}"
         self._log(f"decoding {self._count:,} images once: they take {size} of memory and {disk}")
 
-    def look(self, survey: Survey, indices: NDArray[np.int64], held: list[NDArray[np.uint8]] | None = None) -> None:
+    def look(
+        self,
+        survey: Survey,
+        indices: NDArray[np.int64],
+        held: list[NDArray[np.uint8]] | None = None,
+        *,
+        glances: bool = False,
+    ) -> None:
         """Decode images in threads and enter each into the survey; say now and then how far it is.
 
         Args:
             survey: takes what is seen.
             indices: of the images, int64 (n,).
             held: one array of all images, (N, H, W, C), that takes their pixels; emptied where one does not fit in.
+            glances: do not decode an image whose file tells that it is whole.
         """
         held = [] if held is None else held
         over = threading.Event()
@@ -235,7 +270,7 @@ class _Opening:
         tasks = [indices[start : start + TASK].tolist() for start in range(0, len(indices), TASK)]
         said, done = time.monotonic(), 0
         try:
-            for count in pool.map(lambda some: self._look_at_some(survey, some, held, over), tasks):
+            for count in pool.map(lambda some: self._look_at_some(survey, some, held, over, glances), tasks):
                 done += count
                 if time.monotonic() - said >= SAY_EVERY and done < len(indices):
                     said = time.monotonic()
@@ -245,12 +280,14 @@ class _Opening:
             pool.shutdown(cancel_futures=True)
 
     def _look_at_some(
-        self, survey: Survey, indices: list[int], held: list[NDArray[np.uint8]], over: threading.Event
+        self, survey: Survey, indices: list[int], held: list[NDArray[np.uint8]], over: threading.Event, glances: bool
     ) -> int:
         """Decode the images of one task, until somebody says that it is over; return how many there are."""
         for index in indices:
             if over.is_set():
                 break
+            if not held and self._glanced(survey, index) and glances:
+                continue
             try:
                 image = read(self._source, index, survey.channels)
             except DataError:
@@ -260,6 +297,18 @@ class _Opening:
                 survey.enter(index, image)
                 _hold(held, index, image)
         return len(indices)
+
+    def _glanced(self, survey: Survey, index: int) -> bool:
+        """Enter what an image's file tells undecoded; return whether it is a whole JPEG by its header and its end."""
+        content = b""
+        if self._content is not None:
+            with contextlib.suppress(Exception):  # it is said, with its name, when the image is decoded
+                content = self._content(index)
+        if not content:
+            return False
+        size = size_of_whole(content)
+        survey.glance(index, size or (0, 0), digest_of_file(content))
+        return size is not None
 
     # ------------------------------------------------------------------------------------------------------- unreadable
     def without_bad(self, survey: Survey, bad: Sequence[int], looked: int) -> list[int]:

@@ -322,6 +322,7 @@ class _Splits:
             log=self.log,
             budget=self.budget,
             undecoded=self.undecoded,
+            glances=self.section.on_bad_image == "fail" and name != "test",  # a test image is needed only at the end
         )
         _check_store(store, name, self.facts, like)
         return store

@@ -7,8 +7,9 @@ pipeline.py), and of datasets only `registry.contracts.ImageSource`.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from registry.contracts import ImageSource
 from trainer.data.cache import Packed
-from trainer.data.content import Digests, digests_of
+from trainer.data.content import Digests, digest_of_file, digests_of
 from trainer.data.readers import Readers
 from trainer.data.reading import Factor, Keys, Pixels, Reading, read, with_keys
 from trainer.data.singly import Singly, quiet
@@ -94,6 +95,14 @@ class Store(_Labels):
             self._digests = digests_of(self.images.numpy())
         return self._digests
 
+    @cached_property
+    def contents(self) -> Digests | None:
+        """Digests of the images' files, int64 (N,), which are read for it; None where the source does not give them."""
+        content = getattr(self.source, "content", None)
+        if content is None:
+            return None
+        return np.fromiter(map(digest_of_file, map(content, range(len(self)))), dtype=np.int64)
+
     def gather(self, indices: Tensor, factors: Sequence[Factor] | None = None) -> Tensor:  # noqa: ARG002
         """Take images out.
 
@@ -132,6 +141,7 @@ class LazyStore(_Labels):
         channels: 3 for RGB, 1 for grey.
         bad: indices of images known to be unreadable.
         survey: what was seen of the images; None where nobody has looked at them yet.
+        decode: decodes some images, int64 (n,), and enters them into the survey, which knows only their files so far.
 
     Attributes:
         targets: class indices, int64 (N,).
@@ -142,9 +152,15 @@ class LazyStore(_Labels):
     """
 
     def __init__(
-        self, source: ImageSource, channels: int, bad: Sequence[int] = (), survey: Survey | None = None
+        self,
+        source: ImageSource,
+        channels: int,
+        bad: Sequence[int] = (),
+        survey: Survey | None = None,
+        decode: Callable[[Survey, NDArray[np.int64]], None] | None = None,
     ) -> None:
         super().__init__(source)
+        self._decode = decode
         self.channels = channels
         self.bad: Sequence[int] = tuple(bad)
         self.survey = survey
@@ -158,12 +174,22 @@ class LazyStore(_Labels):
 
     @property
     def digests(self) -> Digests | None:
-        """Digests of the images' pixels, int64 (N,); None where nobody has looked at them."""
-        return None if self.survey is None else self.survey.digests
+        """Digests of the images' pixels, int64 (N,); None where some were not decoded yet."""
+        survey = self.survey
+        return None if survey is None or len(survey.undecoded(np.arange(len(self)))) else survey.digests
+
+    @property
+    def contents(self) -> Digests | None:
+        """Digests of the images' files, int64 (N,); None where they are not known."""
+        survey = self.survey
+        return None if survey is None or not survey.knows_files() else survey.contents
 
     def sums(self, indices: Tensor) -> tuple[int, Sums]:
-        """Return how many pixels these images have together, and their sums per channel."""
+        """Return how many pixels these images have together, and their sums per channel; decodes what nobody has."""
         assert self.survey is not None, "every image is looked at before training"
+        left = self.survey.undecoded(indices.numpy())
+        if len(left) and self._decode is not None:
+            self._decode(self.survey, left)
         return self.survey.sums(indices.numpy())
 
     def values_per_image(self) -> int:

@@ -1,4 +1,6 @@
-"""Survey of a split: of each image that was looked at, whether it can be read, its size, sums and digest.
+"""Survey of a split: of each image that was looked at, whether it can be read, its size, sums and digests.
+
+An image is decoded for it, or its file is glanced at: a JPEG with a whole header and an end has a size and bytes.
 
 Owns the numbers and how they are kept (in a cache file of their own); opening.py looks. Mean and standard deviation
 follow from the sums, which are whole numbers and so exact, for any part of the split, without another look.
@@ -60,8 +62,9 @@ class Survey:
 
     Attributes:
         channels: of each image.
-        seen: whether somebody has looked, bool (N,).
+        seen: whether somebody has looked or glanced, bool (N,).
         digests: of each image's pixels, int64 (N,); `UNREADABLE` where it cannot be read or nobody has looked.
+        contents: of the bytes of each image's file, int64 (N,); `UNREADABLE` where its source does not give them.
     """
 
     def __init__(self, count: int, channels: int) -> None:
@@ -70,6 +73,13 @@ class Survey:
         self._sizes = np.zeros((count, 2), dtype=np.int64)
         self._sums = np.zeros((count, channels, 2), dtype=np.int64)
         self.digests: Digests = np.full(count, UNREADABLE, dtype=np.int64)
+        self.contents: Digests = np.full(count, UNREADABLE, dtype=np.int64)
+
+    def glance(self, index: int, size: tuple[int, int], content: int) -> None:
+        """Take in the (height, width) of an image that nobody has decoded, and the digest of its file."""
+        self._sizes[index] = size
+        self.contents[index] = content
+        self.seen[index] = True
 
     def enter(self, index: int, image: NDArray[np.uint8]) -> None:
         """Take in an image, uint8 (H, W, C)."""
@@ -80,20 +90,32 @@ class Survey:
 
     def miss(self, index: int) -> None:
         """Take in that an image cannot be read."""
+        self._sizes[index] = 0
         self.seen[index] = True
 
     def unreadable(self, indices: NDArray[np.int64]) -> list[int]:
         """Return which of these images, that were looked at, could not be read."""
-        return [int(index) for index in indices[self.digests[indices] == UNREADABLE]]
+        return [int(index) for index in indices[~self._readable()[indices]]]
+
+    def undecoded(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which of these images were glanced at and not decoded."""
+        return indices[self._readable()[indices] & (self.digests[indices] == UNREADABLE)]
+
+    def knows_files(self) -> bool:
+        """Say whether the digest of every readable image's file is known."""
+        return bool((self.contents[self._readable()] != UNREADABLE).all())
+
+    def _readable(self) -> NDArray[np.bool_]:
+        return self._sizes.any(axis=1)
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return the sizes (height, width) that there are, ascending."""
-        heights, widths = self._sizes[self.digests != UNREADABLE].T
+        heights, widths = self._sizes[self._readable()].T
         return [(int(both >> 32), int(both & 0xFFFFFFFF)) for both in np.unique(heights << 32 | widths)]
 
     def mean_values(self) -> int:
         """Return how many pixel values an image has on average, at least 1."""
-        there = self._sizes[self.digests != UNREADABLE]
+        there = self._sizes[self._readable()]
         return max(1, int(there.prod(axis=1).mean()) * self.channels) if len(there) else 1
 
     def sums(self, indices: NDArray[np.int64]) -> tuple[int, Sums]:
@@ -104,7 +126,8 @@ class Survey:
     def packed(self) -> Packed:
         """Return the rows as what a cache file holds, the bytes of each in place of an image's."""
         count = len(self.digests)
-        rows = np.concatenate((self._sizes, self._sums.reshape(count, -1)), axis=1).astype("<i8")
+        columns = (self._sizes, self.contents[:, None], self._sums.reshape(count, -1))
+        rows = np.concatenate(columns, axis=1).astype("<i8")
         return Packed(rows.view(np.uint8).reshape(count, 1, -1, 1), (), self.digests)
 
     @classmethod
@@ -112,11 +135,11 @@ class Survey:
         """Return the survey that `packed` made."""
         assert packed.digests is not None
         rows = packed.images.reshape(len(packed.images), -1).view("<i8")
-        made = cls(len(rows), (rows.shape[1] - 2) // 2)
+        made = cls(len(rows), (rows.shape[1] - 3) // 2)
         made._sizes[:] = rows[:, :2]
-        made._sums[:] = rows[:, 2:].reshape(made._sums.shape)
+        made.contents[:] = rows[:, 2]
+        made._sums[:] = rows[:, 3:].reshape(made._sums.shape)
         made.digests[:] = packed.digests
-        made.seen[:] = True
         made.seen[:] = True
         return made
 

@@ -27,6 +27,7 @@ from registry.datasets.source import MissingSplit
 from registry.errors import DataError
 from registry.printing import composed_otherwise, one_line
 from trainer.data.cache import Packed
+from trainer.data.content import Digests
 from trainer.data.fingerprint import print_of, same
 from trainer.data.fitting import Fitting
 from trainer.data.memory import Budget, physical_memory
@@ -115,7 +116,8 @@ class _Measuring:
         for remark in getattr(source, "remarks", tuple)():
             self._log(one_line(remark))
         on_bad_image = self._section.on_bad_image
-        store = open_store(source, on_bad_image=on_bad_image, log=self._log, budget=self._budget)
+        glances = self._trained.tells_files  # then pixels would say nothing of what was learnt from
+        store = open_store(source, on_bad_image=on_bad_image, log=self._log, budget=self._budget, glances=glances)
         self._name_classes(store, split)
         return store if self._fitting.suits(store.channels, store.image_size) else self._fitted(store, split)
 
@@ -207,12 +209,16 @@ class _Measuring:
 
     def _is_unseen(self, store: AnyStore) -> bool:
         """Whether the network is known to have learnt from no image of a store."""
-        learnt = self._trained.learnt
-        return learnt is not None and store.digests is not None and not np.isin(store.digests, learnt.numpy()).any()
+        learnt, digests = self._trained.learnt, self._digests(store)
+        return learnt is not None and digests is not None and not np.isin(digests, learnt.numpy()).any()
+
+    def _digests(self, store: AnyStore) -> Digests | None:
+        """Return the digests of a store's images that can be held against those learnt from; None without."""
+        return store.contents if self._trained.tells_files else store.digests
 
     def _seen(self, part: Part) -> torch.Tensor | None:
         """Return which images of a part the network has learnt from, bool (n,); None where that cannot be told."""
-        learnt, digests = self._trained.learnt, part.store.digests
+        learnt, digests = self._trained.learnt, self._digests(part.store)
         if learnt is None or digests is None:
             return None
         return torch.from_numpy(np.isin(digests[part.indices.numpy()], learnt.numpy()))

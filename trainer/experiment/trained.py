@@ -52,7 +52,7 @@ class Trained(Assembly):
         stored_size: (height, width) of the images before the recipe's transforms; None where they vary.
         facts: run-time values that the training asked for, by name: "data.mean" -> [0.49, ...].
         prints: of the parts (trainer/data/fingerprint.py); empty where the checkpoint does not tell.
-        learnt: digests of the training images' pixels, int64 (n,) ascending; None where nobody has looked at them.
+        learnt: digests of the training images, int64 (n,) ascending; None where nobody has looked at them.
         epoch: after which the weights were taken; None in the middle of one.
     """
 
@@ -131,6 +131,12 @@ class Trained(Assembly):
     def which(self) -> str:
         """Which weights they are, as summary.json calls them: "best" or "final"."""
         return "best" if self.file.name == "best.pt" else "final"
+
+    @property
+    def tells_files(self) -> bool:
+        """Whether `learnt` holds digests of files: not all training images had been decoded when training began."""
+        train = self.prints.get("train")
+        return isinstance(train, Mapping) and "pixels" not in train and "contents" in train
 
     def fact(self, name: str) -> Any:
         """Return the run-time value that `$name` stood for in training.

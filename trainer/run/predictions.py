@@ -22,7 +22,7 @@ from registry.printing import printable
 from trainer.data.splits import Part
 
 FILE = "predictions.npz"
-PIXELS, PLACES = "pixels", "places"  # what keys are made of
+PIXELS, CONTENTS, PLACES = "pixels", "contents", "places"  # what keys are made of
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Answers:
 
     Attributes:
         split: "test" or "val".
-        keyed_by: "pixels": keys are digests of the images' pixels; "places": where nobody has looked at them, their
-            places in the split.
+        keyed_by: "pixels": keys are digests of the images' pixels; "contents": of their files, where not all were
+            decoded before training; "places": where nobody has looked at them, their places in the split.
         class_names: one per class index.
         keys: int64 (N,).
         targets: class index, int64 (N,).
@@ -66,12 +66,14 @@ class Kept(Answers):
 
 def kept_of(predictions: Predictions, part: Part, split: str, class_names: tuple[str, ...]) -> Kept:
     """Return what is kept of predictions on a part of the data, which people know as `split`."""
-    digests = part.store.digests
+    digests, keyed_by = part.store.digests, PIXELS
+    if digests is None:
+        digests, keyed_by = part.store.contents, CONTENTS
     indices = predictions.indices.astype(np.int64)
     end = float(np.finfo(np.float16).max)
     return Kept(
         split,
-        PLACES if digests is None else PIXELS,
+        PLACES if digests is None else keyed_by,
         tuple(map(printable, class_names)),
         indices if digests is None else digests[indices],
         predictions.targets.astype(np.int64),
