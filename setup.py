@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "recipe-trainer[torchmetrics,timm,search,parquet,export]",
+            "recipe-trainer[torchmetrics,timm,search,parquet,export,serve]",
             "pytest>=8.0.0",
             "pytest-xdist>=3.6.1",
             "ruff>=0.13.0",
@@ -60,6 +60,13 @@ setup(
             "setuptools>=70.1.0",  # makes the wheel that is tested, without a second environment
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
+        "serve": [
+            "starlette>=0.41.0",
+            "uvicorn>=0.30.0",
+            "python-multipart>=0.0.18",  # reads forms for Starlette
+            "prometheus-client>=0.20.0",
+            "anyio>=4.0.0",
+        ],
         "torchmetrics": ["torchmetrics>=1.4.0"],
         "mlflow": ["mlflow>=3.0.0"],
         "wandb": ["wandb>=0.20.0"],

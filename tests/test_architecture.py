@@ -46,6 +46,7 @@ MAY_KNOW = {
         "trainer.report",
         "trainer.recipe",
         "trainer.search",
+        "trainer.serving",
     },
     "trainer.export": {
         "registry.*",
@@ -56,6 +57,7 @@ MAY_KNOW = {
         "trainer.recipe",
     },
     "trainer.comparison": {"registry.*", "trainer.run", "trainer.engine", "trainer.report", "trainer.recipe"},
+    "trainer.serving": {"registry.*", "trainer.run", "trainer.report"},
     "trainer.search": {
         "registry.*",
         "trainer.comparison",

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
         (["new", "cfar"], "did you mean cifar?"),
         (
             ["predict", "run", ""],
-            "predict takes RUN IMAGE|FOLDER|TABLE..., got an empty word\n  a variable of the shell may not be",
+            "predict takes RUN|FILE IMAGE|FOLDER|TABLE..., got an empty word\n  a variable of the shell may not be",
         ),
         (["resume", "", "train.epochs=3"], "resume takes RUN [key=value ...], got an empty word"),
     ],

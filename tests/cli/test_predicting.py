@@ -20,6 +20,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_small(tmp_path_factory.mktemp("small"))
 
 
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as a file that needs nothing more to be read."""
+    path = tmp_path_factory.mktemp("exported") / "small.pt2"
+    assert main(["export", str(run), "--to", "torch", "--out", str(path)]) == 0
+    return path
+
+
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of pictures with folders in it, the working directory's; and what else people have in such."""
@@ -154,6 +162,23 @@ def test_below_its_bound_the_answer_is_not_sure_in_lines_and_tables(run, photos,
     assert re.search(r"classes +not sure 8", capsys.readouterr().out)
     assert main(["predict", str(run), "photos/a/0.png", "--top", "1", "--abstain-below", "1"]) == 0
     assert re.fullmatch(r"photos/a/0\.png: not sure \(red \d+\.\d %\)", capsys.readouterr().out.strip())
+
+
+@pytest.mark.slow  # an export proves itself in a process of its own
+def test_an_exported_file_answers_as_its_run_does_and_leaves_the_rest_to_the_run(run, exported, photos, capsys):
+    for path, out in ((run, "by_run.csv"), (exported, "by_file.csv")):
+        assert main(["predict", str(path), "photos", "--out", out, "--rank", "uncertain"]) == 0
+    pairs = zip(rows_of("by_run.csv"), rows_of("by_file.csv"), strict=True)
+    for of_run, of_file in pairs:
+        assert (of_run["file"], of_run["answer"]) == (of_file["file"], of_file["answer"])
+        assert float(of_run["probability_1"]) == pytest.approx(float(of_file["probability_1"]), abs=1e-4)
+    capsys.readouterr()
+    assert main(["predict", str(exported), "photos/a/0.png", "--abstain-below", "1"]) == 0
+    assert "not sure (red" in capsys.readouterr().out
+    assert main(["predict", str(exported), "photos", "--rank", "diverse"]) == 2
+    assert "ask the run itself for --rank diverse" in capsys.readouterr().err
+    assert main(["predict", str(exported), "photos", "--calibrated"]) == 2
+    assert "was settled when it was exported" in capsys.readouterr().err
 
 
 def test_a_signal_keeps_what_was_answered_until_then(run, photos, capsys, monkeypatch):

@@ -536,7 +536,7 @@ def export(
     examples=("predict latest cat.jpg dog.png", "predict latest photos --out answers.csv --rank diverse"),
     writes="A line per picture, on standard output; with --out a table of answers instead.",
 )
-@takes("RUN IMAGE|FOLDER|TABLE...", least=2, most=None)
+@takes("RUN|FILE IMAGE|FOLDER|TABLE...", least=2, most=None)
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=3, show_default=True, help="Classes named per picture."
 )
@@ -569,7 +569,49 @@ def predict(
 
     form = predicting.Form(top, None if out is None else Path(out), column, rank, workers or predicting.WORKERS)
     run, *asked = words.plain
-    return predicting.predict(run_in(run), list(map(Path, asked)), form, calibrated, abstain_below)
+    return predicting.predict(_run_or_file(run), list(map(Path, asked)), form, calibrated, abstain_below)
+
+
+@_command(
+    examples=("serve latest", "serve shapes.onnx --port 9000"),
+    writes="Nothing. It answers until Ctrl+C or SIGTERM, and this machine alone unless --address says otherwise.",
+)
+@takes("RUN|FILE")
+@click.option("--address", metavar="HOST", default="127.0.0.1", show_default=True, help="Others need a token for it.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--max-mb", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Of a request.")
+@click.option(
+    "--max-megapixels", type=click.IntRange(1, 178), metavar="N", default=50, show_default=True, help="Of a picture."
+)
+@click.option(
+    "--queue", type=click.IntRange(min=1), metavar="N", default=256, show_default=True, help="Requests at a time."
+)
+@_sureness
+def serve(
+    words: Words,
+    address: str,
+    port: int,
+    max_mb: int,
+    max_megapixels: int,
+    queue: int,
+    calibrated: bool | None,
+    abstain_below: float | None,
+) -> int:
+    """Answer pictures over HTTP, and on a page.
+
+    On the page a picture is dropped, pasted or taken by camera; programs POST to /predict.
+    """
+    from trainer.serving.extra import require_server
+
+    require_server()
+    with importing():
+        from trainer.cli import serving
+        from trainer.serving.limits import MB, Limits
+        from trainer.serving.server import Address
+
+    limits = Limits(bytes=max_mb * MB, pixels=max_megapixels * MB, waiting=queue, held=max(256, max_mb) * MB)
+    path = _run_or_file(words.plain[0])
+    return serving.serve_network(path, Address(address, port), limits, calibrated, abstain_below)
 
 
 @_command(
@@ -681,6 +723,11 @@ def clean(words: Words, days: float, yes: bool) -> int:
 def completion(words: Words) -> int:
     """Script that completes commands, options and files in a shell."""
     return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{words.plain[0]}_source")
+
+
+def _run_or_file(word: str) -> Path:
+    """Return the folder of the run that a word means, or the exported file that it names."""
+    return path if is_exported(path := Path(word)) else run_in(word)
 
 
 def _processes() -> AbstractContextManager[Processes]:

@@ -17,13 +17,14 @@ import numpy as np
 from registry import files
 from registry.errors import DataError, RecipeError, StorageError
 from registry.printing import counted_few, duration, one_line, printable
+from trainer.cli.answerers import answerer_of
 from trainer.cli.console import Console
 from trainer.cli.inputs import say
 from trainer.engine.interrupts import Interrupted, Interrupts
-from trainer.run.answering import NOT_SURE
+from trainer.export.formats import is_exported
+from trainer.run.answering import NOT_SURE, Answerer
 from trainer.run.asked import Asked, pictures_in
 from trainer.run.folder import RunFolder
-from trainer.run.loading import LoadedRun, load
 from trainer.run.many import Answer, answers
 from trainer.run.ranking import RANKINGS, Ranking
 
@@ -60,7 +61,7 @@ def predict(
     A signal ends it after the picture in hand; what was answered until then is written.
 
     Args:
-        run: whose network answers.
+        run: whose network answers, or an exported file.
         words: files, folders and tables.
         form: how answers are wanted.
         calibrated: as `trainer.load` takes it.
@@ -71,11 +72,17 @@ def predict(
         StorageError: the table cannot be written.
         Interrupted: a signal came.
     """
-    folder = RunFolder.open(run)  # what is no run is said before what is no picture
+    if not is_exported(run):
+        RunFolder.open(run)  # what is no run is said before what is no picture
+    elif form.rank == "diverse":
+        raise RecipeError(
+            f"{run}: an exported file tells probabilities alone, not what its last layer is given",
+            "ask the run itself for --rank diverse, or take --rank uncertain",
+        )
     if form.out is not None:
         _refuse_out(form.out, words)
     asked = pictures_in(words, say, form.column)
-    loaded = load(folder.path, calibrated=calibrated, abstain_below=abstain_below)
+    loaded = answerer_of(run, calibrated, abstain_below)
     started, stopped = time.perf_counter(), None
     at_once = form.out is None and form.rank is None
     found: list[Answer] = []
@@ -100,7 +107,7 @@ def predict(
     return 0
 
 
-def _answers(run: LoadedRun, asked: Sequence[Asked], form: Form, *, quiet: bool) -> Iterator[Answer]:
+def _answers(run: Answerer, asked: Sequence[Asked], form: Form, *, quiet: bool) -> Iterator[Answer]:
     """Yield the answers, and show meanwhile how far it is.
 
     Raises:
@@ -136,20 +143,20 @@ def _pulse(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
 
 
 # -------------------------------------------------------------------------------------------------------------- answers
-def _likeliest(run: LoadedRun, answer: Answer, top: int) -> list[tuple[str, float]]:
+def _likeliest(run: Answerer, answer: Answer, top: int) -> list[tuple[str, float]]:
     """Return the `top` classes of an answer and their probabilities, best first."""
     assert answer.probabilities is not None
     order = np.argsort(-answer.probabilities, kind="stable")[:top]
     return [(run.class_names[place], float(answer.probabilities[place])) for place in order]
 
 
-def _said(run: LoadedRun, answer: Answer) -> str:
+def _said(run: Answerer, answer: Answer) -> str:
     """Return the answer in a word: the likeliest class, or "not sure"."""
     ((name, share),) = _likeliest(run, answer, 1)
     return name if run.sureness.is_sure(share) else NOT_SURE
 
 
-def _line(run: LoadedRun, answer: Answer, top: int) -> str:
+def _line(run: Answerer, answer: Answer, top: int) -> str:
     likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in _likeliest(run, answer, top))
     told = f"{NOT_SURE} ({likeliest})" if _said(run, answer) == NOT_SURE else likeliest
     return one_line(f"{answer.asked.name}: {told}")
@@ -189,7 +196,7 @@ def _refuse_out(out: Path, words: Sequence[Path]) -> None:
         raise StorageError(f"{out} cannot be written: there is no folder {out.parent}", "make it, or name another")
 
 
-def _table(run: LoadedRun, found: Sequence[Answer], ranking: Ranking | None, form: Form) -> str:
+def _table(run: Answerer, found: Sequence[Answer], ranking: Ranking | None, form: Form) -> str:
     """Return the table: answers in their order, then, without one, what could not be read."""
     assert form.out is not None
     top = min(form.top, len(run.class_names))
@@ -218,7 +225,7 @@ def _write(out: Path, text: str) -> None:
         raise StorageError(f"{out} cannot be written: {error.strerror or error}", "name another file") from error
 
 
-def _say_what(run: LoadedRun, found: Sequence[Answer], out: Path, seconds: float) -> None:
+def _say_what(run: Answerer, found: Sequence[Answer], out: Path, seconds: float) -> None:
     """Say in a few lines what was written."""
     read = [answer for answer in found if not answer.problem]
     speed = f", {len(read) / seconds:,.0f} pictures/s" if seconds > 1 else ""

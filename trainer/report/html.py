@@ -74,6 +74,11 @@ def html(
     )
 
 
+def style() -> str:
+    """Return the style sheet of all pages, for one that is not made of sections."""
+    return _asset("page.css")
+
+
 def inline(text: str) -> Markup:
     """Return `text` escaped, with its bold and code marks as elements."""
     tags = {"text": "{}", "bold": "<strong>{}</strong>", "code": "<code>{}</code>"}
