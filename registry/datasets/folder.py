@@ -112,6 +112,20 @@ class ImageFolder:
         """Return the path of image `index`."""
         return os.path.join(self._folder, self._files[index][0])  # noqa: PTH118
 
+    def column(self, name: str) -> Sequence[str]:
+        """Return what is told of each image beside its class: "folder", the one below its class's; "" without.
+
+        Raises:
+            DataError: another name.
+        """
+        if name != "folder":
+            raise DataError(
+                f"data.val.group: of images in folders only 'folder' is known, that below their class's, not {name!r}",
+                "list them in a table for more: dataset: {type: Table, file: labels.csv}",
+            )
+        below = (path.split("/")[1:-1] for path, _, _ in self._files)
+        return [folders[0] if folders else "" for folders in below]
+
     def packed(self) -> None:
         """Return None: images are read one by one."""
         return

@@ -19,7 +19,7 @@ from registry.datasets.folder import ImageFolder
 from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
 from trainer.data.splits import open_data
-from trainer.recipe.recipe import Data
+from trainer.recipe.recipe import Data, Fraction
 
 
 def picture(height=24, width=32, seed=0):
@@ -395,6 +395,25 @@ def test_a_chosen_class_without_a_folder_is_answered_with_the_nearest(put):
     assert str(caught.value) == (f"data.dataset.classes: {root}/train has no class folder 'fxo'\n  did you mean 'fox'?")
     shutil.rmtree(f"{root}/train")
     assert opened(put("test/cat/1.png"), "test", classes=["cat", "owl"]).class_names == ("cat", "owl"), "measured alone"
+
+
+def test_folders_below_a_class_are_groups_by_their_name_whatever_the_class(put):
+    names = [f"{'cat' if number % 2 else 'dog'}/p{number // 4}/{number}.png" for number in range(16)]
+    root = put(*names, "cat/alone.png", "dog/p0/deep/er.png")
+    log = []
+    data = open_data(
+        Data(dataset=None, val=Fraction(0.3, group="folder")),
+        lambda split: opened(root, split),
+        ImageFolder.facts,
+        seed=0,
+        log=log.append,
+    )
+    told = opened(root).column("folder")
+    assert set(told) == {"", "p0", "p1", "p2", "p3"}
+    assert {told[index] for index in data.val.indices} & {told[index] for index in data.train.indices} <= {""}
+    assert "whole groups of folder" in log[-1]
+    with pytest.raises(DataError, match=r"of images in folders only 'folder' is known, .*, not 'patient'"):
+        opened(root).column("patient")
 
 
 def test_extensions_say_which_files_count(put, tmp_path):

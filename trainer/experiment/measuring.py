@@ -145,7 +145,7 @@ class _Measuring:
                 f"split {split!r} has classes that the network was not trained on: {listed(unknown)}; "
                 f"it knows {listed(names)}",
                 composed_otherwise(unknown, names)
-                or "rename their folders to the network's names, or leave them out; fewer classes are fine",
+                or "give their folders or labels the network's names, or leave them out; fewer classes are fine",
             )
         numbers = torch.tensor([names.index(name) if name in names else -1 for name in own], dtype=torch.int64)
         store.targets, store.class_names = numbers[store.targets], names

@@ -93,8 +93,8 @@ class Fraction:
         fraction: share of the training split; instead of `folds`.
         seed: of the draw.
         stratify: keep the classes' shares.
-        group: a column of the dataset's table, as a patient's or a burst's number: images of one group are never on
-            both sides. Omitted: the dataset's own `group`, if it has one.
+        group: a column of the dataset's table, as a patient's or a burst's number, or `folder` of an ImageFolder:
+            images of one group are never on both sides. Omitted: the dataset's own `group`, if it has one.
         folds: deal the training split out to so many parts; each serves once for validation.
         fold: which of them, from 0; omitted: a run for each, with mean and deviation over all.
     """
