@@ -76,11 +76,12 @@ class Calibration(ReportPart):
             blocks.append(self._diagram(evidence, found))
         else:
             told = self._tempered(evidence, predictions, kept, answers)
-            blocks += [told.words, self._diagram(evidence, found), told.table]
+            blocks += [told.words, self._diagram(evidence, found)]
             facts |= told.facts
             if asked.get("calibrated"):
                 answers = told.answers
                 blocks.append(self._diagram(evidence, told.found, "calibrated"))
+            blocks.append(told.table)
         below = asked.get("abstain_below")
         if below is not None:
             cost = scores.coverage(answers, below)
@@ -90,7 +91,7 @@ class Calibration(ReportPart):
 
     def _diagram(self, evidence: Evidence, found: scores.Reliability, kind: str = "") -> Figure:
         """Write a reliability diagram; `kind` says of which probabilities where they are not the network's own."""
-        of = f" {kind}" if kind else ""
+        of = f", {kind}," if kind else ""
         alt = f"Reliability diagram{of} in {self.bins} bins; the expected calibration error is {100 * found.ece:.2f} %."
         name = f"calibration{f'-{kind}' if kind else ''}"
         path, svg = f"figures/{name}.png", reliability_svg(found, alt)
@@ -134,11 +135,11 @@ def _of_the_temperature(kept: Mapping[str, Any], split: str) -> str:
     if kept.get("reason"):
         return f"The temperature stays 1: {kept['reason']}."
     does = (
-        "makes its answers less sure" if temperature > 1 else "makes them surer" if temperature < 1 else "changes none"
+        "makes the answers less sure" if temperature > 1 else "makes them surer" if temperature < 1 else "changes none"
     )
     words = (
         f"A temperature of **{temperature:.4g}**, fitted on the {int(kept.get('images', 0)):,} images of {fitted_on} "
-        f"(of which {int(kept.get('wrong', 0)):,} are answered wrong), {does}; which class it answers stays the same."
+        f"(of which {int(kept.get('wrong', 0)):,} are answered wrong), {does}; each picture keeps its class."
     )
     own = f" It was fitted on {split} itself, so that its numbers here are better than on new images."
     return words + (own if fitted_on == split else "")
