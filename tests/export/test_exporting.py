@@ -233,7 +233,7 @@ def test_whole_numbers_are_proved_with_what_they_cost(run, capsys, monkeypatch):
     assert main(["export", str(run), "--int8"]) == 0
     card = (run / "export" / "model-int8.onnx.md").read_text()
     assert "of 70 answers equal on test" in card
-    assert "of the accuracy is lost by that" in card
+    assert "points of accuracy are lost by that" in card
     import onnx
 
     kinds = {node.op_type for node in onnx.load(str(run / "export" / "model-int8.onnx")).graph.node}

@@ -18,10 +18,10 @@ def export(request: Request) -> int:
     console = Console()
     with console.bar():
         made = act(request, console.line, console.counting)
-    accuracy = made.proof.right_of_file / max(1, made.proof.images)
+    own, of_run = (right / max(1, made.proof.images) for right in (made.proof.right_of_file, made.proof.right_of_run))
     rows = {
         "proof": made.proof.said(),
-        "accuracy": f"{accuracy:.4f} on {made.proof.split}, {made.proof.lost:+.4f} lost",
+        "accuracy": f"{own:.4f} on {made.proof.split}; the run's own {of_run:.4f}",
         "file": f"{made.file} ({made.file.stat().st_size / 1e6:.1f} MB)",
         "card": str(made.card),
     }

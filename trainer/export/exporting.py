@@ -206,7 +206,7 @@ def _target(request: Request, folder: RunFolder) -> Path:
 
 def _demanded(request: Request) -> str:
     if request.whole_numbers:
-        return f"at most {100 * MOST_LOST:g} % of the accuracy may be lost"
+        return f"at most {100 * MOST_LOST:g} point of accuracy may be lost"
     return f"at most {TOLERANCE:g} is demanded"
 
 
@@ -225,7 +225,7 @@ def _require(proof: Proof, file: Path, whole: Whole, part: Part, request: Reques
     where = "the layers could not be compared"
     with contextlib.suppress(Exception):  # the answer stands without it
         where = f"they part {where_they_part(file, whole, picture)}"
-    lost = f"; {100 * proof.lost:.2f} % of the accuracy is lost" if request.whole_numbers else ""
+    lost = f"; {100 * proof.lost:.2f} points of accuracy are lost" if request.whole_numbers else ""
     raise ExportError(
         f"the file does not answer as the run does: {proof.said()} ({_demanded(request)}){lost}; "
         f"most at {one_line(part.store.describe(int(index[0])))}: {where}",
@@ -252,5 +252,5 @@ def _remarks(request: Request, proof: Proof) -> list[str]:
         return []
     return [
         "It computes in whole numbers of 8 bits, their ranges taken from training pictures: "
-        f"{100 * proof.lost:.2f} % of the accuracy is lost by that."
+        f"{100 * proof.lost:.2f} points of accuracy are lost by that."
     ]

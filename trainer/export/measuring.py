@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from registry.catalogue.catalog import catalogue
-from registry.contracts import Metric
+from registry.contracts import Metric, Predictions
 from registry.errors import RecipeError
 from registry.metrics.counting import CrossEntropy
+from registry.reports import scores
 from trainer.data.splits import Part
 from trainer.experiment.dataset import split_opener
 from trainer.experiment.evaluation_keys import is_unread
@@ -103,19 +104,17 @@ def _values(file: ExportedFile, trained: Trained, part: Part, counted: Callable[
     metrics |= {spec.key: trained.new_metric(spec) for spec in trained.recipe.train.metrics}
     for metric in metrics.values():
         metric.reset()
-    sure: list[float] = []
-    right: list[bool] = []
+    answered: list[torch.Tensor] = []
     for positions, pictures in pictures_of(part):
         counted()
-        probabilities = torch.from_numpy(np.array(file.answer(pictures), np.float32))
-        targets = part.targets[positions]
+        logits = torch.from_numpy(np.array(file.answer(pictures), np.float32)).log()  # but for a number per picture
+        answered.append(logits)
         for metric in metrics.values():
-            metric.update(probabilities.log(), targets)  # as good as logits: they differ by a number per picture
-        sure += probabilities.max(1).values.tolist()
-        right += (probabilities.argmax(1) == targets).tolist()
+            metric.update(logits, part.targets[positions])
     found = {key: float(metric.compute()) for key, metric in metrics.items()}
     below = file.sureness.abstain_below
     if below is not None:
-        kept = [each for each, how in zip(right, sure, strict=True) if how >= below]
-        found |= {"answered": len(kept) / max(1, len(right)), "answered/accuracy": sum(kept) / max(1, len(kept))}
+        arrays = np.arange(len(part)), part.targets.numpy(), torch.cat(answered).numpy()
+        kept = scores.coverage(scores.read(Predictions(*arrays, float("nan"), {})), below)
+        found |= {"answered": kept.share, "answered/accuracy": kept.accuracy}
     return found
