@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 
+from registry.errors import DataError
+from registry.models import pretrained
 from registry.models.timm import build
+from trainer.experiment.checking import check_built
+from trainer.recipe.load import load_recipe
 from trainer.recipe.patterns import select
 
 timm = pytest.importorskip("timm", reason="timm is an extra: pip install 'recipe-trainer[timm]'")
@@ -58,3 +66,111 @@ train: {epochs: 1, device: cpu, precision: fp32, freeze: ["blocks.**"]}
 def test_the_head_of_a_model_is_all_that_makes_logits(name: str, heads: list[str]) -> None:
     with torch.device("meta"):
         assert select(["@head"], build(name, num_classes=5)) == heads
+
+
+# --------------------------------------------------------------------------------------------------- files and folders
+RECIPE = """version: 1
+data: {dataset: Shapes}
+model: {type: "timm:TYPE", ARGUMENTS}
+optimizer: {type: SGD, lr: 0.1}
+train: {epochs: 1}
+"""
+
+
+def said(tmp_path: Path, type_: str, arguments: str) -> list[str]:
+    """Return what is said of a recipe before its run."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("TYPE", type_).replace("ARGUMENTS", arguments))
+    loaded = load_recipe(path)
+    if loaded.recipe is None or loaded.catalogue is None:
+        return [str(each).partition("recipe.yaml:")[2] for each in loaded.problems]
+    return [str(each).partition("recipe.yaml:")[2] for each in check_built(loaded.recipe, loaded.catalogue)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights as the hub has them, below the working directory: resnet10t, of 1,000 classes."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    Path("net").mkdir()
+    safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), "net/model.safetensors")
+    Path("net/config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 1000}))
+    return Path("net")
+
+
+@pytest.mark.parametrize("weights", ["net", "./net/model.safetensors", "local-dir:net"])
+def test_weights_come_from_a_folder_as_the_hub_has_it(folder: Path, weights: str) -> None:
+    theirs = safetensors.torch.load_file("net/model.safetensors")
+    with pretrained.listening() as lines:
+        model = build("resnet10t", num_classes=3, weights=weights)
+    kept = model.state_dict()
+    assert [name for name in kept if not name.startswith("fc.") and not torch.equal(kept[name], theirs[name])] == []
+    assert kept["fc.weight"].shape == (3, 512)
+    count = len(kept)
+    taken = f"{count - 2} of {count} tensors; the last layer starts anew (fc.weight, fc.bias)"
+    assert lines == [f"weights from net/model.safetensors: {taken}"]
+
+
+def test_weights_of_colour_images_are_fitted_to_grey_ones_as_timm_does_it(folder: Path) -> None:
+    theirs = safetensors.torch.load_file("net/model.safetensors")["conv1.0.weight"]
+    model = build("resnet10t", num_classes=3, in_channels=1, weights="net")
+    torch.testing.assert_close(model.state_dict()["conv1.0.weight"], theirs.sum(1, keepdim=True))
+
+
+def test_places_of_patches_are_fitted_to_the_images_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": build("vit_tiny_patch16_224", num_classes=7, image_size=224).state_dict()}, "vit.pth")
+    model = build("vit_tiny_patch16_224", num_classes=3, image_size=64, weights="vit.pth")
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_a_recipe_names_file_and_tag_and_a_trained_network_needs_neither(folder: Path, tmp_path: Path) -> None:
+    assert said(tmp_path, "resnet10t.c3_in1k", "weights: net") == []
+    with pretrained.architecture_only():
+        assert build("resnet10t.c3_in1k", num_classes=3, weights="gone").num_classes == 3
+
+
+def test_what_cannot_be_taken_is_refused_before_the_run_with_its_place(folder: Path, tmp_path: Path) -> None:
+    (line,) = said(tmp_path, "resnet14t", "weights: net")
+    expected = "model.weights: net: config.json says that these are the weights of resnet10t, not resnet14t"
+    assert line == f"3:42: {expected} (write type: timm:resnet10t) [R205]"
+    (folder / "config.json").unlink()
+    (line,) = said(tmp_path, "resnet14t", "weights: net")
+    assert "net/model.safetensors: these are the weights of another network (" in line
+    (folder / "model.safetensors").unlink()
+    (line,) = said(tmp_path, "resnet10t", "weights: net")
+    assert "net: there is no model.safetensors and no pytorch_model.bin (name the file itself) [R205]" in line
+    (line,) = said(tmp_path, "resnet10t", "weights: nowhere.pth")
+    assert "nowhere.pth: there is no such file" in line
+
+
+def test_both_ways_to_weights_are_one_too_many(folder: Path, tmp_path: Path) -> None:
+    (line,) = said(tmp_path, "resnet10t", "pretrained: true, weights: net")
+    assert line.endswith(
+        "model timm:resnet10t: pretrained and weights both say where the weights come from (keep one of them) [R071]"
+    )
+
+
+def test_a_folder_in_the_place_of_a_name_is_answered_with_both(folder: Path, tmp_path: Path) -> None:
+    (line,) = said(tmp_path, "local-dir:net", "drop_rate: 0.1")
+    assert line == (
+        "3:15: timm:local-dir:net says where weights are, not which network takes them "
+        '(write {type: "timm:resnet10t", weights: "net"}) [R028]'
+    )
+
+
+def test_without_a_network_the_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def nobody(url: str) -> None:
+        raise OSError(url)
+
+    monkeypatch.setattr("registry.models.timm.reach", nobody)
+    with pytest.raises(DataError) as caught:
+        build("resnet10t.c3_in1k", num_classes=3, pretrained=True)
+    assert str(tmp_path) in caught.value.message
+    assert caught.value.hint.startswith(
+        f"fetch {constants.ENDPOINT}/timm/resnet10t.c3_in1k/resolve/main/model.safetensors and write weights: "
+    )
+    assert constants.HF_HUB_OFFLINE is False

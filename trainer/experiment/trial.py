@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from registry.catalogue.catalog import Catalogue
 from registry.catalogue.suggest import nearest
-from registry.errors import UserError
+from registry.errors import CheckpointError, UserError
 from registry.files import kind_of
 from registry.patterns import matches
 from registry.reports import layers as cam_layers
@@ -209,12 +209,13 @@ class Trial:
         adopted = self.draft.entry(spec).target.startswith("registry.models.")  # what others load, only they know
         if self.resumed or not adopted or spec.arguments.get("weights") is None:
             return
-        try:
-            with torch.device("meta"):
-                self.parts.new_model(shape)
-        except UserError as error:
-            path = f"{spec.path}.weights"
-            self.draft.report("R205", path, f"{path}: {error.message}", error.hint)
+        with self._reported("R071", spec.path):
+            try:
+                with torch.device("meta"):
+                    self.parts.new_model(shape)
+            except CheckpointError as error:
+                path = f"{spec.path}.weights"
+                self.draft.report("R205", path, f"{path}: {error.message}", error.hint)
 
     def _logits(self, model: nn.Module, shape: tuple[int, int, int], path: str) -> object:
         """Return what a model on the meta device answers; None where it takes no images of this shape."""
