@@ -204,7 +204,7 @@ def network(tmp_path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     told = {
         "class_names": ["red", "green", "blue"],
-        "input": {"channels": 3},
+        "pictures": {"channels": 3},
         "abstain_below": 0.9,
         "recipe": "colours",
     }

@@ -29,6 +29,7 @@ from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
 
 FILE = "README.md"  # what the Hub shows of a model
+EXPORTED = "export/model.onnx"  # where `export` writes in a run
 _HUB_DATASETS = {  # names there of data sets that are known by another one here
     "CIFAR10": "uoft-cs/cifar10",
     "CIFAR100": "uoft-cs/cifar100",
@@ -38,7 +39,7 @@ _HUB_DATASETS = {  # names there of data sets that are known by another one here
     "ImageNet": "ILSVRC/imagenet-1k",
 }
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "recall": "recall", "precision": "precision", "auroc": "roc_auc"}
-_OWN_PICTURES = "imagefolder"  # the Hub's word for a data set that is no public one
+_OWN_PICTURES = "imagefolder"  # the Hub's word for pictures that are no public data set
 _NAMED = 100  # classes that are named without being folded away
 
 
@@ -228,12 +229,13 @@ class Card:
             'run.explain("picture.jpg").savefig("where_it_looked.png")'
         )
         colours = "L" if self.trained.channels == 1 else "RGB"
+        file = EXPORTED if (self.folder.path / EXPORTED).exists() else PurePosixPath(EXPORTED).name
         exported = (
             "import json\n\n"
             "import numpy as np\n"
             "import onnxruntime\n"
             "from PIL import Image\n\n"
-            'session = onnxruntime.InferenceSession("model.onnx")\n'
+            f'session = onnxruntime.InferenceSession("{file}")\n'
             'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])\n'
             f'picture = np.asarray(Image.open("picture.jpg").convert("{colours}"))\n'
             'answer = session.run(None, {"pictures": picture.reshape(1, *picture.shape[:2], -1)})[0][0]\n'
@@ -311,6 +313,10 @@ class Card:
         tagged = spec.type.startswith("timm:") and "." in spec.type
         return f"timm/{spec.type.removeprefix('timm:')}" if tagged and spec.arguments.get("pretrained") else ""
 
+    def _plain_dataset(self) -> str:
+        own = self._dataset in ("ImageFolder", "Table")
+        return _OWN_PICTURES if own else printable(self._dataset).lower()
+
     def _index(self, hub: str | None) -> dict[str, Any]:
         results = []
         for split, values in self._measured.items():
@@ -322,7 +328,7 @@ class Card:
             results.append(
                 {
                     "task": {"type": "image-classification"},
-                    "dataset": {"type": hub or _OWN_PICTURES, "name": printable(self._dataset), "split": split},
+                    "dataset": {"type": hub or self._plain_dataset(), "name": printable(self._dataset), "split": split},
                     "metrics": measured,
                 }
             )
