@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,6 +98,11 @@ def write(path: Path, *parts: bytes | memoryview, below: Path, lasting: bool = T
         OSError: the disk is full, the folder is gone, ...; the old file is untouched and no temporary file stays.
         StorageError: a link stands in the way.
     """
+    write_each(path, parts, below=below, lasting=lasting)
+
+
+def write_each(path: Path, parts: Iterable[bytes | memoryview], *, below: Path, lasting: bool = True) -> None:
+    """Do as `write` with parts that are made while they are written."""
     with _told_of(path), _reached(path, below, make=True) as (folder, name):
         temporary = f"{name}{TEMPORARY}{os.getpid()}"
         try:
@@ -112,7 +117,7 @@ def write(path: Path, *parts: bytes | memoryview, below: Path, lasting: bool = T
                 os.fsync(folder)
 
 
-def _write_new(name: str, folder: int | None, parts: tuple[bytes | memoryview, ...], lasting: bool) -> None:
+def _write_new(name: str, folder: int | None, parts: Iterable[bytes | memoryview], lasting: bool) -> None:
     """Write a file that nobody else may have made; with `lasting` it is on the disk afterwards."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)  # of an earlier process with our number

@@ -38,6 +38,7 @@ MAY_KNOW = {
     "trainer.cli": {
         "registry.*",
         "trainer.comparison",
+        "trainer.data",  # the command `cache` lists what it keeps
         "trainer.export",
         "trainer.run",
         "trainer.stages",

@@ -716,6 +716,20 @@ def clean(words: Words, days: float, yes: bool) -> int:
 
 
 @_command(
+    name="cache",
+    examples=("cache", "cache '*pets*' --clear"),
+    writes="Nothing without --clear; with it, what is kept of images is removed and made again when it is needed.",
+)
+@takes("[PATTERN]", least=0)
+@click.option("--clear", is_flag=True, help="Remove what is listed.")
+def cached_images(words: Words, clear: bool) -> int:
+    """What is kept of decoded images, and how much."""
+    from trainer.cli import caching
+
+    return caching.show("".join(words.plain), clear=clear)
+
+
+@_command(
     examples=("completion bash >> ~/.bashrc", "completion fish > recipe-trainer.fish"),
     writes=f"A script for the shell, on standard output; it completes `{PROGRAM}`.",
 )

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import files
+from registry.printing import printable
 from trainer.data.content import Digests
 
 VERSION = 2
@@ -36,6 +37,7 @@ HEADER = 4096  # bytes; pixels begin on a page
 BLOCK = 1 << 20  # bytes per check
 CHECKED_WHOLE = 512 << 20  # bytes of pixels up to which every block is compared
 SAMPLED = 256  # blocks that are compared beyond
+LONGEST_PLACE = 1000  # letters of a path that the header has room for
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,13 @@ def _blocks_to_check(size: int, blocks: int) -> Sequence[int]:
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
-def write_cache(path: Path, packed: Packed) -> None:
+def write_cache(path: Path, packed: Packed, *, of: str = "") -> None:
     """Write a cache under another name, flush it and rename it; remove what it replaces.
 
     Args:
         path: from `cache_file`.
         packed: what it will hold, with digests.
+        of: where its images come from, for people.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -149,6 +152,7 @@ def write_cache(path: Path, packed: Packed) -> None:
         "key": path.stem,
         "shape": packed.images.shape,
         "bad": list(packed.bad),
+        "of": printable(of)[:LONGEST_PLACE],
     }
     text = json.dumps(head).encode("ascii")
     header = b"%s\n%d" % (text, zlib.crc32(text))
@@ -157,7 +161,23 @@ def write_cache(path: Path, packed: Packed) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     crc = np.array(checks, dtype="<u4").tobytes()
     files.write(path, header.ljust(HEADER, b"\0"), pixels.data, crc, digests, below=path.parent)
-    for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.images"):  # of the same folder, before it changed
+    remove_older(path)
+
+
+def remove_older(path: Path) -> None:
+    """Remove what was kept of the same images before their files changed."""
+    for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*{path.suffix}"):
         if other != path:
             with contextlib.suppress(OSError):  # in use on Windows, or another process was faster
                 other.unlink()
+
+
+def place_of(path: Path) -> str:
+    """Return where the images of a cache come from; "" where it does not say.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    with path.open("rb") as file:
+        return str(_header(file.read(HEADER), path.stem).get("of", ""))

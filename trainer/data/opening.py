@@ -13,8 +13,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -28,15 +29,18 @@ from registry.errors import DataError, StorageError
 from registry.printing import size_in_words
 from registry.transforms.shrinking import WHOLE
 from trainer.data.cache import Packed, cache_file, read_cache, write_cache
+from trainer.data.caches import make_room, used
 from trainer.data.content import digest_of, digest_of_file
 from trainer.data.memory import Budget, physical_memory
 from trainer.data.reading import read
+from trainer.data.resized import PIXELS, ResizedSource, ShrunkSource, write_pixels
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.data.survey import Survey, described
 
 SAMPLE = 16  # images, evenly spread, whose sizes are compared before all are decoded
 TASK = 64  # images a thread decodes at a time
 THREADS = 32  # at most
+AHEAD = 4  # images per thread that are shrunk and not yet written
 DECODING_SHARE = 8  # of memory that the images being decoded may take: the whole divided by this
 SAY_EVERY = 15.0  # seconds between two lines on how far looking is
 TOO_MANY_BAD = 0.1  # share of unreadable images beyond which `skip` is no answer
@@ -138,6 +142,7 @@ class _Opening:
         self._count = len(source.targets)
         self._listing = source.listing()
         self._cache_failed = False  # to be read, which was said
+        self._largest = 0  # bytes of an image, as far as a sample tells
         self._threads = min(THREADS, os.cpu_count() or 1)
 
     # ---------------------------------------------------------------------------------------------------------- choice
@@ -155,6 +160,10 @@ class _Opening:
             if packed is not None:
                 return self._held(self._kept(_DECODED, packed, f"decoded {self._count} images once"))
             why_not = _differ(survey.sizes())
+        if isinstance(self._source, ShrunkSource) and not undecoded:
+            resized = self._resized(self._source, survey if kept is not None else None, shape[2])
+            if resized is not None:
+                return resized
         self._log(f"images stay on the disk and are read during training: {why_not}")
         if survey is None and undecoded:
             return LazyStore(self._source, shape[2])
@@ -191,6 +200,73 @@ class _Opening:
         done += f", {glanced} of them by their files alone: the first epoch decodes them" if glanced else ""
         self._kept(_GLANCED if glanced else _LOOKED, survey.packed(), done)
 
+    # --------------------------------------------------------------------------------------------------- resized store
+    def _resized(self, source: ShrunkSource, survey: Survey | None, channels: int) -> LazyStore | None:
+        """Take shrunk pictures from their file, made where there is none; None where it cannot be kept, which is said.
+
+        Args:
+            source: of the pictures.
+            survey: what was seen of them, from its cache; None without.
+            channels: of the pictures.
+        """
+        path = self._path(_LOOKED)
+        if path is None:  # there are no files to tell one store from another
+            return None
+        path = path.with_suffix(PIXELS)
+        stored = None if survey is None else self._stored(source, path, survey)
+        if survey is None or stored is None:
+            survey = Survey(self._count, channels)
+            stored = self._stored(source, path, survey) if self._shrunk(path, survey) else None
+        if stored is None:
+            return None
+        bad = self.without_bad(survey, survey.unreadable(np.arange(self._count)), self._count)
+        return LazyStore(stored, channels, bad, survey)
+
+    def _stored(self, source: ShrunkSource, path: Path, survey: Survey) -> ResizedSource | None:
+        """Open a file of shrunk pictures; None where there is none, or it is not of these."""
+        try:
+            stored = ResizedSource(source, path, survey)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._log(f"the resized store {path} is not used, it is built anew: {error}")
+            return None
+        used(path)
+        return stored
+
+    def _shrunk(self, path: Path, survey: Survey) -> bool:
+        """Shrink every picture into a file and enter it into the survey; return whether there is one now."""
+        needed = self._count * self._largest
+        refused = make_room(path, needed)
+        if not refused:
+            size = size_in_words(needed)
+            self._log(f"shrinking {self._count:,} images once: they take up to {size} of disk, in {path.parent}")
+            try:
+                write_pixels(path, self._in_order(survey))
+                self._kept(_LOOKED, survey.packed(), f"shrank {self._count} images once")
+                return True
+            except (OSError, StorageError) as error:
+                refused = str(error)
+        self._log(f"no resized store is kept, every picture is decoded and shrunk when it is needed: {refused}")
+        return False
+
+    def _in_order(self, survey: Survey) -> Iterator[NDArray[np.uint8] | None]:
+        """Yield every image in order, None for unreadable ones, decoded in threads and entered into the survey."""
+        waiting: deque[Future[NDArray[np.uint8] | None]] = deque()
+        pool, said = ThreadPoolExecutor(self._threads), time.monotonic()
+        try:
+            for index in range(self._count):
+                waiting.append(pool.submit(self._look_at, survey, index))
+                if len(waiting) > AHEAD * self._threads:
+                    yield waiting.popleft().result()
+                if time.monotonic() - said >= SAY_EVERY:
+                    said = time.monotonic()
+                    self._log(f"shrunk {index + 1 - len(waiting):,} of {self._count:,} images")
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def _held(self, packed: Packed) -> Store:
         """Hold decoded images; those that were unreadable are looked at again, since somebody may have mended them."""
         self._budget.take(packed.images.nbytes)
@@ -214,7 +290,8 @@ class _Opening:
         if not sample:
             looked = min(SAMPLE, self._count)
             raise self._too_many(looked, looked, self._source.describe(0))
-        self._spare_memory(largest=max(int(np.prod(shape)) for shape in sample))
+        self._largest = max(int(np.prod(shape)) for shape in sample)
+        self._spare_memory(self._largest)
         shapes = sorted(sample)
         return shapes[0], "" if len(shapes) == 1 else _differ([shape[:2] for shape in shapes])
 
@@ -286,17 +363,19 @@ class _Opening:
         for index in indices:
             if over.is_set():
                 break
-            if not held and self._glanced(survey, index) and glances:
-                continue
-            try:
-                image = read(self._source, index, survey.channels)
-            except DataError:
-                survey.miss(index)
-                _hold(held, index, None)
-            else:
-                survey.enter(index, image)
-                _hold(held, index, image)
+            if held or not self._glanced(survey, index) or not glances:
+                _hold(held, index, self._look_at(survey, index))
         return len(indices)
+
+    def _look_at(self, survey: Survey, index: int) -> NDArray[np.uint8] | None:
+        """Decode an image and enter it into the survey; None where it cannot be read."""
+        try:
+            image = read(self._source, index, survey.channels)
+        except DataError:
+            survey.miss(index)
+            return None
+        survey.enter(index, image)
+        return image
 
     def _glanced(self, survey: Survey, index: int) -> bool:
         """Enter what an image's file tells undecoded; return whether it is a whole JPEG by its header and its end."""
@@ -354,7 +433,7 @@ class _Opening:
         """Return where the split's cache belongs; None where there are no files to tell one from another."""
         if self._listing is None:
             return None
-        where = str(Path(self._source.describe(0)).absolute())
+        where = self._where()
         decoding = getattr(self._source, "decoding", "")  # other pixels of the same files are kept apart
         try:
             # of one place, whatever its kind: the one that is written takes the place of the other
@@ -362,13 +441,22 @@ class _Opening:
         except RuntimeError:  # no home folder
             return None
 
+    def _where(self) -> str:
+        """Return what tells equal listings of different folders apart; a resized store is another place."""
+        path = str(Path(self._source.describe(0)).absolute())
+        shrinking = getattr(self._source, "shrinking", None)
+        return path if shrinking is None else f"{path} (short side {shrinking.side})"
+
     def _cached(self, kind: str) -> Packed | None:
         """Read a cache; None where there is none, or it does not fit the files as they are now."""
         path = self._path(kind)
         if path is None:
             return None
         try:
-            return read_cache(path, self._count)
+            found = read_cache(path, self._count)
+            if found is not None:
+                used(path)
+            return found
         except ValueError as error:
             self._log(f"the image cache {path} is not used, it is built anew: {error}")
         except OSError as error:
@@ -388,8 +476,11 @@ class _Opening:
         path = self._path(kind)
         if path is None:
             return packed
+        if kind == _DECODED and (refused := make_room(path, packed.images.nbytes)):
+            self._log(f"{done}; no cache is kept in {path.parent}: {refused}")
+            return packed
         try:
-            write_cache(path, packed)
+            write_cache(path, packed, of=self._where())
             self._log(f"{done}; kept in {path}")
         except (OSError, StorageError, ValueError) as error:
             self._log(f"{done}; no cache is kept in {path.parent}: {error}")

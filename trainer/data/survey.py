@@ -99,19 +99,26 @@ class Survey:
 
     def undecoded(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return which of these images were glanced at and not decoded."""
-        return indices[self._readable()[indices] & (self.digests[indices] == UNREADABLE)]
+        chosen: NDArray[np.int64] = indices[self._readable()[indices] & (self.digests[indices] == UNREADABLE)]
+        return chosen
 
     def knows_files(self) -> bool:
         """Say whether the digest of every readable image's file is known."""
         return bool((self.contents[self._readable()] != UNREADABLE).all())
 
     def _readable(self) -> NDArray[np.bool_]:
-        return self._sizes.any(axis=1)
+        readable: NDArray[np.bool_] = self._sizes[:, 0] > 0
+        return readable
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return the sizes (height, width) that there are, ascending."""
         heights, widths = self._sizes[self._readable()].T
         return [(int(both >> 32), int(both & 0xFFFFFFFF)) for both in np.unique(heights << 32 | widths)]
+
+    @property
+    def image_sizes(self) -> NDArray[np.int64]:
+        """(height, width) of each image, int64 (N, 2); zeros where it cannot be read or nobody has looked."""
+        return self._sizes
 
     def mean_values(self) -> int:
         """Return how many pixel values an image has on average, at least 1."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from registry.catalogue.catalog import Catalogue
 from registry.contracts import ImageSource
 from registry.errors import DataError, RecipeError
+from trainer.data.resized import Shrinking, ShrunkSource
 from trainer.data.splits import LoadedData, open_data
 from trainer.experiment.components import build
 from trainer.recipe.fast import fast_limit
-from trainer.recipe.recipe import Recipe, Reference
+from trainer.recipe.recipe import Data, Recipe, Reference
 
 CONSTANT = 1e-6  # a deviation below is rounding: one grey level in one of ten million pixels makes more
 STD = Reference("data.std")
@@ -33,14 +34,20 @@ def read_data(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None]) 
 
 
 def split_opener(recipe: Recipe, catalogue: Catalogue) -> Callable[[str], ImageSource]:
-    """Return what opens a split of the recipe's dataset by name."""
+    """Return what opens a split of the recipe's dataset by name, its pictures shrunk where the recipe says so."""
+    shrinking = shrinking_of(recipe.data)
 
     def open_split(split: str) -> ImageSource:
         supplied = {"split": split, "part": split, "download": True, "on_bad_image": recipe.data.on_bad_image}
         source: ImageSource = build(recipe.data.dataset, supplied=supplied, bind=no_reference, catalogue=catalogue)
-        return source
+        return source if shrinking is None else ShrunkSource(source, shrinking)
 
     return open_split
+
+
+def shrinking_of(section: Data) -> Shrinking | None:
+    """Return how `data.store` shrinks pictures; None without."""
+    return None if section.store is None else Shrinking(section.store.side, section.decode == "reduced")
 
 
 def place_of(recipe: Recipe, catalogue: Catalogue) -> str:

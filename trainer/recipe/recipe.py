@@ -122,6 +122,17 @@ DEFAULT_VAL = Fraction(0.1)  # where neither the recipe nor the dataset has a va
 
 
 @dataclass(frozen=True)
+class Resized:
+    """Pictures kept smaller, as most recipes need them.
+
+    Attributes:
+        side: pixels of the short side; smaller pictures stay as they are.
+    """
+
+    side: Annotated[int, Bounds(min=8)]
+
+
+@dataclass(frozen=True)
 class Data:
     """What is learnt from.
 
@@ -134,6 +145,9 @@ class Data:
         workers: processes that read images where they do not lie in memory; `auto` reads them in threads, one per core.
         decode: `reduced` decodes a JPEG of more than 512 x 512 pixels at 1/2, 1/4 or 1/8 of its size where the first
             transforms shrink what they keep of it by as much: faster, and pixels differ a little. `full` never does.
+        store: keep every picture on the disk with its short side shrunk, so that it is decoded once and not every
+            epoch. Part of what the recipe means: predict and evaluate shrink, too. `python -m trainer cache` shows what
+            is kept.
         drop_last: leave out an epoch's incomplete last batch.
         augment: transforms of training images, in this order, uint8 in and out.
         eval: transforms of all other images (val, test, predict, GradCAM), uint8 in and out.
@@ -151,6 +165,7 @@ class Data:
     eval_batch_size: Annotated[int, Bounds(min=1)] = 512
     workers: Literal["auto"] | Annotated[int, Bounds(min=0)] = "auto"
     decode: Literal["full", "reduced"] = "full"
+    store: Resized | None = None
     drop_last: bool = False
     augment: tuple[Annotated[Spec, Slot("transform")], ...] = ()
     eval: tuple[Annotated[Spec, Slot("transform")], ...] = ()

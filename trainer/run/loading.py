@@ -37,6 +37,7 @@ from trainer.data.singly import naming
 from trainer.engine.device import choose_device
 from trainer.engine.evaluation import evaluation_mode
 from trainer.engine.last_inputs import last_inputs
+from trainer.experiment.dataset import shrinking_of
 from trainer.experiment.trained import Trained
 from trainer.recipe.checks.expect import Verdict
 from trainer.recipe.recipe import Recipe
@@ -202,7 +203,11 @@ class LoadedRun(Answerer):
     def _read(self, pictures: Pictures) -> Iterator[np.ndarray]:
         decoding = _decoding(self.recipe)
         reader, fitting = Reader(decoding), Fitting(self.channels, self.size, decoding.ground)
+        shrinking = shrinking_of(self.recipe.data)
         for place, picture in enumerate(several(pictures)):
+            if shrinking is not None:
+                yield fitting.apply(shrinking(reader.read(picture, place, shrinking.factor)))
+                continue
             reduced = None if self.size is not None else self.pipeline.factors(epoch=0, indices=torch.tensor([place]))
             yield fitting.apply(reader.read(picture, place, None if reduced is None else reduced[0]))
 
