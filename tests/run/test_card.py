@@ -178,7 +178,8 @@ def examples(language: str) -> list[str]:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(3).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("picture.png")
     Image.fromarray(pixels[::-1]).save("other.png")
