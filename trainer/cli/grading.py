@@ -11,6 +11,7 @@ from registry import files
 from registry.contracts import Paragraph, Section, Table
 from registry.errors import CheckpointError, StorageError
 from registry.printing import counted_few, duration, literal, one_line
+from registry.spreadsheets import no_formula
 from trainer.recipe.afterwards import RESOLVED
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
@@ -117,7 +118,7 @@ def _csv(grades: Sequence[Grade]) -> str:
     writer.writerow((*COLUMNS, "remarks", "same weights as"))
     for one in grades:
         cells = (*_row(one), "; ".join(one.remarks), counted_few(one.twins))
-        writer.writerow([_no_formula(one_line(cell)) for cell in cells])
+        writer.writerow([no_formula(one_line(cell)) for cell in cells])
     return text.getvalue()
 
 
@@ -125,11 +126,6 @@ def shortened(name: str) -> str:
     """Return a name in at most `LONGEST` letters, cut in its middle."""
     half = LONGEST // 2
     return name if len(name) <= LONGEST else f"{name[:half]}...{name[-half:]}"
-
-
-def _no_formula(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: names are the hand-ins' own."""
-    return f"'{cell}" if cell.startswith(("=", "+", "@", "\t")) or (cell.startswith("-") and cell != "-") else cell
 
 
 def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:

@@ -10,13 +10,12 @@ from typing import Any
 
 from registry.contracts import Table
 from registry.printing import literal, one_line, printable
+from registry.spreadsheets import no_formula
 from trainer.comparison.cautions import cautions
 from trainer.comparison.pairs import Pair, pairs_of
 from trainer.comparison.rows import Comparison, Row, interval
 from trainer.comparison.table import columns
 from trainer.report.markdown import markdown_table
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a text that begins so
 
 
 def as_csv(made: Comparison) -> str:
@@ -46,14 +45,7 @@ def _reached(row: Row, key: str) -> list[float | None]:
 
 
 def _cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula; numbers in words stay what they are."""
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
+    return no_formula(value) if isinstance(value, str) else value
 
 
 def as_json(made: Comparison) -> str:
