@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from registry.audited import Audit
     from registry.recording import Recorder
 
 Plain = Any  # bool | int | float | str | None | Tensor, and lists and dicts of them: what a checkpoint may hold
@@ -453,6 +454,7 @@ class Evidence:
         sample_files: file of each of `train_samples`, as `Images.files` gives it.
         defaults: what the language takes for the settings in `resolved` where a recipe leaves them out.
         rates: learning rate of every optimizer step; empty where only the epochs' are known.
+        audit: of the pictures; None where none was made.
     """
 
     folder: Path
@@ -482,6 +484,7 @@ class Evidence:
     sample_files: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     rates: Sequence[float] = ()
+    audit: Audit | None = None
 
     @property
     def numbering(self) -> str:

@@ -467,6 +467,23 @@ def preview(words: Words) -> int:
 
 
 @_command(
+    examples=("audit my.yaml", "audit latest"),
+    writes="runs/<name>/<time>-audit/: report.html and audit.csv.",
+)
+@takes("RECIPE|RUN [key=value ...]")
+def audit(words: Words) -> int:
+    """Look through the pictures: duplicates, leaks, wrong labels.
+
+    Of a RUN it gives the accuracy with and without the pictures that were measured and learnt from.
+    """
+    with importing():
+        from trainer.cli import auditing
+
+    run = run_in(words.plain[0]) if names_a_run(Path(words.plain[0])) else None
+    return auditing.audit(checked(recipe_in(words.plain[0]), words.overrides, tried="images"), run)
+
+
+@_command(
     name="lr-find",
     examples=("lr-find recipes/quickstart.yaml", "lr-find my.yaml lr_finder.end=10 lr_finder.steps=200"),
     writes="runs/<name>/<time>-lr/: the curve and its picks.",

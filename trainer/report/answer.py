@@ -17,6 +17,7 @@ from registry.printing import duration, literal, metric_text, metric_words, sent
 from registry.reports import scores
 from registry.reports.classes import worst_confusions
 from registry.reports.curves import metric_curve
+from trainer.report.audited import leaks_of
 from trainer.report.cautions import cautions_of, planned_epochs, state_of, undefined_because
 
 _PAIRS = 3  # confusions named
@@ -109,6 +110,7 @@ def _quality(evidence: Evidence) -> list[Tile]:
         tiles += [_held_out_tile(key, held_out, evidence)]
         if not scores.is_share_of_images(key):
             tiles += [_held_out_tile(_ACCURACY, _accuracy(evidence), evidence)]
+    tiles += _without_leaks(evidence)
     if evidence.best is not None and key in evidence.best:
         note = f"epoch {evidence.best['epoch']:g} of {_epochs(evidence)}, chosen on {evidence.selected_on}"
         value = evidence.best[key]
@@ -138,6 +140,22 @@ def _quality(evidence: Evidence) -> list[Tile]:
             )
         )
     return tiles
+
+
+def _without_leaks(evidence: Evidence) -> list[Tile]:
+    """Return the accuracy without the pictures that were learnt from; nothing where none was."""
+    leak = leaks_of(evidence)
+    if leak is None or leak.leaked == leak.images:
+        return []
+    low, high = scores.interval(leak.without, leak.images - leak.leaked)
+    return [
+        Tile(
+            f"{evidence.split} accuracy without leaks",
+            metric_text("accuracy", leak.without),
+            f"{leak.leaked:,} of {leak.images:,} pictures were learnt from, too",
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f} %",
+        )
+    ]
 
 
 def _held_out_tile(key: str, value: float, evidence: Evidence) -> Tile:

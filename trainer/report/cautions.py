@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterator
 
 from registry.contracts import Evidence
-from registry.printing import counted_few, literal, metric_words, sentence_case
+from registry.printing import counted_few, literal, metric_text, metric_words, sentence_case
 from registry.program import typed_as
+from trainer.report.audited import leaks_of
 
 _FEW = 30  # images of a class below which its scores are rough: one image is three points and more
 _NAMED = 3  # classes named
@@ -20,6 +21,7 @@ _NAMED = 3  # classes named
 def cautions_of(evidence: Evidence) -> tuple[str, ...]:
     """Return what to beware of, the gravest first."""
     found = (*_fast(evidence), *_unfinished(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
+    found = (*found, *_audited(evidence))
     return (*found, *_undefined(evidence), *_absent_classes(evidence), *_small_classes(evidence), *_left_out(evidence))
 
 
@@ -70,6 +72,26 @@ def _not_held_out(evidence: Evidence) -> Iterator[str]:
             f"{no_test}: the numbers are of {evidence.selected_on}, which chose the best epoch, and so "
             "somewhat too good for new images."
         )
+
+
+def _audited(evidence: Evidence) -> Iterator[str]:
+    """Name the findings of the audit that make the page's numbers other than they seem."""
+    audit, leak = evidence.audit, leaks_of(evidence)
+    if leak is not None:
+        are = "is a training picture" if leak.leaked == 1 else "are training pictures"
+        others = metric_text("accuracy", leak.without) if leak.leaked < leak.images else "not known"
+        yield (
+            f"{leak.leaked:,} of the {leak.images:,} {leak.part} pictures {are}, too: without them the accuracy is "
+            f"**{others}** instead of {metric_text('accuracy', leak.accuracy)}; see Audit."
+        )
+    if audit is not None and audit.shared:
+        count = len(audit.shared)
+        have = "group has" if count == 1 else "groups have"
+        yield f"{count:,} {have} pictures on both sides of a split: what is measured was partly learnt; see Audit."
+    if audit is not None and audit.contradictions:
+        count = len(audit.contradictions)
+        are = "picture is" if count == 1 else "pictures are"
+        yield f"{count:,} {are} like one of another class: a label is wrong, or two classes fit; see Audit."
 
 
 def undefined_because(evidence: Evidence, split: str) -> str:

@@ -21,6 +21,7 @@ from registry.reports.calibration import Calibration
 from registry.reports.classes import PerClass
 from registry.reports.curves import LRFinderCurve
 from trainer.report.answer import answer_of, is_look
+from trainer.report.audited import audit_section
 from trainer.report.frame import (
     data_section,
     date_of,
@@ -61,6 +62,7 @@ class _Chapter:
 # between the two, in the recipe's order.
 _EVIDENCE = (
     _Chapter("Data", ("data",), short=("data",)),
+    _Chapter("Audit of the pictures", ("audit",)),
     _Chapter("Curves", ("curves",), short=("curves",)),
     _Chapter("Where it fails", ("confusion", "per_class", "misclassified"), "failures", short=("confusion",)),
     _Chapter("Where it looked", ("gradcam",), "explanations", short=("gradcam",)),
@@ -136,6 +138,7 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
     found += [(type(part).__name__, part.render) for part in always if type(part) not in named]
     frame = [recipe_section, model_section, epochs_section, environment_section]
     frame += [] if evidence.data is None else [data_section]
+    frame += [] if evidence.audit is None else [audit_section]
     return found + [(function.__name__, function) for function in frame]
 
 

@@ -46,6 +46,7 @@ from trainer.run.folder import RunFolder
 from trainer.run.machine_errors import as_user_error
 from trainer.run.recorder import MetricsFile, Recorder
 from trainer.run.status import RunStatus
+from trainer.stages.audit import audit_of_run
 from trainer.stages.calibrate import calibrate
 from trainer.stages.evaluate import Outcome, evaluate_weights
 from trainer.stages.fit import FitResult, fit
@@ -470,6 +471,7 @@ class Run:
                 summary=summary,
                 environment=self._environment,
                 warnings=self._warnings,
+                audit=audit_of_run(experiment),
             )
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
         except Exception as error:

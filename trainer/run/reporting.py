@@ -29,6 +29,7 @@ from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
 from trainer.run.summary import sound
+from trainer.stages.audit import audit_of_run
 from trainer.stages.calibrate import calibrate
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.report import gather
@@ -84,6 +85,7 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
             summary=sound(summary),
             environment=folder.read_json("environment.json"),
             warnings=_warnings(folder, summary),
+            audit=audit_of_run(experiment),
         )
         result = write_report(evidence, experiment.report, log=display.line)
         summary.pop("report_error", None)

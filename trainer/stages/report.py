@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from registry.audited import Audit
 from registry.contracts import Evidence, LRFinding, Predictions
 from registry.printing import one_line
 from registry.recording import Recorder
@@ -121,6 +122,7 @@ def gather(
     summary: Mapping[str, Any] = MappingProxyType({}),
     environment: Mapping[str, Any] = MappingProxyType({}),
     warnings: Sequence[str] = (),
+    audit: Audit | None = None,
 ) -> Evidence:
     """Return what the report's parts may look at.
 
@@ -138,6 +140,7 @@ def gather(
         summary: what summary.json will hold.
         environment: versions and hardware.
         warnings: a sentence each.
+        audit: of the pictures; None where none was made.
     """
     recipe, data = experiment.recipe, experiment.data
     part, train = part or data.test or data.val, data.train
@@ -171,4 +174,5 @@ def gather(
         sample_files=tuple(file_of(train.store, index, place) for index in first.tolist()),
         defaults=default_settings(),
         rates=rates_of_steps(experiment, history),
+        audit=audit,
     )

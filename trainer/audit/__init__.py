@@ -1,0 +1,1 @@
+"""What there is to say of pictures before anybody trusts a number: what they are like, and which are alike."""
