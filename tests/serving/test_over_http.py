@@ -41,6 +41,7 @@ def server(folder: Path) -> Iterator[Server]:
         yield running
 
 
+NO_FILE = b'--edge\r\nContent-Disposition: form-data; name="word"\r\n\r\nhello\r\n--edge--\r\n'
 RED, BLUE = content(picture("red", 50)), content(picture("blue", 51), ".jpg")
 
 
@@ -126,7 +127,7 @@ def test_many_at_once_are_answered_each_its_own(server, run):
         (b"", "image/png", 400, "the body is empty"),
         (RED, "multipart/form-data", 400, "the form cannot be read"),
         (RED, "multipart/form-data; boundary=edge", 400, "the form cannot be read"),
-        (b"--edge--\r\n", "multipart/form-data; boundary=edge", 400, "there is no picture in it"),
+        (NO_FILE, "multipart/form-data; boundary=edge", 400, "there is no picture in it"),
         (b'{"images": []}', "application/json", 400, "the JSON cannot be read: KeyError('pictures')"),
         (b'{"pictures": []}', "application/json", 400, "there is no picture in it"),
         (b'{"pictures": ["%%%"]}', "application/json", 400, "the JSON cannot be read"),

@@ -51,4 +51,5 @@ class Counts:
 
     def text(self) -> bytes:
         """Return all of them."""
-        return generate_latest(self._registry)
+        text: bytes = generate_latest(self._registry)
+        return text

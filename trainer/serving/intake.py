@@ -133,7 +133,7 @@ async def _parts(request: Request, body: bytes, limits: Limits) -> list[tuple[st
         yield body
 
     try:
-        parser = MultiPartParser(request.headers, once(), max_files=10 * limits.pictures)  # type: ignore[arg-type]
+        parser = MultiPartParser(request.headers, once(), max_files=10 * limits.pictures)  # type: ignore[arg-type, unused-ignore]
         form = await parser.parse()
         files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         try:

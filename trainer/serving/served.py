@@ -26,6 +26,7 @@ from trainer.run.many import Pixels, answered
 SIDE = 336  # px: longer side of the picture that explains
 _ALPHA = 0.6  # as on the pages of a run
 _READERS = 4  # threads that decode the pictures of a batch
+_SMALL = 250_000  # bytes of a batch that is decoded sooner than other threads are woken
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Served:
 
     def answer(self, asked: Sequence[Asked]) -> list[Told]:
         """Answer pictures, those that cannot be read with the reason."""
-        found = list(self._readers.map(self._decoded, asked))
+        small = sum(len(each.content) for each in asked) < _SMALL
+        found = list((map if small else self._readers.map)(self._decoded, asked))
         rows = answered(self.network, [(each.content, image) for each, image in zip(asked, found, strict=True)])
         told = []
         for each, image, row in zip(asked, found, rows, strict=True):

@@ -30,6 +30,7 @@ LOCAL = "127.0.0.1"
 _ANY = ("0.0.0.0", "::")  # every address that this machine has
 _BACKLOG = 4096  # connections that the system keeps until they are taken
 _QUIET = 0.25  # seconds after the last connection was taken in which a request may still be on its way
+_IDLE = 75  # seconds that a connection may say nothing: closed sooner, a request may just be on its way
 _GRACE = 60  # seconds that answers may take at the end
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -63,15 +64,22 @@ class Address:
             RecipeError: it is no address of this machine, or somebody else listens there.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # Only where TCP is named does asyncio send answers at once; else each waits 40 ms to be acknowledged in part.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            return socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
-        except (OSError, OverflowError) as error:
+            if os.name == "posix":  # elsewhere it would let two servers listen
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self.host, self.port))
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            listening.close()
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number is not None and number > 0 else error  # names have other numbers
             raise RecipeError(
                 f"{self.host}, port {self.port}: nothing can listen there ({reason})",
                 "--port 0 takes any port that is free" if self.is_local else "--address is one of this machine's",
             ) from error
+        return listening
 
 
 def url_of(listening: socket.socket) -> str:
@@ -103,6 +111,7 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=_IDLE,
         backlog=_BACKLOG,
     )
     _Server(config, app, began).run(sockets=[listening])
@@ -111,6 +120,8 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
 
 class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # without the extra it is Any
     """uvicorn's server with an end of its own."""
+
+    should_exit: bool
 
     def __init__(self, config: uvicorn.Config, app: App, began: Callable[[], None]) -> None:
         super().__init__(config)
