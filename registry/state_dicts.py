@@ -49,13 +49,16 @@ def read(path: Path, device: str = "cpu") -> Mapping[str, Tensor]:
     """
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file", f"paths start from {Path.cwd()}")
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, not a file", "train.start_from takes a run's folder")
     if is_safetensors(path):
         tensors, _ = read_safetensors(path, device)
         return tensors
     try:
         return within(path, content(path, device))
     except CheckpointError as error:
-        raise CheckpointError(error.message, error.hint or SAFE) from error
+        way_out = SAFE if "it asks for" in error.message else "it may have been cut short: fetch it anew"
+        raise CheckpointError(error.message, error.hint or way_out) from error
 
 
 def content(path: Path, device: str = "cpu") -> Any:
@@ -196,7 +199,7 @@ def fitted(file: Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor],
         raise CheckpointError(
             f"{file}: these are the weights of another network ({len(missing)} missing, "
             f"{len(names.unknown)} unknown, {len(other_size)} of another size: {named})",
-            f"it has {few(names.elsewhere)}" if missing and names.elsewhere else "",
+            f"it has {few(names.elsewhere)}" if missing and names.elsewhere else "name the network that they are of",
         )
     return Fitted(file, names, state, other_size)
 

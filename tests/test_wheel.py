@@ -80,7 +80,11 @@ def test_the_installed_program_knows_its_version_and_the_name_it_was_called_by(i
 
 
 def test_the_installed_package_has_every_template(installed, tmp_path):
-    code = "from trainer.cli.templates import *; print([name for name in TEMPLATES if not template_text(name)], FOLDER)"
+    code = (
+        "from trainer.cli.templates import *; "
+        "print([*filter(lambda name: not template_text(name), TEMPLATES), *filter(lambda file: not space_text(file), "
+        "SPACE_FILES)], FOLDER)"
+    )
     shown = subprocess.run(
         [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, env=clean(), check=True
     ).stdout

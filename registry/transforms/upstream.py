@@ -157,11 +157,13 @@ _POLICIES: dict[str, Change] = {
             "alpha": {"kind": "number", "above": 0},
         },
         renamed={"width": "mixture_width", "depth": "chain_depth"},
+        facts={"usual": {"mixture_width": [1, 10], "chain_depth": [-1, 10]}},
     ),
     "AutoAugment": Change(),
     "RandAugment": Change(
         types={"num_ops": {"kind": "integer", "min": 1}, "magnitude": {"kind": "integer", "min": 0}},
         renamed={"n": "num_ops", "N": "num_ops", "num_layers": "num_ops", "m": "magnitude", "M": "magnitude"},
+        facts={"usual": {"num_ops": [1, 10]}},
     ),
     "TrivialAugmentWide": Change(),
 }

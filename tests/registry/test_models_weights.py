@@ -210,6 +210,11 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Tensor]], bytes], str]] = {
         lambda state: truncated(state, safetensors.torch.save_file),
         "cannot be read as safetensors (",
     ),
+    "a damaged one": (
+        "a.pth",
+        lambda state: b"PK" + truncated(state, torch.save)[9:],
+        "(it may have been cut short: fetch it anew) [R205]",
+    ),
     "a list": ("a.pth", lambda state: pickled(list(state.values())), "holds no state dict: tensors by name"),
     "no tensors": ("a.pth", lambda _: pickled({"epoch": 3}), "holds no state dict: tensors by name"),
     "a whole network": (
@@ -222,6 +227,12 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Tensor]], bytes], str]] = {
         "a.pth",
         lambda _: pickled(torchvision.models.mobilenet_v3_small().state_dict()),
         "these are the weights of another network (",
+    ),
+    "another depth": (
+        "a.pth",
+        lambda state: pickled({**state, "features.13.squeeze.weight": torch.ones(1)}),
+        "(0 missing, 1 unknown, 2 of another size: features.13.squeeze.weight, classifier.1.bias, classifier.1.weight) "
+        "(name the network that they are of)",
     ),
     "another width": (
         "a.pth",
@@ -248,6 +259,12 @@ def test_a_file_that_is_not_there_is_refused_before_the_run(here: Path) -> None:
     (line,) = said("./nowhere.pth")
     expected = f"model.weights: nowhere.pth: there is no such file (paths start from {here}) [R205]"
     assert line == f"recipe.yaml:3:39: {expected}"
+
+
+def test_a_folder_is_answered_with_who_takes_it() -> None:
+    Path("runs").mkdir()
+    (line,) = said("./runs")
+    assert line.endswith("model.weights: runs: is a folder, not a file (train.start_from takes a run's folder) [R205]")
 
 
 def test_weights_that_no_network_can_answer_with_are_refused(theirs: dict[str, Tensor]) -> None:

@@ -329,6 +329,15 @@ def test_a_recipe_names_a_policy_as_upstream_does(augment: str, tmp_path: Path) 
             "4:38: transform AugMix.severity: expected integer from 1 to 10, got 11 (default 3) [R017]",
         ),
         (
+            "{type: RandAugment, num_ops: 1000000}",
+            "4:42: warning: data.augment.0.num_ops: 1e+06 is far from what RandAugment is used with (1 to 10) [W040]",
+        ),
+        (
+            "{type: OneOf, transforms: [HorizontalFlip, RandAugment]}",
+            "4:56: transform OneOf.transforms: RandAugment works on whole batches, it cannot stand in a group "
+            "(put it into the list itself, before or after the group) [R206]",
+        ),
+        (
             "{type: RandAugment, interpolation: bicubic}",
             "4:48: transform RandAugment.interpolation: expected 'nearest' or 'bilinear', got 'bicubic' "
             "(default 'nearest') [R019]",
