@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +96,24 @@ class Server:
         self.process.send_signal(signum)
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, self.said + out, err
+
+
+@contextlib.contextmanager
+def in_this_process(served: Any, limits: Any) -> Iterator[str]:
+    """Serve in a thread for the length of the block; yields the address."""
+    from trainer.serving.server import Address, serve, url_of
+
+    began: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    with Address(port=0).opened() as listening:
+        url = url_of(listening)
+        thread = threading.Thread(target=serve, args=(served, listening, limits, "", began.put))
+        thread.start()
+        stop = began.get(timeout=60)
+        try:
+            yield url
+        finally:
+            stop()
+            thread.join()
 
 
 def form_of(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:

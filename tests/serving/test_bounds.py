@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import wait
@@ -24,6 +25,7 @@ from trainer.serving.doors import Doors
 from trainer.serving.gate import Full, Gate
 from trainer.serving.limits import Limits
 from trainer.serving.served import Served
+from trainer.serving.server import Address
 
 
 class Brightness:
@@ -179,6 +181,20 @@ def test_below_its_bound_a_network_is_not_sure_and_names_no_class():
 
 
 # ---------------------------------------------------------------------------------------------------------------- doors
+def test_a_server_listens_where_answers_are_sent_at_once():
+    """Where a socket does not name TCP, asyncio leaves Nagle's algorithm on: 40 ms an answer."""
+    with Address(port=0).opened() as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("lab", False)],
+)
+def test_only_an_address_of_this_machine_alone_needs_no_token(host, local):
+    assert Address(host).is_local == local
+
+
 async def _inside(scope, receive, send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"in"})

@@ -9,26 +9,25 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browser
-from server_kit import Server
+from server_kit import in_this_process
 from small_run import content, picture, put, train_small
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
+from trainer.run.loading import load
+from trainer.serving.limits import MB, Limits
+from trainer.serving.served import Served
+
 LOOKED_AT = os.environ.get("KEEP_PICTURES", "")  # a folder: what the screens of this file show is kept there
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is not sure of what it answers with less than 60 %."""
-    with Server(
-        train_small(tmp_path_factory.mktemp("small"), "answers.abstain_below=0.6"),
-        "--port",
-        "0",
-        "--max-mb",
-        "1",
-    ) as running:
-        yield running
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that is not sure of what it answers with less than 60 %."""
+    run = load(train_small(tmp_path_factory.mktemp("small")), abstain_below=0.6)
+    with in_this_process(Served(run, "small", "of a test"), Limits(bytes=MB)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +37,10 @@ def chromium_page(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def page(chromium_page: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Browser]:
+def page(chromium_page: Browser, server: str, request: pytest.FixtureRequest) -> Iterator[Browser]:
     width, dark = getattr(request, "param", (1280, False))
     chromium_page.console.clear()
-    chromium_page.open(server.url, width=width, dark=dark)
+    chromium_page.open(server, width=width, dark=dark)
     yield chromium_page
     if LOOKED_AT:
         name = request.node.name.replace("/", "-")
@@ -140,7 +139,7 @@ def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
 def test_a_program_finds_the_commands_with_this_servers_address(page, server):
     page.evaluate("document.querySelector('#program summary').click()")
     code = page.evaluate("document.querySelector('#program code').textContent")
-    assert f"http://127.0.0.1:{server.port}/predict" in code
+    assert f"{server}/predict" in code
 
 
 def test_a_server_that_is_gone_is_said_in_words(page, tmp_path):

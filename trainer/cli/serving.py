@@ -51,7 +51,7 @@ def serve_network(
                 f"warning: {address.host} can be reached from other machines, without encryption: who has the token "
                 "may ask, and who listens on the way sees it; put a proxy with TLS before it"
             )
-        answered = serve(served, listening, limits, token, lambda: _say_where(served, url_of(listening), token))
+        answered = serve(served, listening, limits, token, lambda _: _say_where(served, url_of(listening), token))
     Console().line(f"stopped; {answered:,} requests for predictions were answered")
     return 0
 

@@ -14,9 +14,11 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import TypeAlias
 
 import uvicorn
 
@@ -90,7 +92,10 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(served: Served, listening: socket.socket, limits: Limits, token: str, began: Callable[[], None]) -> int:
+Began: TypeAlias = "Callable[[Callable[[], None]], None]"
+
+
+def serve(served: Served, listening: socket.socket, limits: Limits, token: str, began: Began) -> int:
     """Answer until a signal comes; return how many requests for predictions were answered.
 
     Args:
@@ -98,7 +103,7 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
         listening: a socket from `Address.opened`.
         limits: within which it answers.
         token: what those who ask must have; "" for nothing.
-        began: called once it answers.
+        began: called once it answers, with what ends it; signals reach the main thread alone.
     """
     _allow_many_files()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # whoever sent a bad form is told
@@ -123,14 +128,14 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # without t
 
     should_exit: bool
 
-    def __init__(self, config: uvicorn.Config, app: App, began: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, began: Began) -> None:
         super().__init__(config)
         self._app, self._began = app, began
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and say so."""
         await super().startup(sockets)
-        self._began()
+        self._began(self.stop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take who has come, answer them, end."""
@@ -147,7 +152,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # without t
     def capture_signals(self) -> Iterator[None]:
         """Be told of signals; one that was obeyed is not raised again afterwards, as uvicorn does."""
         before = {}
-        for signum in _SIGNALS:
+        for signum in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 before[signum] = signal.signal(signum, self._told)
         try:
@@ -156,10 +161,14 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # without t
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def stop(self) -> None:
+        """Answer what has come, then end."""
+        self.should_exit = True
+
     def _told(self, signum: int, _frame: FrameType | None) -> None:
         if self.should_exit and signum == signal.SIGINT:
             self.force_exit = True
-        self.should_exit = True
+        self.stop()
 
 
 def _allow_many_files() -> None:
