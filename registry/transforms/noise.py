@@ -28,12 +28,17 @@ class Noise(NamedTuple):
 class GaussNoise(Sometimes[Noise]):
     """Upstream's GaussNoise at full resolution.
 
+    Attributes:
+        wins_up_to: pixels of an image up to which it is faster than upstream's on the CPU.
+
     Args:
         std: limits of the noise's standard deviation, in 0..1.
         mean: limits of its mean, in 0..1.
         per_channel: every channel gets its own noise; else all the same.
         p: probability per image.
     """
+
+    wins_up_to = 64 * 64
 
     def __init__(self, std: Limits, mean: Limits, per_channel: bool, p: float) -> None:
         super().__init__(p)

@@ -57,9 +57,11 @@ class Frame:
         n, height, width, channels = images.shape
         tall, wide = height + margins.top + margins.bottom, width + margins.left + margins.right
         if self.border == cv2.BORDER_CONSTANT:
-            padded = images.new_empty((n, tall, wide, channels))
-            for channel, value in enumerate(border_levels(self.fill, channels)):
-                padded[..., channel] = value
+            levels = border_levels(self.fill, channels)
+            padded = images.new_full((n, tall, wide, channels), levels[0])
+            for channel, value in enumerate(levels):
+                if value != levels[0]:
+                    padded[..., channel] = value
             padded[:, margins.top : margins.top + height, margins.left : margins.left + width] = images
             return padded
         beyond = _BEYOND[self.border]

@@ -291,3 +291,32 @@ def test_what_albumentations_runs_is_brought_to_the_cpu_and_back() -> None:
     there = Pipeline(stages, [], seed=1, device="cuda").uint8(IMAGES.cuda(), epoch=1, indices=INDICES.cuda())
     assert there.is_cuda
     assert torch.equal(here, there.cpu())
+
+
+# --------------------------------------------------------------------------------------------------- where batches lose
+@pytest.mark.parametrize(("side", "who"), [(48, "batched"), (49, "albumentations")])
+def test_what_is_slower_in_batches_of_large_images_runs_by_albumentations_there(side, who):
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, side, side, 3), dtype=np.uint8))
+    jitter, indices = [A.ColorJitter(p=1)], torch.arange(3)
+    made = Pipeline(jitter, [], seed=5).uint8(images, epoch=1, indices=indices)
+    expected = Pipeline(jitter, [], seed=5, backend=who).uint8(images, epoch=1, indices=indices)
+    assert torch.equal(made, expected)
+
+
+def test_it_runs_where_images_are_read_once_they_have_one_size_and_the_log_says_so():
+    crop, jitter, flip = A.RandomResizedCrop((64, 64)), A.ColorJitter(p=1), A.HorizontalFlip()
+    pipeline = Pipeline([crop, jitter, flip], [A.Normalize()], seed=5)
+    assert [single.name for single in pipeline.ahead] == ["RandomResizedCrop", "ColorJitter"]
+    images = [np.random.default_rng(index).integers(0, 256, (90 + index, 80, 3), dtype=np.uint8) for index in range(3)]
+    indices = torch.arange(3)
+    begun = images
+    for single, keys in zip(pipeline.ahead, zip(*pipeline.keys(epoch=1, indices=indices), strict=True), strict=True):
+        begun = single(begun, keys)
+    assert torch.equal(
+        pipeline.apply(begun, epoch=1, indices=indices, begun=True), pipeline.apply(images, epoch=1, indices=indices)
+    )
+    assert "ColorJitter runs by Albumentations on images of more than 2,304 pixels, where it is faster" in (
+        pipeline.log_lines()
+    )
+    small = Pipeline([A.RandomResizedCrop((32, 32)), jitter, flip], [A.Normalize()], seed=5)
+    assert [single.name for single in small.ahead] == ["RandomResizedCrop"]

@@ -8,6 +8,7 @@ and gathered (batches.py); transforms come as objects, made by trainer/experimen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -21,6 +22,7 @@ from registry.transforms.batched import batched, batched_pair, why_not
 from registry.transforms.contract import Batched
 from registry.transforms.draws import Draws
 from registry.transforms.settled import is_settled
+from registry.transforms.shrinking import keeps_size
 from trainer.data.reading import Factor, factor_by
 from trainer.data.singly import Running, Singly, UnsuitableImage
 from trainer.data.transfer import sent
@@ -64,6 +66,15 @@ class Stage:
     def is_settled(self) -> bool:
         """Tell whether it leaves nothing to chance; one of somebody's own is not known to."""
         return bool(self.upstream) and all(map(is_settled, self.upstream))
+
+    @property
+    def wins_up_to(self) -> float:
+        """Pixels of an image up to which its batched version is the faster one on the CPU."""
+        return float(getattr(self.batched, "wins_up_to", math.inf)) if self.upstream else math.inf
+
+    def loses_on(self, images: Images) -> bool:
+        """Tell whether Albumentations is faster, image by image, on a batch as large as this."""
+        return isinstance(images, Tensor) and images.shape[1] * images.shape[2] > self.wins_up_to
 
     def gives_one_size(self) -> bool:
         """Tell whether images of any size have one size after it."""
@@ -110,7 +121,8 @@ class Pipeline:
         self._augment = _plan(stages, 0, backend)
         self._all = (*self._augment, *_plan(preprocess, len(stages), backend))
         _check(self._augment, self._all, backend)
-        self.ahead: Sequence[Singly] = _ahead(self._all)
+        self._chooses = backend == "auto" and self._device.type == "cpu"
+        self.ahead: Sequence[Singly] = _ahead(self._all, chooses=self._chooses)
         self.drawn: Sequence[str] = [stage.name for stage in self._all if not stage.is_settled()]
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
         self.gives_one_size = any(stage.gives_one_size() for stage in self._all)
@@ -194,6 +206,11 @@ class Pipeline:
         if in_batches:
             lines.append(f"transforms in batches: {', '.join(in_batches)}")
         lines += [
+            f"{s.name} runs by Albumentations on images of more than {s.wins_up_to:,.0f} pixels, where it is faster"
+            for s in self._all
+            if self._chooses and s.wins_up_to < math.inf
+        ]
+        lines += [
             f"{s.name} runs by Albumentations, image by image: {s.reason}" for s in self._all if s.batched is None
         ]
         if self.scales:
@@ -227,7 +244,7 @@ class Pipeline:
             if number == on_cpu > 0:
                 images = sent(_together(images), self._device)
                 draws = Draws(self._seed, epoch, sent(indices, self._device))
-            if number < one_by_one or stage.batched is None:
+            if number < one_by_one or stage.batched is None or (self._chooses and stage.loses_on(images)):
                 images = stage.one_by_one(_apart(images), draws)
             else:
                 images = stage.batched(_together(images), draws.at(stage.position))
@@ -306,20 +323,36 @@ def _until_last_upstream(stages: Sequence[Stage]) -> int:
     return max((number for number, stage in enumerate(stages, start=1) if stage.batched is None), default=0)
 
 
-def _ahead(stages: Sequence[Stage]) -> list[Singly]:
+def _ahead(stages: Sequence[Stage], *, chooses: bool) -> list[Singly]:
     """Return the transforms that may run ahead of the training, in another thread or process.
 
     These are the first, as far as images of several sizes pass them one by one anyway, keep uint8, Albumentations runs
     them and they can be sent there.
+
+    Args:
+        stages: all.
+        chooses: whether Albumentations runs what is slower in batches, once images have one size.
     """
     found: list[Singly] = []
+    area = 0
     for number, stage in enumerate(stages):
         one_by_one = number < _until_one_size(stages) or stage.batched is None
+        one_by_one = one_by_one or (chooses and area > stage.wins_up_to)
+        area = _area_after(stage, area)
         single = Singly(stage.name, stage.upstream)
         if not stage.upstream or not one_by_one or stage.name in MAKES_FLOAT or not single.travels():
             break
         found.append(single)
     return found
+
+
+def _area_after(stage: Stage, before: int) -> int:
+    """Return how many pixels every image has after a stage; 0 where that is not known."""
+    for one in stage.upstream:
+        height, width = getattr(one, "size", None) or (getattr(one, "height", 0), getattr(one, "width", 0))
+        if type(one).__name__ in MAKES_ONE_SIZE and one.p >= 1:
+            return int(height * width)
+    return before if all(map(keeps_size, stage.upstream)) else 0
 
 
 # --------------------------------------------------------------------------------------------------------------- images
