@@ -22,7 +22,7 @@ from registry.transforms.graph import scaled_levels
 from trainer.cli.main import main
 from trainer.export import exporting
 from trainer.export.about import About
-from trainer.export.exported import load_exported
+from trainer.export.exported import ExportedFile, load_exported
 from trainer.export.formats import PACKAGES, SUFFIX
 from trainer.export.parting import where_they_part
 from trainer.export.proof import held_together
@@ -238,3 +238,10 @@ def test_whole_numbers_are_proved_with_what_they_cost(run, capsys, monkeypatch):
 
     kinds = {node.op_type for node in onnx.load(str(run / "export" / "model-int8.onnx")).graph.node}
     assert "QuantizeLinear" in kinds
+
+
+def test_pictures_are_shrunk_before_a_file_is_asked_where_its_runs_were():
+    pictures = {"channels": 3, "size": None, "white_level": None, "short_side": 30}
+    about = About.of({"class_names": ["a", "b"], "pictures": pictures, "abstain_below": None})
+    file = ExportedFile(Path("it.onnx"), lambda _: np.zeros((1, 2)), about)
+    assert [image.shape for image in file.images([np.zeros((60, 80, 3), np.uint8)])] == [(30, 40, 3)]

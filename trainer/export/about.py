@@ -74,6 +74,12 @@ class About:
         return None if size is None else (int(size[0]), int(size[1]))
 
     @property
+    def short_side(self) -> int | None:
+        """Pixels of the short side to which larger pictures are shrunk before they are asked about; None for not."""
+        side = self.json("pictures").get("short_side")
+        return None if side is None else int(side)
+
+    @property
     def abstain_below(self) -> float | None:
         """Probability of the likeliest class below which the answer is "not sure"; None for never."""
         value = self.json("abstain_below")

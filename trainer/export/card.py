@@ -58,7 +58,7 @@ def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[st
         ("calibration error", f"{100 * measured['ece']:.2f} % on {measured['split']}; probabilities are {told}"),
         ("not sure", "never" if below is None else f"where the likeliest class has less than {100 * below:g} %"),
         ("classes", ", ".join(f"`{literal(name)}`" for name in about.class_names[:20]) + _more(len(about.class_names))),
-        ("pictures", _pictures(about.channels, size)),
+        ("pictures", _pictures(about.channels, size, about.short_side)),
         ("recipe", f"`{literal(about.texts['recipe'])}`, sha256 `{about.texts['recipe_sha256']}`"),
     ]
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
@@ -93,11 +93,12 @@ def _more(count: int) -> str:
     return f", and {count - 20:,} more" if count > 20 else ""
 
 
-def _pictures(channels: int, size: tuple[int, int] | None) -> str:
+def _pictures(channels: int, size: tuple[int, int] | None, side: int | None) -> str:
     colour = "RGB" if channels == 3 else "grey"
     own = (
         "of any height and width, all pictures of one batch alike"
         if size is None
         else f"of any height and width; the training images have {size[0]} x {size[1]}, others are first made that size"
     )
-    return f"uint8 (N, H, W, {channels}), {colour}, {own}"
+    first = "" if side is None else f"; shrink larger ones to a short side of {side} before (`evaluate` and `serve` do)"
+    return f"uint8 (N, H, W, {channels}), {colour}, {own}{first}"

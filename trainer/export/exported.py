@@ -20,6 +20,7 @@ from typing_extensions import override
 from registry.datasets.decoding import Decoding
 from registry.errors import CheckpointError, DataError
 from trainer.data.fitting import Fitting
+from trainer.data.resized import Shrinking
 from trainer.export import standalone
 from trainer.export.about import About
 from trainer.export.formats import require_to_read
@@ -73,8 +74,10 @@ class ExportedFile(Answerer):
             raise DataError(f"{self.path} refuses pictures of {size}: {said}", "give it larger ones") from error
 
     def _read(self, pictures: Pictures) -> Iterator[NDArray[np.uint8]]:
+        side = self.about.short_side
+        shrinking = (lambda image: image) if side is None else Shrinking(side, reduces=False)
         for place, picture in enumerate(several(pictures)):
-            yield self._fitting.apply(self._reader.read(picture, place))
+            yield self._fitting.apply(shrinking(self._reader.read(picture, place)))
 
     def _together(self, pictures: Pictures) -> Iterator[NDArray[np.uint8]]:
         """Yield pictures in their order, as many together as follow in one size and fit in."""

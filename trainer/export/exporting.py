@@ -161,6 +161,7 @@ def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabiliti
                 "colours": "RGB" if trained.channels == 3 else "grey",
                 "channels": trained.channels,
                 "size": trained.stored_size,
+                "short_side": None if recipe.data.store is None else recipe.data.store.side,
                 "white_level": recipe.data.dataset.arguments.get("white_level"),
             },
             "measured": measured(part, answers),
