@@ -77,6 +77,7 @@ def test_the_log_says_which_it_is(write_recipe, overrides, line):
 
 def test_the_lr_finder_sees_the_frozen_layers_as_training_will(experiment_of):
     experiment = experiment_of(RECIPE, ["train.cache_features=off"])
+    assert experiment.course  # what a step calls is tried out before
     modes = []
     experiment.still[0].register_forward_hook(lambda module, *_: modes.append(module.training))
     find_lr(experiment, LRFinder(start=1e-4, end=1e-2, steps=3))

@@ -99,7 +99,7 @@ def divide(model: nn.Module, images: Tensor) -> Division:
 
 # ---------------------------------------------------------------------------------------------- watching a forward pass
 @dataclass
-class _Call:
+class Call:
     """One call of a module in a forward pass.
 
     Attributes:
@@ -123,14 +123,14 @@ class _Call:
     left_settled: bool = False
 
 
-def _watched(model: nn.Module, images: Tensor) -> tuple[list[_Call], Tensor]:
+def watched(model: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     """Run a forward pass; return the calls of modules inside, in the order of their answers, and the answer."""
-    clock, visits, open_calls, calls = itertools.count(), Counter[nn.Module](), list[_Call](), list[_Call]()
+    clock, visits, open_calls, calls = itertools.count(), Counter[nn.Module](), list[Call](), list[Call]()
     before = _moving(model)
 
     def began(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         alone = given[0] if len(given) == 1 and not named and isinstance(given[0], Tensor) else None
-        open_calls.append(_Call(module, visits[module], next(clock), alone, _moving(model) == before))
+        open_calls.append(Call(module, visits[module], next(clock), alone, _moving(model) == before))
         visits[module] += 1
 
     def ended(_module: nn.Module, _given: tuple[Any, ...], answer: object) -> None:
@@ -163,7 +163,7 @@ def _moving(model: nn.Module) -> tuple[object, ...]:
 # ---------------------------------------------------------------------------------------------------- finding the place
 def _found(model: nn.Module, images: Tensor) -> Division:
     with torch.enable_grad():
-        calls, answer = _watched(model, images)
+        calls, answer = watched(model, images)
     if not answer.requires_grad:
         raise UndividedError("nothing in it learns")
     tail = _tail(calls, answer, math.inf)
@@ -180,7 +180,7 @@ def _found(model: nn.Module, images: Tensor) -> Division:
     return Division(_Remainder(model, skipped, last.module, images), last.module, last.visit, at_input=False)
 
 
-def _tail(calls: Sequence[_Call], answer: Tensor, until: float) -> list[_Call] | None:
+def _tail(calls: Sequence[Call], answer: Tensor, until: float) -> list[Call] | None:
     """Return the shortest row of calls from frozen features to `answer`, each given what the one before returned.
 
     Args:
@@ -204,12 +204,12 @@ def _tail(calls: Sequence[_Call], answer: Tensor, until: float) -> list[_Call] |
     return None
 
 
-def _is_done(call: _Call) -> bool:
+def _is_done(call: Call) -> bool:
     """Whether a call's answer is the same in every epoch."""
     return call.left_settled and call.answer is not None and not call.answer.requires_grad
 
 
-def _lies_in(call: _Call, other: _Call) -> bool:
+def _lies_in(call: Call, other: Call) -> bool:
     return other.started < call.started and call.ended < other.ended
 
 
@@ -268,7 +268,7 @@ def _require_own_answers(found: Division, model: nn.Module, images: Tensor) -> N
             whole, part = found.features(model, images), found.features(model, images[:1])
         except ValueError as error:  # BatchNorm has nothing to count over in one image
             raise UndividedError("what it makes of an image depends on the others of a batch") from error
-        if not _alike(whole[:1], part):
+        if not alike(whole[:1], part):
             raise UndividedError("what it makes of an image depends on the others of a batch")
         with evaluation_mode(model):
             features = found.features(model, images)
@@ -276,11 +276,12 @@ def _require_own_answers(found: Division, model: nn.Module, images: Tensor) -> N
                 answers = found.head(features)
             except Exception as error:  # a network may do anything with what it passes on beside its layers
                 raise UndividedError("its head needs more than what the frozen layers return") from error
-            if not _alike(answers, model(images)):
+            if not alike(answers, model(images)):
                 raise UndividedError("its head needs more than what the frozen layers return")
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Say whether two answers are the same but for rounding."""
     if one.shape != other.shape:
         return False
     largest = float(other.abs().max()) if other.numel() else 0.0

@@ -33,6 +33,7 @@ from trainer.engine import precision as precisions
 from trainer.engine import rng
 from trainer.engine.criterion import Loss
 from trainer.engine.device import choose_device, tune_backends
+from trainer.engine.folding import folded
 from trainer.engine.guard import Guard
 from trainer.engine.modules import load_learnt
 from trainer.engine.precision import Precision
@@ -391,13 +392,27 @@ class Experiment(Assembly):
         """What a training goes over: images, or what frozen layers make of them where that is kept."""
         features = self._features()
         if features is None:
-            return Course(self.learning, self.forward, self.batches("train"), self.batches("val"))
+            return Course(self._folded(), self.forward, self.batches("train"), self.batches("val"))
         head = self._compiled(features.head)
         train, val = (
             self._batches(part, training=name == "train", kind=FeatureBatches, features=features.parts[name])
             for name, part in (("train", self.data.train), ("val", self.data.val))
         )
         return Course(head, head, train, val)
+
+    def _folded(self) -> nn.Module:
+        """Return what a training step calls on images, frozen norm layers folded into the convolutions before them."""
+        if not self.still or self.learning is not self.model:  # it learns throughout, or is compiled or shared
+            return self.learning
+        images = torch.rand((2, *self.input_shape), generator=torch.Generator().manual_seed(0)).to(self.device)
+        mode = [(module, module.training) for module in self.model.modules()]
+        self.train_mode()
+        try:
+            with self.precision().autocast():
+                return folded(self.model, self.still, images)
+        finally:
+            for module, training in mode:
+                module.training = training
 
     def _features(self) -> Features | None:
         """Compute what frozen layers make of the images; None where it is not kept, which is said."""
