@@ -12,11 +12,12 @@ import torch
 
 import trainer
 from registry.models import torchvision as models
+from registry.models.small import SmallCNN
 from registry.transforms.graph import scaled_levels
 from registry.transforms.graph_resize import FitGraph
 from trainer.export.about import About
 from trainer.export.exporting import TOLERANCE, Request, export
-from trainer.export.formats import PACKAGES, Format
+from trainer.export.formats import PACKAGES, SUFFIX, Format
 from trainer.export.standalone import opened
 from trainer.export.whole import Whole
 from trainer.export.writing import traced, written
@@ -48,7 +49,7 @@ def both(network: torch.nn.Module, side: int, to: Format, folder: Path) -> tuple
     whole = Whole([FitGraph(side, side), scaled_levels()], network.eval()).eval()
     draw = np.random.default_rng(0)
     example = torch.from_numpy(draw.integers(0, 256, (2, side + 3, side + 5, 3), dtype=np.uint8))
-    file = folder / f"network{'.onnx' if to == 'onnx' else '.pt2'}"
+    file = folder / f"network{SUFFIX[to]}"
     file.write_bytes(written(traced(whole, example), to, About.of({})))
     pictures = draw.integers(0, 256, (5, side, side, 3), dtype=np.uint8)
     with torch.inference_mode():
@@ -73,6 +74,23 @@ def test_a_network_of_torchvision_answers_from_its_file_as_it_does_here(name, to
     here, there = both(network_of(name), TORCHVISION[name], to, tmp_path)
     assert np.abs(here - there).max() <= TOLERANCE
     assert (here.argmax(1) == there.argmax(1)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_several_sizes_reach_a_network_that_takes_them_as_they_are(channels, to, tmp_path):
+    whole = Whole([scaled_levels()], SmallCNN(10, in_channels=channels, width=4).eval()).eval()
+    draw = np.random.default_rng(0)
+    example = torch.from_numpy(draw.integers(0, 256, (2, 35, 37, channels), dtype=np.uint8))
+    file = tmp_path / f"network{SUFFIX[to]}"
+    file.write_bytes(written(traced(whole, example), to, About.of({})))
+    answer, _ = opened(file)
+    for shape in ((1, 16, 24), (3, 40, 33)):
+        pictures = draw.integers(0, 256, (*shape, channels), dtype=np.uint8)
+        with torch.inference_mode():
+            here = whole(torch.from_numpy(pictures)).numpy()
+        assert np.abs(here - answer(pictures)).max() <= TOLERANCE
 
 
 @pytest.mark.slow  # a training, an export and a process for each

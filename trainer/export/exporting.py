@@ -29,7 +29,7 @@ from trainer.export.about import About
 from trainer.export.card import card
 from trainer.export.formats import SUFFIX, Format, require_to_make
 from trainer.export.parting import where_they_part
-from trainer.export.proof import Probabilities, Proof, answers_of_run, batches_of, prove
+from trainer.export.proof import Probabilities, Proof, answers_of_run, batches_of, name_of, prove
 from trainer.export.whole import Whole, example, whole_of
 from trainer.export.writing import traced, written
 from trainer.recipe.afterwards import Free, free, patterns
@@ -123,7 +123,7 @@ def export(request: Request, log: Log, counting: Counting) -> Exported:
         candidate.write_bytes(written(program, request.to, about))
         if request.whole_numbers:
             int8.quantise(candidate, trained, log)
-        log(f"proving {target.name} on {len(part):,} pictures of {part.name} ...")
+        log(f"proving {target.name} on {len(part):,} pictures of {name_of(part)} ...")
         proof = prove(candidate, part, answers, counting("the file answers", batches_of(part)))
         _require(proof, candidate, whole, part, request)
         return _kept(candidate, target, about, proof, request, folder)
@@ -185,7 +185,7 @@ def measured(part: Part, answers: Probabilities) -> dict[str, Any]:
     predictions = Predictions(np.arange(len(part)), part.targets.numpy(), logits, float("nan"), {})
     found = scores.read(predictions)
     return {
-        "split": part.name,
+        "split": name_of(part),
         "images": len(part),
         "accuracy": float(np.mean(~found.wrong)) if len(part) else None,
         "nll": float(np.mean(found.loss)) if len(part) else None,

@@ -37,7 +37,7 @@ def traced(whole: Whole, pictures: Tensor) -> ExportedProgram:
     Raises:
         RecipeError: the network cannot be traced.
     """
-    free = {0: Dim("batch"), 1: Dim("height"), 2: Dim("width")}
+    free = {0: Dim("batch"), 1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
     try:
         with _quiet(), torch.no_grad():
             return torch.export.export(whole, (pictures,), dynamic_shapes=(free,), strict=False)
