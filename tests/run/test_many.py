@@ -78,6 +78,19 @@ def test_no_more_pictures_are_read_than_soon_wanted(run, pictures):
     assert len(begun) <= many.GROUP + 2 * many.AHEAD + 2
 
 
+def test_an_answer_that_is_not_finite_is_none_and_told(run, pictures, monkeypatch):
+    whole = LoadedRun.probabilities
+
+    def spoilt(self, some):
+        found = whole(self, some)
+        found[0] = float("nan")
+        return found
+
+    monkeypatch.setattr(LoadedRun, "probabilities", spoilt)
+    found = list(many.answers(run, asked(pictures[:3]), workers=1))
+    assert [each.problem for each in found] == [f"{pictures[0]}: the network's answer to it is not finite", "", ""]
+
+
 def test_features_are_what_the_last_layer_was_given(run, pictures):
     (found,) = many.answers(run, asked(pictures[:1]), workers=1, features=True)
     head = run.model.fc

@@ -128,6 +128,16 @@ def test_the_camera_takes_a_picture_and_is_dark_afterwards_all_by_keyboard(page)
     assert page.evaluate("document.querySelector('video').srcObject") is None
 
 
+def test_where_a_browser_lets_no_page_look_a_phones_own_camera_takes_the_picture(page):
+    """As over a network without encryption, where `navigator.mediaDevices` is missing."""
+    page.evaluate("Object.defineProperty(navigator, 'mediaDevices', {value: undefined}); 0")
+    page.evaluate("window.asked = 0; document.getElementById('snapshot').click = () => { window.asked += 1 }; 0")
+    page.evaluate("document.getElementById('camera').click()")
+    assert page.evaluate("window.asked") == 1
+    assert page.evaluate("document.getElementById('snapshot').getAttribute('capture')") == "environment"
+    assert not page.evaluate("document.querySelector('dialog').open")
+
+
 def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
     large = tmp_path / "large.png"
     large.write_bytes(b"\xff" * 1_200_000)

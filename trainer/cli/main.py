@@ -594,7 +594,9 @@ def predict(
     writes="Nothing. It answers until Ctrl+C or SIGTERM, and this machine alone unless --address says otherwise.",
 )
 @takes("RUN|FILE")
-@click.option("--address", metavar="HOST", default="127.0.0.1", show_default=True, help="Others need a token for it.")
+@click.option(
+    "--address", "--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Another needs a token."
+)
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any that is free.")
 @click.option("--max-mb", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Of a request.")
 @click.option(

@@ -19,9 +19,9 @@ from registry.errors import DataError
 from trainer.run.answering import Answerer
 from trainer.run.asked import Asked
 from trainer.run.loading import DECODED_AT_ONCE, LoadedRun
-from trainer.run.pictures import Picture, Pictures
+from trainer.run.pictures import Picture, Pictures, name_of
 
-GROUP = 256  # pictures that are answered together, at most
+GROUP = 64  # pictures that are answered together, at most
 AHEAD = 4  # pictures that a thread reads before they are wanted
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
@@ -84,7 +84,17 @@ def answered(network: Answerer, group: Sequence[Found], features: bool = False) 
         rows = iter(_rows(network, images, features))
     except DataError:
         return [found if isinstance(found, DataError) else _alone(network, one, features) for one, found in group]
-    return [found if isinstance(found, DataError) else next(rows) for _, found in group]
+    return [
+        found if isinstance(found, DataError) else _finite(next(rows), picture, place)
+        for place, (picture, found) in enumerate(group)
+    ]
+
+
+def _finite(row: Row, picture: Picture, place: int) -> Row | DataError:
+    """Return an answer, or that it is none: of weights or pixels that a network was never meant for."""
+    if np.isfinite(row[0]).all():
+        return row
+    return DataError(f"{name_of(picture, place)}: the network's answer to it is not finite")
 
 
 def _alone(network: Answerer, picture: Picture, features: bool) -> Row | DataError:
@@ -92,7 +102,7 @@ def _alone(network: Answerer, picture: Picture, features: bool) -> Row | DataErr
         (row,) = _rows(network, picture, features)
     except DataError as error:
         return error
-    return row
+    return _finite(row, picture, 0)
 
 
 def _rows(network: Answerer, pictures: Pictures, features: bool) -> list[Row]:

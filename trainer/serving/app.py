@@ -42,6 +42,7 @@ class App:
     Args:
         served: that answers.
         limits: within which it does.
+        guarded: whether those who ask need a token.
 
     Attributes:
         gate: how many requests are inside.
@@ -49,11 +50,11 @@ class App:
         starlette: the application; `doors.Doors` stands before it.
     """
 
-    def __init__(self, served: Served, limits: Limits) -> None:
+    def __init__(self, served: Served, limits: Limits, *, guarded: bool = False) -> None:
         self._served, self._limits = served, limits
         self.gate = Gate(limits)
         self.answered = 0
-        self._shown = Page.of(served, limits)
+        self._shown = Page.of(served, limits, guarded=guarded)
         self._batcher: Batcher[Asked, Told] = Batcher(
             served.answer, limits.batch, lambda length: self.counts.batches.observe(length)
         )

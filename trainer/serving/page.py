@@ -35,8 +35,8 @@ class Page:
     policy: str
 
     @classmethod
-    def of(cls, served: Served, limits: Limits) -> Page:
-        """Return the page for a network."""
+    def of(cls, served: Served, limits: Limits, *, guarded: bool) -> Page:
+        """Return the page for a network; `guarded` where those who ask need a token."""
         looks = style() + _asset("serve.css")
         acts = _asset("serve.js")
         templates = Environment(
@@ -53,6 +53,7 @@ class Page:
             some=counted_few([one_line(name) for name in served.class_names], most=_NAMED),
             below=served.network.sureness.abstain_below,
             explains=served.explains,
+            guarded=guarded,
             bytes=limits.bytes,
             megabytes=limits.bytes // MB,
             megapixels=limits.pixels // MB,

@@ -204,7 +204,10 @@ document.getElementById("close").addEventListener("click", () => viewfinder.clos
 viewfinder.addEventListener("close", dark);
 
 // ------------------------------------------------------------------------------------------------------- from a program
-document.querySelector("#program code").textContent = `curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg' ${location.origin}/predict
-curl -F picture=@a.jpg -F picture=@b.png '${location.origin}/predict?top=3'
-curl ${location.origin}/health
-curl ${location.origin}/metrics`;
+const who = main.dataset.guarded === "1" ? ` -H "Authorization: Bearer $TOKEN"` : "";
+document.querySelector("#program code").textContent = [
+  `curl${who} --data-binary @picture.jpg -H 'Content-Type: image/jpeg' ${location.origin}/predict`,
+  `curl${who} -F picture=@a.jpg -F picture=@b.png '${location.origin}/predict?top=3'`,
+  `curl ${location.origin}/health`,
+  `curl${who} ${location.origin}/metrics`,
+].join("\n");
