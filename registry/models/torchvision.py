@@ -104,7 +104,7 @@ def build(
         CheckpointError: a file of weights is missing, damaged, or of another network.
     """
     if name in _AUXILIARY and weights is not None:  # as torchvision does with its weights
-        arguments = {"transform_input": True, "init_weights": False, **arguments}
+        arguments = {"transform_input": in_channels == 3, "init_weights": False, **arguments}
     model = _random(name, num_classes, arguments)
     channels = 3
     if weights is not None and weights_are_fetched():
@@ -158,8 +158,9 @@ def _load(model: nn.Module, file: Path) -> int:
     if channels != 3:
         _replace_stem(model, channels)
     tensors = _with_places_of(model, tensors)
-    head = _last_layer(model)
-    say(state_dicts.load_all_but_head(model, file, tensors, [f"{head}.{name}" for name in ("weight", "bias")]))
+    last = _last_layer(model)
+    head = [name for name in model.state_dict() if name.rpartition(".")[0] == last]
+    say(state_dicts.load_all_but_head(model, file, tensors, head))
     return channels
 
 

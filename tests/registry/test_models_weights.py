@@ -122,6 +122,31 @@ def test_auxiliary_heads_are_left_out_and_named() -> None:
     assert "no place here have aux1.conv.bn.bias" in line
     assert model.transform_input  # as the weights want it
     assert model.aux1 is None
+    grey, _ = built("./googlenet.pth", "googlenet", in_channels=1)
+    assert grey.eval()(torch.zeros(2, 1, 64, 64)).shape == (2, 3)  # there are no colours to transform
+
+
+NETWORKS = (  # noqa: SIM905 - easier to read
+    "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 "
+    "mobilenet_v2 mobilenet_v3_small regnet_x_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 swin_t "
+    "swin_v2_t vgg11_bn vit_b_16"
+).split()
+
+
+@pytest.mark.slow  # half a second each
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_takes_its_own_weights_but_for_the_last_layer(name: str, channels: int) -> None:
+    alone = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    size = 299 if name == "inception_v3" else 224
+    with torch.device("meta"):
+        with ours._plans_on_cpu():
+            torch.save(torchvision.models.get_model(name, **alone).state_dict(), "theirs.pth")
+        model, (line,) = built("./theirs.pth", name, in_channels=channels)
+        assert model.eval()(torch.zeros(2, channels, size, size)).shape == (2, 3)
+    last = line.rpartition("(")[2].rstrip(")").split(", ")
+    assert line.startswith(f"weights from theirs.pth: {len(model.state_dict()) - len(last)} of ")
+    assert all(len(model.state_dict()[each]) == 3 for each in last)
 
 
 @pytest.mark.parametrize(
