@@ -31,6 +31,7 @@ def _onnx(path: str) -> tuple[Answer, dict[str, str]]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait leave others the cores
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
