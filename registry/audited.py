@@ -99,6 +99,23 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class Doubted:
+    """A picture whose label is probably wrong.
+
+    Attributes:
+        picture: which, with the label that it was given.
+        suggested: class index that it probably is of.
+        confidence: probability of that class, by a network that has not learnt from the picture.
+        given_confidence: probability of the given class.
+    """
+
+    picture: Picture
+    suggested: int
+    confidence: float
+    given_confidence: float
+
+
+@dataclass(frozen=True)
 class PartFacts:
     """What the pictures of a part are like.
 
@@ -148,6 +165,8 @@ class Audit:
         why_not_near: why they were not; "" where they were.
         seconds: wall time.
         pixels: returns a picture as it is stored, uint8 (H, W, C).
+        reviewed: parts whose labels were held against what a network says that has not learnt from them.
+        doubts: pictures of these parts whose label is probably wrong, the surest first.
     """
 
     class_names: tuple[str, ...]
@@ -162,6 +181,8 @@ class Audit:
     why_not_near: str
     seconds: float
     pixels: Callable[[Picture], np.ndarray] = field(repr=False, compare=False)
+    reviewed: tuple[str, ...] = ()
+    doubts: tuple[Doubted, ...] = ()
 
     def part(self, name: str) -> PartFacts | None:
         """Return what is known of a part; None where there is none."""
@@ -182,21 +203,4 @@ class Audit:
     @property
     def clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.leaks or self.duplicates or self.contradictions or self.odd or self.shared)
-
-
-@dataclass(frozen=True)
-class Doubted:
-    """A picture whose label is probably wrong.
-
-    Attributes:
-        picture: which, with the label that it was given.
-        suggested: class index that it probably is of.
-        confidence: probability of that class, by a network that has not learnt from the picture.
-        given_confidence: probability of the given class.
-    """
-
-    picture: Picture
-    suggested: int
-    confidence: float
-    given_confidence: float
+        return not (self.leaks or self.duplicates or self.contradictions or self.odd or self.shared or self.doubts)

@@ -85,8 +85,8 @@ def doubts_about(probabilities: Floats, given: Indices) -> list[Doubt]:
                 margins = probabilities[members, other] - probabilities[members, label]
                 most = np.argsort(-margins, kind="stable")[: round(wrong[other])]
                 doubted.update(members[most].tolist())
-    found = [_doubt(at, probabilities, given, predicted) for at in doubted if predicted[at] != given[at]]
-    return sorted(found, key=lambda doubt: (-doubt.margin, doubt.at))
+    found = (_doubt(at, probabilities, given, predicted) for at in doubted)
+    return sorted((doubt for doubt in found if doubt.margin > 0), key=lambda doubt: (-doubt.margin, doubt.at))
 
 
 def _doubt(at: int, probabilities: Floats, given: Indices, predicted: Indices) -> Doubt:

@@ -467,11 +467,14 @@ def preview(words: Words) -> int:
 
 
 @_command(
-    examples=("audit my.yaml", "audit latest"),
-    writes="runs/<name>/<time>-audit/: report.html and audit.csv.",
+    examples=("audit latest", "audit my.yaml --labels"),
+    writes="runs/<name>/<time>-audit/: report.html and audit.csv; with --labels fixes.csv, and a run per fold.",
 )
 @takes("RECIPE|RUN [key=value ...]")
-def audit(words: Words) -> int:
+@click.option("--labels", is_flag=True, help="Train a network per fold and name labels that are probably wrong.")
+@click.option("--folds", type=click.IntRange(min=2), metavar="N", default=5, show_default=True, help="Of --labels.")
+@click.pass_obj
+def audit(typed: Sequence[str], words: Words, labels: bool, folds: int) -> int:
     """Look through the pictures: duplicates, leaks, wrong labels.
 
     Of a RUN it gives the accuracy with and without the pictures that were measured and learnt from.
@@ -480,7 +483,8 @@ def audit(words: Words) -> int:
         from trainer.cli import auditing
 
     run = run_in(words.plain[0]) if names_a_run(Path(words.plain[0])) else None
-    return auditing.audit(checked(recipe_in(words.plain[0]), words.overrides, tried="images"), run)
+    loaded = checked(recipe_in(words.plain[0]), words.overrides, tried="all" if labels else "images")
+    return auditing.audit(loaded, run, typed, folds=folds if labels else None)
 
 
 @_command(

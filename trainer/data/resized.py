@@ -78,7 +78,7 @@ class ShrunkSource:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the source knows of its table, if it has one."""
-        if name in ("column", "group", "line"):
+        if name in ("column", "group", "line", "left_out"):
             return getattr(self._source, name)
         raise AttributeError(name)
 
@@ -180,7 +180,7 @@ class ResizedSource:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the source knows of its table, if it has one."""
-        if name in ("column", "group", "line"):
+        if name in ("column", "group", "line", "left_out"):
             return getattr(self._source, name)
         raise AttributeError(name)
 

@@ -68,6 +68,7 @@ class LoadedData:
         channels: 3 for RGB, 1 for grey.
         image_size: (height, width) in pixels; None where images differ in size.
         selected_on: the split that chooses: "test" when the recipe says `val: test`.
+        fixes: what `data.fixes` has changed, in words; "" without.
     """
 
     train: Part
@@ -77,6 +78,7 @@ class LoadedData:
     channels: int
     image_size: tuple[int, int] | None
     selected_on: str
+    fixes: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -178,9 +180,9 @@ def lacking(targets: Tensor, class_names: Sequence[str]) -> str:
 
 
 def readable(store: AnyStore) -> Tensor:
-    """Return the indices of a store's images without those known to be unreadable."""
+    """Return the indices of a store's images without those known to be unreadable, and those left out by decision."""
     readable = torch.ones(len(store), dtype=torch.bool)
-    readable[list(store.bad)] = False
+    readable[[*store.bad, *store.left_out]] = False
     return readable.nonzero().flatten()
 
 

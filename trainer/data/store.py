@@ -49,6 +49,7 @@ class _Labels:
         self.source = source
         self.targets: Tensor = torch.from_numpy(np.array(source.targets, dtype=np.int64))
         self.class_names: tuple[str, ...] = tuple(source.class_names)
+        self.left_out: Sequence[int] = tuple(getattr(source, "left_out", ()))  # whole, but wanted in no part
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -5,12 +5,17 @@ Owns how a dataset's component is built and what `--fast` leaves of it. Which im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from registry.catalogue.catalog import Catalogue
 from registry.contracts import ImageSource
 from registry.errors import DataError, RecipeError
+from registry.printing import one_line
+from trainer.data.fixes import Corrected, Fixes
 from trainer.data.resized import Shrinking, ShrunkSource
 from trainer.data.splits import LoadedData, open_data
 from trainer.experiment.components import build
@@ -27,19 +32,36 @@ def read_data(recipe: Recipe, catalogue: Catalogue, log: Callable[[str], None]) 
     Raises:
         DataError: the data are missing or do not fit.
     """
-    dataset, open_split = recipe.data.dataset, split_opener(recipe, catalogue)
+    fixes = None if recipe.data.fixes is None else Fixes(recipe.data.fixes)
+    dataset, open_split = recipe.data.dataset, split_opener(recipe, catalogue, fixes)
     facts = catalogue.entry("dataset", dataset.type).data_facts(dataset.arguments)
     few = fast_limit(recipe)
-    return open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
+    data = open_data(recipe.data, open_split, facts, seed=recipe.seed, log=log, few=few)
+    if fixes is None:
+        return data
+    if missing := fixes.missing():
+        log(f"warning: {missing}")
+    return replace(data, fixes=f"`data.fixes` ({fixes.file}): {fixes.said()}.")
 
 
-def split_opener(recipe: Recipe, catalogue: Catalogue) -> Callable[[str], ImageSource]:
-    """Return what opens a split of the recipe's dataset by name, its pictures shrunk where the recipe says so."""
+def split_opener(recipe: Recipe, catalogue: Catalogue, fixes: Fixes | None = None) -> Callable[[str], ImageSource]:
+    """Return what opens a split of the recipe's dataset by name, corrected and shrunk where the recipe says so.
+
+    Args:
+        recipe: that names the dataset.
+        catalogue: what its names mean.
+        fixes: the recipe's, read; None to read them here.
+    """
     shrinking = shrinking_of(recipe.data)
+    if fixes is None and recipe.data.fixes is not None:
+        fixes = Fixes(recipe.data.fixes)
+    folder = folder_of(recipe, catalogue)
 
     def open_split(split: str) -> ImageSource:
         supplied = {"split": split, "part": split, "download": True, "on_bad_image": recipe.data.on_bad_image}
         source: ImageSource = build(recipe.data.dataset, supplied=supplied, bind=no_reference, catalogue=catalogue)
+        if fixes is not None:
+            source = Corrected(source, fixes, split, partial(picture_name, source, split, folder=folder))
         return source if shrinking is None else ShrunkSource(source, shrinking)
 
     return open_split
@@ -66,6 +88,19 @@ def folder_of(recipe: Recipe, catalogue: Catalogue) -> str:
         parameter = catalogue.entry("dataset", dataset.type).parameter("root")
         root = None if parameter is None else parameter.default
     return root if isinstance(root, str) else ""
+
+
+def file_of(source: ImageSource, index: int, folder: str) -> str:
+    """Return an image's file, printable, below `folder` where it lies there; "" where it is not a file of its own."""
+    if source.listing() is None:
+        return ""
+    path, top = Path(source.describe(index)), Path(folder or ".")
+    return one_line(os.fspath(path.relative_to(top) if path.is_relative_to(top) else path))
+
+
+def picture_name(source: ImageSource, split: str, index: int, *, folder: str) -> str:
+    """Return what a list of pictures calls one: its file, else its number in its split."""
+    return file_of(source, index, folder) or f"{split} #{index}"
 
 
 def no_reference(reference: Reference) -> object:

@@ -165,7 +165,7 @@ class _Measuring:
         else:
             pixels = np.stack([self._fitting.apply(image) for image in store.images.numpy()])
             made = Store(source, Packed(pixels, store.bad, store.digests))
-        made.targets, made.class_names = store.targets, store.class_names
+        made.targets, made.class_names, made.left_out = store.targets, store.class_names, store.left_out
         return made
 
     # ------------------------------------------------------------------------------------------------------------ parts

@@ -155,6 +155,8 @@ class Data:
         augment_backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what
             there is.
         limit: use only the first N training and validation images, drawn evenly over the classes.
+        fixes: a table of pictures whose labels were decided anew: path, given, suggested, decision, as `audit --labels`
+            and a run on pictures of one's own write it.
         on_bad_image: `fail` at an unreadable image, or `skip` it and say so.
         sampler: `balanced` draws every class equally often; omitted: each image once an epoch.
     """
@@ -172,6 +174,7 @@ class Data:
     preprocess: tuple[Annotated[Spec, Slot("transform")], ...] = ()
     augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
     limit: Annotated[int, Bounds(min=1)] | None = None
+    fixes: Annotated[str, Text("path")] | None = None
     on_bad_image: Literal["fail", "skip"] = "fail"
     sampler: Literal["balanced"] | None = None
 

@@ -1,4 +1,4 @@
-"""audit.csv: every finding of an audit, a line each, for a spreadsheet."""
+"""audit.csv and fixes.csv: every finding of an audit and every doubted label, a line each, for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from registry.audited import Alike, Audit, Picture
+from registry.audited import FIX_COLUMNS, Alike, Audit, Picture
 from registry.printing import printable
 from registry.spreadsheets import no_formula
 
@@ -35,6 +35,18 @@ def csv_of(audit: Audit) -> str:
         )
     for odd in audit.odd:
         writer.writerow([odd.kind, *_picture(odd.picture, audit), *[""] * 7, no_formula(odd.why)])
+    return printable(text.getvalue())
+
+
+def fixes_of(audit: Audit) -> str:
+    """Return the text of fixes.csv: a line per label that is probably wrong, the decision left open."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FIX_COLUMNS)
+    names = audit.class_names
+    for doubt in audit.doubts:
+        words = (doubt.picture.name, names[doubt.picture.label], names[doubt.suggested], "")
+        writer.writerow([*map(no_formula, words), f"{doubt.confidence:.3f}", doubt.picture.part])
     return printable(text.getvalue())
 
 

@@ -10,8 +10,7 @@ from registry.audited import LIST, Audit, PartFacts
 from registry.contracts import Paragraph, Section, Table, UsedData
 from registry.printing import duration, literal, metric_text, printable
 from trainer.report.answer import Answer, Tile
-from trainer.report.audit_list import csv_of
-from trainer.report.audited import WithoutLeaks, accuracy_table, findings_of, how_found, summary_of
+from trainer.report.audited import WithoutLeaks, accuracy_table, findings_of, how_found, summary_of, write_lists
 from trainer.report.html import html
 
 SHOWN = 40  # pairs of each kind that have pictures
@@ -52,7 +51,7 @@ def write_page(
     page = folder / "report.html"
     content = html(name, answer, sections, folder, dated=dated, kind="Audit of the pictures")
     files.write(page, printable(content).encode(), below=folder)
-    files.write(folder / LIST, csv_of(audit).encode(), below=folder)
+    write_lists(audit, folder)
     return page
 
 
@@ -69,6 +68,8 @@ def _tiles(audit: Audit, leak: WithoutLeaks | None) -> tuple[Tile, ...]:
         note = f"{metric_text('accuracy', leak.accuracy)} with them"
         tiles.append(Tile(f"{leak.part} accuracy without leaks", metric_text("accuracy", leak.without), note))
     tiles.append(Tile("Contradicting labels", f"{len(audit.contradictions):,}", "alike, under two classes"))
+    if audit.reviewed:
+        tiles.append(Tile("Probably mislabelled", f"{len(audit.doubts):,}", f"of {' and '.join(audit.reviewed)}"))
     tiles.append(Tile("Duplicates", f"{len(audit.duplicates):,}", "like an earlier one of the same part"))
     if audit.grouped:
         tiles.append(Tile("Groups on both sides", f"{len(audit.shared):,}"))

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import files
-from registry.audited import LIST, Alike, Audit, Odd, Picture
+from registry.audited import FIXES, LIST, Alike, Audit, Doubted, Odd, Picture
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, Section, Table
 from registry.printing import literal, metric_text, sentence_case
 from registry.reports import scores
-from registry.reports.pictures import enlarged, write_png
-from trainer.report.audit_list import csv_of
+from registry.reports.chart import share_said
+from registry.reports.pictures import TILE, enlarged, write_png
+from trainer.report.audit_list import csv_of, fixes_of
 
 SIDE = 112  # px of each of two pictures side by side
 COLUMNS = 5  # pairs in a row
@@ -99,7 +100,7 @@ def audit_section(evidence: Evidence) -> Section:
     audit = evidence.audit
     assert audit is not None
     leak = leaks_of(evidence)
-    files.write(evidence.folder / LIST, csv_of(audit).encode(), below=evidence.folder)
+    write_lists(audit, evidence.folder)
     blocks: list[Block] = [Paragraph(summary_of(audit))]
     if leak is not None:
         blocks.append(accuracy_table(leak))
@@ -107,6 +108,13 @@ def audit_section(evidence: Evidence) -> Section:
     if not audit.clean:
         blocks.append(Paragraph(f"All of it stands in `{LIST}` in the run's folder. {how_found(audit)}", "note"))
     return Section("Audit of the pictures", tuple(blocks), "audit", facts_of(audit, leak))
+
+
+def write_lists(audit: Audit, folder: Path) -> None:
+    """Write audit.csv, and fixes.csv where labels are doubted, below `folder`."""
+    files.write(folder / LIST, csv_of(audit).encode(), below=folder)
+    if audit.doubts:
+        files.write(folder / FIXES, fixes_of(audit).encode(), below=folder)
 
 
 def findings_of(audit: Audit, folder: Path, *, shown: int) -> list[Section]:
@@ -121,6 +129,7 @@ def findings_of(audit: Audit, folder: Path, *, shown: int) -> list[Section]:
     made = (
         _leaks(audit, pictures),
         _contradictions(audit, pictures),
+        _doubts(audit, pictures),
         _shared(audit),
         _duplicates(audit, pictures),
         _odd(audit),
@@ -132,6 +141,8 @@ def facts_of(audit: Audit, leak: WithoutLeaks | None) -> dict[str, float]:
     """Return what is worth keeping in numbers."""
     facts = {f"leaked_{part}": float(len(audit.leaked_indices(part))) for part in ("test", "val") if audit.part(part)}
     facts |= {"duplicates": float(len(audit.duplicates)), "contradictions": float(len(audit.contradictions))}
+    if audit.reviewed:
+        facts["probably_mislabelled"] = float(len(audit.doubts))
     facts |= {kind: float(len(audit.of_kind(kind))) for kind in _ODD}
     if audit.grouped:
         facts["groups_on_both_sides"] = float(len(audit.shared))
@@ -145,6 +156,9 @@ def summary_of(audit: Audit) -> str:
     said = [*_said_of_leaks(audit)]
     if audit.contradictions:
         said.append(f"**{_count(len(audit.contradictions), 'picture')}** like one of another class.")
+    if audit.doubts:
+        parts = " and ".join(audit.reviewed)
+        said.append(f"**{_count(len(audit.doubts), f'{parts} picture')}** probably mislabelled.")
     if audit.shared:
         said.append(f"**{_count(len(audit.shared), 'group')}** on both sides of a split.")
     if audit.duplicates:
@@ -239,6 +253,17 @@ def _duplicates(audit: Audit, pictures: _Pictures) -> Section | None:
     return Section("Duplicates within a part", (Paragraph(words), gallery), "duplicates")
 
 
+def _doubts(audit: Audit, pictures: _Pictures) -> Section | None:
+    if not audit.doubts:
+        return None
+    words = (
+        "Confident learning (Northcutt et al. 2021), by a network that has not learnt from these pictures: some are "
+        f"mislabelled, some are merely hard. They stand in `{FIXES}`: write yes, no, drop or a class into its column "
+        f"`decision`, and let the recipe say `data.fixes: {FIXES}`."
+    )
+    return Section("Probably mislabelled", (Paragraph(words), pictures.doubted(audit.doubts)), "mislabelled")
+
+
 def _shared(audit: Audit) -> Section | None:
     if not audit.shared:
         return None
@@ -297,6 +322,20 @@ class _Pictures:
         figures = tuple(self._figure(pair, f"{FILES}/{name}-{number:02d}.png") for number, pair in enumerate(some, 1))
         more = f"; {len(some)} of {len(pairs):,}" if len(some) < len(pairs) else ""
         return Gallery(figures, f"{caption}{more}", COLUMNS)
+
+    def doubted(self, doubts: Sequence[Doubted]) -> Gallery:
+        """Write a picture per doubted label, the surest, and return them."""
+        figures = []
+        for number, doubt in enumerate(doubts[: self.shown], 1):
+            path = f"{FILES}/mislabelled-{number:02d}.png"
+            write_png(self.folder / path, enlarged(self.audit.pixels(doubt.picture)), below=self.folder)
+            given, suggested = _class(doubt.picture, self.audit), literal(self.audit.class_names[doubt.suggested])
+            sure = f"{share_said(doubt.confidence)} against {share_said(doubt.given_confidence)}"
+            words = f"**{given}**, probably **{suggested}**: {sure}, `{literal(doubt.picture.name)}`"
+            alt = f"{doubt.picture.name}: labelled {given}, probably {suggested}."
+            figures.append(Figure(path, alt, words, width=TILE))
+        more = f"; the surest {len(figures)} of {len(doubts):,}" if len(figures) < len(doubts) else ""
+        return Gallery(tuple(figures), f"Labels that are probably wrong{more}", COLUMNS)
 
     def _figure(self, pair: Alike, path: str) -> Figure:
         both = [_squared(self.audit.pixels(picture)) for picture in (pair.first, pair.second)]

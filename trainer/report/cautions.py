@@ -88,6 +88,11 @@ def _audited(evidence: Evidence) -> Iterator[str]:
         count = len(audit.shared)
         have = "group has" if count == 1 else "groups have"
         yield f"{count:,} {have} pictures on both sides of a split: what is measured was partly learnt; see Audit."
+    if audit is not None and audit.doubts:
+        count = len(audit.doubts)
+        are = "label of" if count == 1 else "labels of"
+        parts = " and ".join(audit.reviewed)
+        yield f"{count:,} {are} {parts} {'is' if count == 1 else 'are'} probably wrong; see Audit."
     if audit is not None and audit.contradictions:
         count = len(audit.contradictions)
         are = "picture is" if count == 1 else "pictures are"

@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.plugins import find_plugins
-from registry.contracts import Callback, LRFinding
+from registry.contracts import Callback, LRFinding, Predictions
 from registry.errors import DataError, RecipeError
 from registry.mixes import MIXED_NUMBERS
 from registry.printing import duration
@@ -183,13 +183,14 @@ class Run:
             fitted = self._fit(experiment, callbacks, recorder, chain)
             with self._interrupts.at_once():  # all that was trained is saved
                 outcomes = self._evaluate(experiment, fitted)
-                calibration = self._calibrate(experiment, fitted, outcomes)
+                validated = self._validated(experiment, outcomes)
+                calibration = self._calibrate(experiment, fitted, outcomes, validated)
                 if not self.processes.is_first:
                     return Result(self.folder, {}, (), 0)
                 self._keep_predictions(experiment, outcomes)
                 summary = {**self._summary(experiment, fitted, outcomes, finding), "calibration": calibration}
                 recorder.result(verdicts_table.numbers(summary))
-                return self._report(experiment, fitted, outcomes, finding, summary, recorder)
+                return self._report(experiment, fitted, outcomes, validated, finding, summary, recorder)
         finally:
             recorder.close()
 
@@ -382,14 +383,21 @@ class Run:
         weights = self.processes.made_by_first(lambda: best_weights(folder, epoch))
         return {"final": final, "best": evaluate_weights(experiment, which, weights, tta=tta, between=between)}
 
-    def _calibrate(
-        self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome]
-    ) -> dict[str, Any] | None:
-        """Fit the temperature of the reported weights, which the model has, on validation; None beside the first."""
-        which = "best" if "best" in outcomes else "final"
-        answers = outcomes[which].predictions
+    def _validated(self, experiment: Experiment, outcomes: Mapping[str, Outcome]) -> Predictions | None:
+        """Return the answers of the reported weights, which the model has, to validation; None beside the first."""
         if self._measures_test(experiment):
-            answers = evaluate_weights(experiment, "val", between=self._interrupts.check).predictions
+            return evaluate_weights(experiment, "val", between=self._interrupts.check).predictions
+        return outcomes.get("best", outcomes["final"]).predictions
+
+    def _calibrate(
+        self,
+        experiment: Experiment,
+        fitted: FitResult,
+        outcomes: Mapping[str, Outcome],
+        answers: Predictions | None,
+    ) -> dict[str, Any] | None:
+        """Fit the temperature of the reported weights on their answers to validation; None without."""
+        which = "best" if "best" in outcomes else "final"
         if answers is None:
             return None
         row, last = fitted.progress.best, fitted.progress.epoch
@@ -451,6 +459,7 @@ class Run:
         experiment: Experiment,
         fitted: FitResult,
         outcomes: Mapping[str, Outcome],
+        validated: Predictions | None,
         finding: LRFinding | None,
         summary: dict[str, Any],
         recorder: Recorder,
@@ -471,7 +480,7 @@ class Run:
                 summary=summary,
                 environment=self._environment,
                 warnings=self._warnings,
-                audit=audit_of_run(experiment),
+                audit=audit_of_run(experiment, validated),
             )
             summary["report"] = dict(write_report(evidence, experiment.report, log=self._log).facts)
         except Exception as error:
@@ -483,6 +492,7 @@ class Run:
         experiment: Experiment,
         fitted: FitResult,
         outcomes: Mapping[str, Outcome],
+        validated: Predictions | None,
         finding: LRFinding | None,
         summary: dict[str, Any],
         recorder: Recorder,
@@ -494,7 +504,7 @@ class Run:
                 "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
             }
         if self.order.page:
-            self._write_page(experiment, fitted, outcomes, finding, summary, recorder)
+            self._write_page(experiment, fitted, outcomes, validated, finding, summary, recorder)
         recorder.flush()  # a run that is complete is not looked at again
         self.folder.write_json("summary.json", summary)
         rows = verdicts_table.ending(summary, self._recipe.train.best.metric, self.folder.path)

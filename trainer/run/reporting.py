@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from registry import files
+from registry.contracts import Predictions
 from registry.errors import ReportError
 from trainer.data.fingerprint import hold_against
 from trainer.engine import checkpoint
@@ -66,8 +67,9 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
         if finding is not None and finding.lr is not None:
             found = finding.lr
             experiment.facts.define("lr_finder.lr", lambda: found)
+        validated = evaluate_weights(experiment, "val").predictions
         if not is_of(sound(summary).get("calibration", {}), trained):
-            summary["calibration"] = _calibration(experiment, trained)
+            summary["calibration"] = _calibration(validated, experiment, trained)
         # A run that may go on, and a trial by which a recipe is chosen, leave the test split alone: so does their page.
         tested = summary.get("status") == "completed" and bool(summary.get("test"))
         held_out = experiment.data.test if tested else None
@@ -80,12 +82,12 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
             resolved=folder.resolved.read_text(encoding="utf-8"),
             history=[_numbers(row) for row in folder.read_history()],
             best=_best_row(state),
-            predictions=evaluate_weights(experiment, "val" if held_out is None else "test").predictions,
+            predictions=validated if held_out is None else evaluate_weights(experiment, "test").predictions,
             finding=finding,
             summary=sound(summary),
             environment=folder.read_json("environment.json"),
             warnings=_warnings(folder, summary),
-            audit=audit_of_run(experiment),
+            audit=audit_of_run(experiment, validated),
         )
         result = write_report(evidence, experiment.report, log=display.line)
         summary.pop("report_error", None)
@@ -129,9 +131,8 @@ def print_pdf(page: Path, *, short: bool = False) -> Path:
     return pdf
 
 
-def _calibration(experiment: Experiment, trained: Trained) -> dict[str, Any] | None:
-    """Fit the temperature of weights that have none; None in the middle of an epoch."""
-    answers = evaluate_weights(experiment, "val").predictions
+def _calibration(answers: Predictions | None, experiment: Experiment, trained: Trained) -> dict[str, Any] | None:
+    """Fit the temperature of weights that have none, on their answers to validation; None in the middle of an epoch."""
     if answers is None or trained.epoch is None:
         return None
     return calibrate(answers, experiment.data.selected_on).as_json(trained.which, trained.epoch)

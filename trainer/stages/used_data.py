@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -44,10 +42,7 @@ def folder_of(experiment: Experiment) -> str:
 
 def file_of(store: AnyStore, index: int, folder: str) -> str:
     """Return an image's file, printable, below `folder` where it lies there; "" where it is not a file of its own."""
-    if store.source.listing() is None:
-        return ""
-    path, top = Path(store.describe(index)), Path(folder or ".")
-    return one_line(os.fspath(path.relative_to(top) if path.is_relative_to(top) else path))
+    return dataset.file_of(store.source, index, folder)
 
 
 def first_of_each_class(part: Part) -> Tensor:
@@ -97,6 +92,8 @@ def _drawn(recipe: Recipe, data: LoadedData) -> list[str]:
         said.append(f"Test: the dataset's split `{data.test.dataset_split}`, held out until the end.")
     elif data.selected_on != "test":
         said.append("There is no held-out test split.")
+    if data.fixes:
+        said.append(data.fixes)
     few = fast_limit(recipe)
     if few is not None:
         said.append(f"`--fast` uses {few:,} images of each part at most.")
