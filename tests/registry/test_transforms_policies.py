@@ -183,7 +183,7 @@ def assert_equally_frequent(ours: list[Any], theirs: list[Any]) -> None:
 @pytest.mark.parametrize("case", POLICIES)
 def test_operations_and_magnitudes_are_drawn_as_upstream_draws_them(case: str) -> None:
     ours, theirs, arguments = POLICIES[case]
-    mine, other = our_operations(ours(**arguments), 2000), their_operations(theirs(**arguments), 800)
+    mine, other = our_operations(ours(**arguments), 1500), their_operations(theirs(**arguments), 600)
     assert_equally_frequent([len(done) for done in mine], [len(done) for done in other])
     for link in range(2):
         assert_equally_frequent(*([done[link] for done in side if len(done) > link] for side in (mine, other)))
@@ -210,7 +210,7 @@ def test_shares_are_drawn_from_dirichlets_distribution(alpha: float, count: int)
 )
 def test_mean_and_variance_of_every_pixel_are_upstreams(case: str) -> None:
     """Each pixel's z is a unit normal where the distributions are the same."""
-    n, (ours, theirs, arguments) = 500, POLICIES[case]
+    n, (ours, theirs, arguments) = 300, POLICIES[case]
     image = IMAGES[3]
     mine = ours(**arguments)(image.expand(n, -1, -1, -1).clone(), Draws(1, 1, torch.arange(n))).double()
     policy = theirs(**arguments)

@@ -144,6 +144,8 @@ def test_a_summary_that_lacks_most_makes_a_card(run: RunFolder) -> None:
     head, body = parts(Card.of(run).text())
     assert "model-index" not in head
     assert "No epoch was finished." in body
+    for odd in ({"report": 3}, {"report": {"calibration": {"ece": "low"}}}, {"test": [1]}, {"images": {"test": None}}):
+        assert edited(run, **odd).startswith("---")
 
 
 def test_the_command_writes_it_into_the_run_and_anew(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from trainer.report.answer import Answer, Tile
 from trainer.report.markdown import markdown
 from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
+from trainer.run.summary import is_number
 
 FILE = "README.md"  # what the Hub shows of a model
 EXPORTED = "export/model.onnx"  # where `export` writes in a run
@@ -192,9 +193,10 @@ class Card:
             blocks.append(Table(f"Of the {self._which} weights", headers, rows, "l" + "r" * len(measured)))
         else:
             blocks.append(Paragraph("No epoch was finished."))
-        calibration = self.summary.get("report", {}).get("calibration", {})
-        if isinstance(calibration, Mapping) and "ece" in calibration:
-            blocks.append(Paragraph(_calibration_words(calibration)))
+        page = self.summary.get("report")
+        measured_there = page.get("calibration") if isinstance(page, Mapping) else None
+        if isinstance(measured_there, Mapping) and is_number(measured_there.get("ece")):
+            blocks.append(Paragraph(_calibration_words(measured_there)))
         blocks += self._by_class()
         return Section("Results", tuple(blocks), "results")
 
@@ -361,7 +363,7 @@ def write_card(folder: RunFolder, file: Path | None = None) -> Path:
 def _calibration_words(measured: Mapping[str, float]) -> str:
     """Say how far probabilities can be believed."""
     said = f"Expected calibration error: {measured['ece']:.4f}"
-    if "ece_calibrated" in measured and "temperature" in measured:
+    if is_number(measured.get("ece_calibrated")) and is_number(measured.get("temperature")):
         said += (
             f", {measured['ece_calibrated']:.4f} where answers are `calibrated` by the temperature "
             f"{measured['temperature']:.3g}, fitted on validation"
