@@ -121,7 +121,7 @@ def looks_of(store: AnyStore, *, log: Log) -> Looks:
     looks = _Looking(store, log).looks()
     if path is not None:
         try:
-            write_cache(path, looks.packed())
+            write_cache(path, looks.packed(), of=f"{Path(store.describe(0)).absolute()} (audit)")
         except (OSError, StorageError, ValueError) as error:
             log(f"what was seen of {len(store):,} images is not kept in {path.parent}: {error}")
     return looks
