@@ -158,7 +158,7 @@ def test_workers_ignore_signals_and_end_with_their_parent(started):
 class Shapes:
     """A pipeline that shows what it was given."""
 
-    ahead, reduces = (), False
+    ahead, reduces, values_ahead = (), False, 0
 
     def apply(self, images, *, epoch, indices, begun=False):
         assert isinstance(images, list)

@@ -18,7 +18,7 @@ class Keyed:
     """A pipeline whose images show their own number and the key that their draws have."""
 
     begins_on = CPU
-    ahead, reduces = (), False
+    ahead, reduces, values_ahead = (), False, 0
 
     def apply(self, images, *, epoch, indices, begun=False):
         numbers = images[:, 0, 0, 0] if isinstance(images, torch.Tensor) else torch.tensor([i[0, 0, 0] for i in images])

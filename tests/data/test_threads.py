@@ -79,6 +79,24 @@ def test_no_more_is_read_ahead_than_memory_is_given(started, monkeypatch):
     iterator.close()
 
 
+def test_before_an_image_is_taken_as_many_are_read_as_fit_where_their_size_is_known(started, monkeypatch):
+    monkeypatch.setattr(threads_module, "WAITING", 40_000)
+    for expected, begun in ((0, 2), (4_000, 10), (1, 400)):
+        read = []
+
+        class Counts(Strange):
+            def image(self, index, read=read):
+                read.append(index)
+                return np.zeros((100, 40, 1), np.uint8)
+
+        readers = started(Counts(400), 1)
+        iterator = readers.batches([[index] for index in range(400)], expected=expected)
+        while len(read) < begun:
+            threading.Event().wait(0.01)
+        assert len(read) == begun
+        iterator.close()
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [

@@ -43,6 +43,10 @@ class Pipeline(Protocol):
         """Whether no more of a picture is decoded than what `ahead` keeps."""
 
     @property
+    def values_ahead(self) -> int:
+        """Pixel values of an image after `ahead`; 0 where they are not known."""
+
+    @property
     def begins_on(self) -> torch.device:
         """Where it wants images of one size, and their keys."""
 
@@ -242,7 +246,8 @@ class Batches:
             else None
         )
         pieces = (few for some in asked for few in some.split(piece))
-        pixels = store.batches(pieces, self._workers, ahead, chances, reduces=self._pipeline.reduces)
+        reduces, expected = self._pipeline.reduces, self._pipeline.values_ahead
+        pixels = store.batches(pieces, self._workers, ahead, chances, reduces=reduces, expected=expected)
 
         def images(count: int) -> list[NDArray[np.uint8]]:
             return [image for _ in range(0, count, piece) for image in next(pixels)]

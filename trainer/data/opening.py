@@ -285,6 +285,10 @@ class _Opening:
         last = self._count - 1
         sample: set[Shape] = set()
         for index in sorted({round(step * last / (SAMPLE - 1)) for step in range(SAMPLE)}):
+            size = self._size_by_file(index)[0] if self._glances and sample else None
+            if size is not None:  # the first is decoded, which tells the channels of all
+                sample.add((*size, next(iter(sample))[2]))
+                continue
             with contextlib.suppress(DataError):  # dealt with when all are looked at
                 sample.add(read(self._source, index).shape)
         if not sample:
@@ -379,15 +383,20 @@ class _Opening:
 
     def _glanced(self, survey: Survey, index: int) -> bool:
         """Enter what an image's file tells undecoded; return whether it is a whole JPEG by its header and its end."""
-        content = b""
-        if self._content is not None:
-            with contextlib.suppress(Exception):  # it is said, with its name, when the image is decoded
-                content = self._content(index)
-        if not content:
-            return False
-        size = size_of_whole(content)
-        survey.glance(index, size or (0, 0), digest_of_file(content))
+        size, content = self._size_by_file(index)
+        if content:
+            survey.glance(index, size or (0, 0), digest_of_file(content))
         return size is not None
+
+    def _size_by_file(self, index: int) -> tuple[tuple[int, int] | None, bytes]:
+        """Return the (height, width) of an image where its file tells that it is whole, and the file's bytes."""
+        if self._content is None:
+            return None, b""
+        try:
+            content = self._content(index)
+        except Exception:  # it is said, with its name, when the image is decoded
+            return None, b""
+        return size_of_whole(content), content
 
     # ------------------------------------------------------------------------------------------------------- unreadable
     def without_bad(self, survey: Survey, bad: Sequence[int], looked: int) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -95,6 +96,7 @@ class Pipeline:
     Attributes:
         ahead: the first transforms, where they run on images of several sizes one by one anyway: another thread or
             process may apply them, with `keys`, and tell `apply` so.
+        values_ahead: pixel values of an image after `ahead`; 0 where they are not known.
         reduces: as given; whoever reads pictures then asks `factors` how they are decoded.
         drawn: names of the transforms that leave something to chance; after the others an image is always the same.
         begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
@@ -123,6 +125,7 @@ class Pipeline:
         _check(self._augment, self._all, backend)
         self._chooses = backend == "auto" and self._device.type == "cpu"
         self.ahead: Sequence[Singly] = _ahead(self._all, chooses=self._chooses)
+        self.values_ahead = 3 * reduce(lambda area, stage: _area_after(stage, area), self._all[: len(self.ahead)], 0)
         self.drawn: Sequence[str] = [stage.name for stage in self._all if not stage.is_settled()]
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
         self.gives_one_size = any(stage.gives_one_size() for stage in self._all)

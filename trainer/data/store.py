@@ -221,6 +221,7 @@ class LazyStore(_Labels):
         keys: Iterable[Sequence[Keys]] | None = None,
         *,
         reduces: bool = False,
+        expected: int = 0,
     ) -> Iterator[Pixels]:
         """Return the images of each batch of indices (n,), in order, read ahead.
 
@@ -230,6 +231,7 @@ class LazyStore(_Labels):
             transforms: applied to each image where it is read.
             keys: for each batch, the keys of each image, one per transform.
             reduces: decode no more of a picture than what the transforms keep.
+            expected: bytes of an image then; 0 where they are not known.
         """
         lists = (indices.tolist() for indices in asked)
         if by.count == 0:
@@ -237,6 +239,8 @@ class LazyStore(_Labels):
         if self._readers is None:  # kept over epochs: starting them costs more than an epoch's first batches
             kind = Readers if by.are == "processes" else ReadingThreads
             self._readers = kind(self.source, by.count)
+        if isinstance(self._readers, ReadingThreads):
+            return self._readers.batches(lists, transforms, keys, reduces=reduces, expected=expected)
         return self._readers.batches(lists, transforms, keys, reduces=reduces)
 
     def _here(

@@ -76,6 +76,7 @@ class ReadingThreads:
         keys: Iterable[Sequence[Keys]] | None = None,
         *,
         reduces: bool = False,
+        expected: int = 0,
     ) -> Iterator[Pixels]:
         """Return the images of each batch asked for, in that order; reading begins now.
 
@@ -86,6 +87,7 @@ class ReadingThreads:
             transforms: applied to each image, in order; must travel.
             keys: for each batch, the keys of each image, one per transform; None where there is no transform.
             reduces: decode no more of a picture than what the transforms keep.
+            expected: bytes of an image then, by which the first are asked for; 0 where they are not known.
 
         Raises:
             DataError: an image is unreadable or suits no transform, or a thread stands still; named by image.
@@ -94,7 +96,7 @@ class ReadingThreads:
         warnings.filterwarnings("ignore", module="albumentations|albucore")
         content = pickle.dumps(list(transforms))
         reading = _ForEachThread(lambda: Reading(self._source, pickle.loads(content), reduces=reduces))
-        order = _UnderWay(self._asked, with_keys(asked, keys), reading, self._threads)
+        order = _UnderWay(self._asked, with_keys(asked, keys), reading, self._threads, expected)
         return self._taken(order)
 
     def _taken(self, order: _UnderWay) -> Iterator[Pixels]:
@@ -120,6 +122,7 @@ class _UnderWay:
         waiting: the batches of the epoch.
         reading: makes what reads an image, by thread.
         threads: how many read.
+        expected: bytes of an image; 0 where they are not known yet.
     """
 
     def __init__(
@@ -128,9 +131,10 @@ class _UnderWay:
         waiting: Iterator[list[tuple[int, Keys]]],
         reading: Callable[[], Reading],
         threads: int,
+        expected: int,
     ) -> None:
         self._asked, self._waiting, self._reading = asked, waiting, reading
-        self._least, self._bytes, self._taken = 2 * threads, 0, 0
+        self._least, self._bytes, self._taken = 2 * threads, expected, int(expected > 0)
         self._images: deque[_Asked] = deque()
         self._sizes: deque[int] = deque()
         self._fill()
