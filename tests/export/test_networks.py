@@ -23,8 +23,8 @@ from trainer.export.whole import Whole
 from trainer.export.writing import traced, written
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in PACKAGES)
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra `export` is not installed")
-FORMATS = [pytest.param("onnx", marks=needs_onnx), "torch"]
+NEEDS = {"onnx": [pytest.mark.skipif(not HAS_ONNX, reason="the extra `export` is not installed")], "torch": []}
+FORMATS = [pytest.param(to, marks=NEEDS[to]) for to in SUFFIX]
 RECIPES = Path(__file__).parents[2] / "recipes"
 TORCHVISION = {  # side of its pictures, in pixels
     "resnet18": 64,
@@ -41,7 +41,7 @@ TORCHVISION = {  # side of its pictures, in pixels
     "vgg11_bn": 64,
     "maxvit_t": 224,
 }
-SMALL = ("squeezenet1_1",)  # in the default suite
+SMALL = ("squeezenet1_1", "torch")  # in the default suite
 
 
 def both(network: torch.nn.Module, side: int, to: Format, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +66,13 @@ def network_of(name: str) -> torch.nn.Module:
     return network
 
 
-@pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize(
-    "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in TORCHVISION]
+    ("name", "to"),
+    [
+        pytest.param(name, to, marks=[] if (name, to) == SMALL else [pytest.mark.slow, *NEEDS[to]])
+        for name in TORCHVISION
+        for to in SUFFIX
+    ],
 )
 def test_a_network_of_torchvision_answers_from_its_file_as_it_does_here(name, to, tmp_path):
     here, there = both(network_of(name), TORCHVISION[name], to, tmp_path)
