@@ -182,6 +182,11 @@ def test_a_temperature_of_other_weights_is_none_and_report_fits_it_anew(run):
     assert summary_of(run)["calibration"] == before["calibration"]
 
 
+def test_the_command_line_says_which_thresholds_there_are(run, capsys):
+    assert main(["predict", str(run.folder.path), "a.png", "--abstain-below", "2"]) == 2
+    assert "--abstain-below takes a number above 0, up to 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", [0, 1.5, -0.1, True, "much"])
 def test_what_is_no_probability_is_refused_as_a_threshold(run, value):
     with pytest.raises(RecipeError, match="abstain_below is a probability"):

@@ -53,9 +53,11 @@ def _values(taken: click.ParamType[Any]) -> str:
     """Say in words which values an option of this type takes."""
     if isinstance(taken, click.Choice):
         return " or ".join(map(str, taken.choices))
-    kinds = ((click.IntRange, "a whole number"), (click.FloatRange, "a number"))
-    found = next((words for kind, words in kinds if isinstance(taken, kind)), None)
-    return taken.name if found is None else f"{found} of {taken.min} or more"  # type: ignore[attr-defined]
+    for kind, words in ((click.IntRange, "a whole number"), (click.FloatRange, "a number")):
+        if isinstance(taken, kind):
+            least = f"above {taken.min:g}" if taken.min_open else f"of {taken.min} or more"
+            return f"{words} {least}" + ("" if taken.max is None else f", up to {taken.max:g}")
+    return taken.name
 
 
 class Program(click.Group):
