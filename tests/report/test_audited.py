@@ -72,12 +72,12 @@ def test_a_page_says_what_leaks_do_to_its_accuracy(evidence):
     text = result.markdown.read_text(encoding="utf-8")
     right = evidence.predictions.logits.argmax(1) == evidence.predictions.targets
     without = f"{100 * right[6:].mean():.2f} %"
-    assert f"6 of the 60 val pictures are training pictures, too: without them the accuracy is **{without}**" in text
+    assert f"6 of the 60 val pictures are like training pictures: without them the accuracy is **{without}**" in text
     assert result.facts["audit"]["leaked_val"] == 6
     assert result.facts["audit"]["val_accuracy_without_leaked"] == pytest.approx(right[6:].mean())
     tile = next(tile for tile in answer_of(replace(evidence, audit=audit(leaks=LEAKS))).tiles if "leaks" in tile.label)
     assert tile.value == without
-    assert "(10 %) are training pictures, too, 2 of them pixel for pixel" in text
+    assert "(10 %) are like training pictures: 2 pixel for pixel, 4 nearly." in text
 
 
 def test_a_run_without_findings_says_so_and_nothing_more(evidence):

@@ -33,7 +33,7 @@ def audit(loaded: Loaded, run: Path | None, typed: Sequence[str], *, folds: int 
     """Audit the pictures that a recipe names, write a page and its lists below runs/<name>/, and say what was found.
 
     Args:
-        loaded: the recipe; pictures that cannot be read are a finding, and stop nothing.
+        loaded: the recipe; pictures that cannot be read are a finding, up to a tenth of a split.
         run: one whose accuracy is given with and without the leaked pictures; None for none.
         typed: the command line.
         folds: networks that are trained to review the labels of the training split; None for no review.

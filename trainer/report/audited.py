@@ -179,10 +179,16 @@ def _said_of_leaks(audit: Audit) -> Iterator[str]:
         facts, leaked = audit.part(part), audit.leaked(part)
         if facts is not None and leaked:
             exact = sum(each.exact for each in leaked)
-            how = f", {exact:,} of them pixel for pixel" if exact else ""
             share = 100 * len(leaked) / facts.images
-            are = "is a training picture" if len(leaked) == 1 else "are training pictures"
-            yield f"**{len(leaked):,} of the {facts.images:,} {part} pictures** ({share:.2g} %) {are}, too{how}."
+            yield (
+                f"**{len(leaked):,} of the {facts.images:,} {part} pictures** ({share:.2g} %) "
+                f"{also_learnt(len(leaked))}: {exact:,} pixel for pixel, {len(leaked) - exact:,} nearly."
+            )
+
+
+def also_learnt(count: int) -> str:
+    """Say of leaked pictures what they are."""
+    return "is like a training picture" if count == 1 else "are like training pictures"
 
 
 def how_found(audit: Audit) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from registry.contracts import Evidence
 from registry.printing import counted_few, literal, metric_text, metric_words, sentence_case
 from registry.program import typed_as
-from trainer.report.audited import leaks_of
+from trainer.report.audited import also_learnt, leaks_of
 
 _FEW = 30  # images of a class below which its scores are rough: one image is three points and more
 _NAMED = 3  # classes named
@@ -78,10 +78,10 @@ def _audited(evidence: Evidence) -> Iterator[str]:
     """Name the findings of the audit that make the page's numbers other than they seem."""
     audit, leak = evidence.audit, leaks_of(evidence)
     if leak is not None:
-        are = "is a training picture" if leak.leaked == 1 else "are training pictures"
         others = metric_text("accuracy", leak.without) if leak.leaked < leak.images else "not known"
         yield (
-            f"{leak.leaked:,} of the {leak.images:,} {leak.part} pictures {are}, too: without them the accuracy is "
+            f"{leak.leaked:,} of the {leak.images:,} {leak.part} pictures {also_learnt(leak.leaked)}: "
+            "without them the accuracy is "
             f"**{others}** instead of {metric_text('accuracy', leak.accuracy)}; see Audit."
         )
     if audit is not None and audit.shared:
