@@ -96,6 +96,19 @@ def test_a_run_on_data_that_are_no_files_and_a_fast_one_have_no_audit(tmp_path, 
     assert "audit" not in json.loads(summary.read_text(encoding="utf-8"))["report"]
 
 
+def test_a_folder_of_which_half_cannot_be_read_is_audited_and_every_broken_file_is_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(scenes(20)):
+        write(tmp_path / "pictures" / "ab"[number % 2] / f"{number:02d}.png", image)
+        if number % 4 > 1:
+            (tmp_path / "pictures" / "ab"[number % 2] / f"{number:02d}.png").write_bytes(b"no picture")
+    (tmp_path / "own.yaml").write_text(RECIPE, encoding="utf-8")
+    assert main(["audit", "own.yaml"]) == 0
+    (listed,) = tmp_path.glob("runs/own/*-audit/audit.csv")
+    assert listed.read_text(encoding="utf-8").count("\nbroken,") == 10
+    assert main(["train", "own.yaml", "data.on_bad_image=skip"]) == 3, "a run is not made of the other half"
+
+
 def test_groups_that_a_table_has_on_both_sides_are_found(tmp_path, experiment_of):
     rows = ["path,label,split,patient"]
     for number, image in enumerate(scenes(12)):

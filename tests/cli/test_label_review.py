@@ -116,3 +116,18 @@ def test_a_decision_that_no_longer_fits_ends_the_run_with_its_line(place, monkey
     (place / "stale.csv").write_text("path,given,suggested,decision\nblue/05.png,green,red,yes\n", encoding="utf-8")
     assert main(["train", "colours.yaml", "data.fixes=stale.csv"]) == 3
     assert "stale.csv:2: blue/05.png was 'green' when the list was made, and is 'blue' now" in capsys.readouterr().err
+
+
+def test_a_list_corrects_the_rows_of_a_table_too(tmp_path, experiment_of):
+    for number in range(8):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((24, 24, 3), 30 * number, np.uint8))
+    rows = [f"{number}.png,{'ab'[number % 2]},{'val' if number > 5 else 'train'}" for number in range(8)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    decided = ["path,given,suggested,decision", "1.png,b,a,yes", "6.png,a,b,yes", "3.png,b,a,drop"]
+    (tmp_path / "fixes.csv").write_text("\n".join(decided), encoding="utf-8")
+    table = f"{{type: Table, file: {tmp_path}/labels.csv, image: path, target: label, split: split}}"
+    text = RECIPE.replace("{type: ImageFolder, root: pictures}", table).replace("  val: {fraction: 0.3}\n", "")
+    data = experiment_of(text, [f"data.fixes={tmp_path}/fixes.csv"]).data
+    assert data.train.targets.tolist() == [0, 0, 0, 0, 1]
+    assert data.val.targets.tolist() == [1, 1]
+    assert data.fixes.endswith("2 labels changed, 1 picture left out.")

@@ -33,15 +33,16 @@ def audit(loaded: Loaded, run: Path | None, typed: Sequence[str], *, folds: int 
     """Audit the pictures that a recipe names, write a page and its lists below runs/<name>/, and say what was found.
 
     Args:
-        loaded: the recipe; pictures that cannot be read are a finding, up to a tenth of a split.
+        loaded: the recipe; pictures that cannot be read are a finding, and stop nothing.
         run: one whose accuracy is given with and without the leaked pictures; None for none.
         typed: the command line.
         folds: networks that are trained to review the labels of the training split; None for no review.
     """
     recipe, console = loaded.usable(), Console()
     assert loaded.catalogue is not None
-    recipe = replace(recipe, callbacks=(), data=replace(recipe.data, on_bad_image="skip"))
-    experiment = Experiment.of_images(recipe, loaded.catalogue, log=console.line)
+    lenient = replace(recipe.data, on_bad_image="list")  # type: ignore[arg-type]  # no recipe may say so
+    experiment = Experiment.of_images(replace(recipe, data=lenient), loaded.catalogue, log=console.line)
+    experiment.recipe = replace(recipe, callbacks=(), data=replace(recipe.data, on_bad_image="skip"))
     found = audit_of(experiment)
     if folds is not None:
         found = _reviewed(found, experiment, folds, typed, console)

@@ -52,7 +52,7 @@ _DECODED, _LOOKED, _GLANCED = "", "looked, 2", "glanced"
 SKIP = "data.on_bad_image: skip leaves such images out"
 
 Log = Callable[[str], None]
-OnBadImage = Literal["fail", "skip"]
+OnBadImage = Literal["fail", "skip", "list"]  # `list` skips however many there are: an audit names them
 Shape = tuple[int, int, int]
 
 
@@ -427,7 +427,7 @@ class _Opening:
             self._log(f"left out: {error.message}")
         if len(errors) > NAMED:
             self._log(f"left out: {len(errors)} unreadable images in all")
-        if len(errors) > TOO_MANY_BAD * looked:
+        if len(errors) > TOO_MANY_BAD * looked and self._on_bad_image != "list":
             raise self._too_many(len(errors), looked, self._source.describe(errors[-1][0]))
         return [index for index, _ in errors]
 
