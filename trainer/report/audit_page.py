@@ -62,7 +62,9 @@ def _tiles(audit: Audit, leak: WithoutLeaks | None) -> tuple[Tile, ...]:
         part = audit.part(name)
         if part is not None and part.images:
             leaked = len(audit.leaked_indices(name))
-            note = f"{100 * leaked / part.images:.2g} % of {part.images:,}: learnt from, too" if leaked else "none"
+            note = (
+                f"{100 * leaked / part.images:.2g} % of {part.images:,}: like training pictures" if leaked else "none"
+            )
             tiles.append(Tile(f"Leaked {name} pictures", f"{leaked:,}", note))
     if leak is not None:
         note = f"{metric_text('accuracy', leak.accuracy)} with them"

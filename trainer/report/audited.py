@@ -237,8 +237,10 @@ def _leaks(audit: Audit, pictures: _Pictures) -> Section | None:
     for measured, other in (("test", "train"), ("val", "train"), ("test", "val")):
         found = audit.leaked(measured, other)
         if found:
-            learnt = "the network has learnt from" if other == "train" else "the best epoch was chosen on"
-            words = f"{sentence_case(measured)} pictures that {learnt}: left {measured}, right {other}"
+            seen = "which the network learns from" if other == "train" else "which chooses the best epoch"
+            words = (
+                f"{sentence_case(measured)} pictures that are like pictures of {other}, {seen}: {measured} on the left"
+            )
             blocks.append(pictures.of(found, f"leak-{measured}-{other}", words))
     return Section("Leaks", tuple(blocks), "leaks")
 
