@@ -108,8 +108,9 @@ def test_before_an_image_is_taken_as_many_are_read_as_fit_where_their_size_is_kn
     ],
 )
 def test_a_fault_ends_the_run_and_names_the_image(started, fault, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         batches_of(started(Strange(**{fault: 9}), patience=0.5))
+    assert (caught.value.hint == "data.on_bad_image: skip leaves such images out") == (fault != "hang")
 
 
 def test_an_image_that_a_transform_refuses_is_named(started):

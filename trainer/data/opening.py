@@ -32,7 +32,7 @@ from trainer.data.cache import Packed, cache_file, read_cache, write_cache
 from trainer.data.caches import make_room, used
 from trainer.data.content import digest_of, digest_of_file
 from trainer.data.memory import Budget, physical_memory
-from trainer.data.reading import read
+from trainer.data.reading import SKIP, read
 from trainer.data.resized import PIXELS, ResizedSource, ShrunkSource, write_pixels
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.data.survey import Survey, described
@@ -48,8 +48,6 @@ NAMED = 10  # unreadable images that the log names
 
 # Kinds of cache: all pixels; what was seen of images that are not held, of all of them or of a glance.
 _DECODED, _LOOKED, _GLANCED = "", "looked, 2", "glanced"
-
-SKIP = "data.on_bad_image: skip leaves such images out"
 
 Log = Callable[[str], None]
 OnBadImage = Literal["fail", "skip", "list"]  # `list` skips however many there are: an audit names them

@@ -16,6 +16,8 @@ from registry.errors import DataError
 from registry.transforms.shrinking import WHOLE, factor_of, keeps_size, may_turn
 from trainer.data.singly import Running, Singly, naming
 
+SKIP = "data.on_bad_image: skip leaves such images out"
+
 Pixels = list[NDArray[np.uint8]]
 Factor = Callable[[int, int], int]  # (height, width) of a picture -> 1, 2, 4 or 8, by which it is decoded smaller
 Keys = tuple[int, ...]  # of an image, one per transform
@@ -90,7 +92,10 @@ class Reading:
         """
         factor = factor_by(self._transforms, keys) if self._reduces else None
         with naming(self._source.describe, [index]):
-            image = read(self._source, index, factor=factor)
+            try:
+                image = read(self._source, index, factor=factor)
+            except DataError as error:  # damage that a glance at the file did not show
+                raise DataError(error.message, error.hint or SKIP) from error
             for transform, key in zip(self._transforms, keys, strict=True):
                 image = transform(image, key)
                 if image.dtype != np.uint8:

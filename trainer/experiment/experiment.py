@@ -421,8 +421,7 @@ class Experiment(Assembly):
             return None
         drawn, count = self.train_pipeline.drawn, self.processes.count
         reason = why_not(mixes=train.mix is not None, processes=count, drawn=drawn)
-        size = self.recipe.data.eval_batch_size
-        once: dict[str, Any] = {"batch_size": size, "shuffle": False, "drop_last": False, "balanced": False}
+        once: dict[str, Any] = {"shuffle": False, "drop_last": False, "balanced": False}
         try:
             if reason:
                 raise NotKeptError(reason)
