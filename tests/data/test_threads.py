@@ -1,7 +1,11 @@
 """Reading threads: the same images in the same order, no fault without a name, bounded memory."""
 
+import os
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import albumentations as A
 import numpy as np
@@ -134,3 +138,26 @@ def test_what_transforms_warn_of_is_not_said_for_every_image_and_nothing_else_is
         warnings.warn_explicit("of an image", UserWarning, "a.py", 1, module="albumentations.core")
         warnings.warn_explicit("of the training", UserWarning, "b.py", 1, module="mine")
     assert [str(each.message) for each in caught] == ["of the training"]
+
+
+ENDS = """
+import numpy as np
+from faulty_source import Strange
+from trainer.data.threads import ReadingThreads
+
+class Large(Strange):
+    def image(self, index):
+        import cv2
+        return cv2.resize(np.zeros((500, 500, 3), np.uint8), (2000, 2000))
+
+readers = ReadingThreads(Large(4000), 3)
+batches = readers.batches([[index] for index in range(4000)], expected=1)
+next(batches)
+raise SystemExit(5)
+"""
+
+
+def test_a_process_that_ends_while_photos_are_read_ends_as_it_means_to():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", ENDS], env=environment, check=False).returncode == 5

@@ -32,6 +32,7 @@ from trainer.data.singly import Singly
 
 WAITING = 128 << 20  # bytes of images that are read and not yet asked for
 PATIENCE = 120.0  # seconds a thread may spend on one image
+ENDING = 2.0  # seconds that the end waits for one at its last image
 
 Image = NDArray[np.uint8]
 
@@ -65,9 +66,14 @@ class ReadingThreads:
     def __init__(self, source: ImageSource, threads: int, patience: float = PATIENCE) -> None:
         self._source, self._threads, self._patience = source, threads, patience
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        for number in range(threads):
-            threading.Thread(target=_serve, args=(self._asked,), name=f"reader {number}", daemon=True).start()
-        self.close = weakref.finalize(self, _close, self._asked, threads)
+        over = threading.Event()
+        started = [
+            threading.Thread(target=_serve, args=(self._asked, over), name=f"reader {number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in started:
+            thread.start()
+        self.close = weakref.finalize(self, _close, self._asked, over, started)
 
     def batches(
         self,
@@ -192,9 +198,9 @@ class _ForEachThread:
         return self._made.one  # type: ignore[no-any-return]
 
 
-def _serve(asked: queue.SimpleQueue[_Asked | None]) -> None:
-    """Read what is asked for until there is no more."""
-    while (image := asked.get()) is not None:
+def _serve(asked: queue.SimpleQueue[_Asked | None], over: threading.Event) -> None:
+    """Read what is asked for until it is over."""
+    while (image := asked.get()) is not None and not over.is_set():
         if not image.answer.set_running_or_notify_cancel():
             continue
         try:
@@ -204,7 +210,15 @@ def _serve(asked: queue.SimpleQueue[_Asked | None]) -> None:
         del image
 
 
-def _close(asked: queue.SimpleQueue[_Asked | None], threads: int) -> None:
-    """End the threads: each at the image it is at."""
-    for _ in range(threads):
+def _close(asked: queue.SimpleQueue[_Asked | None], over: threading.Event, threads: Sequence[threading.Thread]) -> None:
+    """End the threads, each after the image it is at.
+
+    They are waited for, since Python ends threads that still run when it does in the middle of OpenCV, which then ends
+    the process; one that stands still is left to that.
+    """
+    over.set()
+    for _ in threads:
         asked.put(None)
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(ENDING)
