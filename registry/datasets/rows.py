@@ -1,12 +1,13 @@
 """Table files to rows: CSV, TSV, JSON lines and Parquet, every row with its line; what is damaged is named by it.
 
-    .csv             UTF-8; the first line names the columns; semicolons or tabs where that line has no comma
+    .csv             UTF-8; the first line names the columns; what separates them is told by the first lines, or by
+                     a line `sep=;` above them, as Excel writes it
     .tsv             the same, separated by tabs
     .jsonl, .ndjson  one JSON object per line
     .parquet         read by pyarrow, an extra, a column at a time
 
-Cells are text: spaces around them are cut off, nothing (an empty cell, null, NaN) is "", 3.0 is "3". Owns the files and
-their forms. Knows nothing of pictures, classes or splits (listed.py).
+Cells are text: spaces around them are cut off, nothing (an empty cell, null, NaN) is "", the number 3.0 is "3". Owns
+the files and their forms. Knows nothing of pictures, classes or splits (listed.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,10 @@ _CONVERT = {  # what people have tables in -> how to get one that is read
     ".json": "write one JSON object per line, and call it .jsonl",
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz"), "unpack it"),
 }
-_DELIMITERS = (",", ";", "\t")  # of a CSV file, the first that its first line has
-_FIRST_LINE = re.compile(r"[^\r\n]*[^\s][^\r\n]*")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # as messages call them; the first wins a tie
+_SAID = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?[ \t]*(?=[\r\n])', re.IGNORECASE)  # Excel's line above the header
+_LOOKED_AT = 20  # records that tell a separator
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0+)?")
 _UTF8 = "save it as UTF-8; in Excel that is 'CSV UTF-8 (Comma delimited)'"
 _NOT_A_TABLE = "tables are .csv, .tsv, .jsonl, .ndjson or .parquet"
 
@@ -50,6 +55,7 @@ class Rows:
         lines: where each row begins, from 1: lines of the file, or of a Parquet file rows.
         unit: "line" or "row".
         cells: returns a column's raw values, one per row, by its name.
+        separated: by what its cells are, as messages say it: "commas"; "" where nothing separates them.
     """
 
     file: str
@@ -57,6 +63,7 @@ class Rows:
     lines: Sequence[int]
     unit: str
     cells: Callable[[str], Sequence[object]]
+    separated: str = ""
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -87,6 +94,17 @@ class Rows:
             made.append(text)
         return made
 
+    def names(self, name: str, argument: str = "") -> list[str]:
+        """Return a column of classes or groups as `column` does; where all are whole numbers, 3.0 is 3.
+
+        So they are written where a column of numbers has a gap. Where one is no whole number, text stays as it is.
+        """
+        texts = self.column(name, argument)
+        found = [_WHOLE.fullmatch(text) for text in texts if text]
+        if all(found) and any(match[1] for match in found if match):
+            return [text.partition(".")[0] for text in texts]
+        return texts
+
     def at(self, row: int) -> str:
         """Return where a row stands: "labels.csv:12", or "labels.parquet, row 12"."""
         return place(self.file, self.lines[row], self.unit)
@@ -103,7 +121,9 @@ class Rows:
         meant = f"did you mean {near[0]!r}? " if near else ""
         named = ", ".join(repr(each) for each in self.columns if each)
         hint = f"{meant}{argument} names the column" if argument else meant.strip()
-        return DataError(f"{self.file} has no column {name!r}; it has {named}", hint)
+        mistaken = self.separated and any(mark in each for each in self.columns for mark in _SEPARATORS)
+        how = f", separated by {self.separated}" if mistaken else ""
+        return DataError(f"{self.file} has no column {name!r}; it has {named}{how}", hint)
 
 
 def is_table(name: str) -> bool:
@@ -148,8 +168,25 @@ def read_table(file: str) -> Rows:
 # ------------------------------------------------------------------------------------------------------------ CSV, TSV
 def _read_csv(file: str) -> Rows:
     text = _utf8(file)
-    header = _FIRST_LINE.search(text)
-    return _separated(file, text, next((mark for mark in _DELIMITERS if header and mark in header[0]), ","))
+    if said := _SAID.match(text):
+        return _separated(file, text[: said.start(1)].count("\n") * "\n" + text[said.end() :], said[1])
+    return _separated(file, text, max(_SEPARATORS, key=lambda mark: _divides(file, text, mark)))
+
+
+def _divides(file: str, text: str, separator: str) -> tuple[bool, int]:
+    """Return whether a separator divides the first rows as it does the header, in two cells or more; and how many."""
+    columns, fits = 0, True
+    try:
+        for _, record in islice(_records(file, text, separator), _LOOKED_AT):
+            columns = columns or len(record)
+            fits = fits and _fits(record, columns)
+    except DataError:  # told once it is known what separates the cells
+        fits = False
+    return fits and columns > 1, columns
+
+
+def _fits(record: Sequence[str], columns: int) -> bool:
+    return len(record) >= columns and not any(cell.strip() for cell in record[columns:])
 
 
 def _read_tsv(file: str) -> Rows:
@@ -172,21 +209,22 @@ def _utf8(file: str) -> str:
 
 
 def _separated(file: str, text: str, delimiter: str) -> Rows:
-    records = _records(file, text, delimiter)
+    records, separated = _records(file, text, delimiter), _SEPARATORS.get(delimiter, repr(delimiter))
     _, header = next(records, (0, []))
     names = tuple(cell.strip() for cell in header)
     lines: list[int] = []
     cells: list[list[str]] = [[] for _ in names]
     for line, record in records:
-        if len(record) < len(names) or any(cell.strip() for cell in record[len(names) :]):
+        if not _fits(record, len(names)):
             raise DataError(
-                f"{place(file, line)}: {len(record)} cells, but {len(names)} columns have a name in the first line",
+                f"{place(file, line)}: {len(record)} cells, but {len(names)} columns have a name in the first line "
+                f"(separated by {separated})",
                 "a cell that holds the separator, or a line break, needs quotes around it",
             )
         lines.append(line)
         for column, cell in zip(cells, record, strict=False):
             column.append(cell)
-    return Rows(file, names, lines, "line", lambda name: cells[names.index(name)])
+    return Rows(file, names, lines, "line", lambda name: cells[names.index(name)], separated)
 
 
 def _records(file: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -241,7 +279,7 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
 # -------------------------------------------------------------------------------------------------------------- Parquet
 def _read_parquet(file: str) -> Rows:
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         hint = 'install it: pip install "recipe-trainer[parquet]"; or save the table as CSV'
         raise DataError(f"{file} needs the package pyarrow", hint) from error
@@ -251,8 +289,11 @@ def _read_parquet(file: str) -> Rows:
         with files.opened(Path(file)) as content:
             try:
                 yield parquet.ParquetFile(content)
-            except ValueError as error:  # pyarrow's own errors are
-                raise DataError(f"{file} is no whole Parquet file: {error}", "write it again") from error
+            except (ValueError, ArrowException, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # the disk's; pyarrow's own, of a page or a footer it cannot make out, has no number
+                said = str(error).partition("\n")[0]
+                raise DataError(f"{file} is no whole Parquet file: {said}", "write it again") from error
 
     def cells(name: str) -> Sequence[object]:
         with opened() as table:
@@ -271,6 +312,8 @@ def _text(value: object) -> str | None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return "" if value.is_nan() else f"{value.normalize():f}"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     return None if isinstance(value, (list, tuple, Mapping, bytes)) else str(value)

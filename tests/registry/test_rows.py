@@ -2,10 +2,12 @@
 
 import json
 import sys
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from registry.datasets.rows import is_table, read_table
+from registry.datasets.rows import _text, is_table, read_table
 from registry.errors import DataError
 
 RECORDS = [("a.jpg", "cat"), ("b c.jpg", "dog"), ("d.jpg", "3")]
@@ -85,6 +87,22 @@ def test_a_damaged_parquet_file_is_named(put):
     assert "t.parquet is no whole Parquet file" in told(put("t.parquet", "PAR1 and no more"))
 
 
+@pytest.mark.parametrize("part", ["page", "footer"])
+def test_a_parquet_file_with_a_damaged_part_is_no_whole_one(put, part):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'recipe-trainer[parquet]'")
+    import pyarrow
+
+    parquet.write_table(pyarrow.table({"path": [f"{number}.jpg" for number in range(99)]}), put("t.parquet", ""))
+    content = bytearray(Path("t.parquet").read_bytes())
+    begins = 4 if part == "page" else len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[begins : begins + 40] = b"\xff" * 40
+    assert told(put("t.parquet", bytes(content))).startswith("t.parquet is no whole Parquet file: ")
+
+
+def test_decimals_of_parquet_are_written_as_other_numbers():
+    assert [_text(Decimal(each)) for each in ("1.00", "100", "2.50", "NaN")] == ["1", "100", "2.5", ""]
+
+
 def test_without_pyarrow_the_way_to_it_is_said(put, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert told(put("t.parquet", "PAR1")) == (
@@ -109,6 +127,53 @@ def test_many_lines_are_named_in_part(put):
 def test_what_is_no_text_becomes_text_and_nothing_stays_nothing(put):
     lines = ['{"a": 1}', '{"a": 2.0}', '{"a": 0.5}', '{"a": true}', '{"a": null}', "{}", '{"a": NaN}', '{"a": " x "}']
     assert read_table(put("t.jsonl", "\n".join(lines))).column("a") == ["1", "2", "0.5", "true", "", "", "", "x"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("3 3.0 10.00", "3 3 10"),
+        ("1.0 _ 2.0", "1 _ 2"),
+        ("007 7", "007 7"),
+        ("3 3.0 3.5", "3 3.0 3.5"),
+        ("3 3.0 cat", "3 3.0 cat"),
+    ],
+)
+def test_names_that_are_whole_numbers_are_written_alike_only_where_all_are(put, written, meant):
+    file = put("t.csv", "label,id\n" + "".join(f"{label.strip('_')},1\n" for label in written.split()))
+    assert read_table(file).names("label") == [label.strip("_") for label in meant.split()]
+    assert read_table(file).column("label") == [label.strip("_") for label in written.split()]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("image;label;size, mm\na.png;cat;3\n", ("image", "label", "size, mm")),
+        ("image;label;size, mm\na.png;cat;3,5\n", ("image", "label", "size, mm")),
+        ("image,label,note; free\na.png,cat,x;y\n", ("image", "label", "note; free")),
+        ("image,label\na.png,x;y;z\n", ("image", "label")),
+        ('image\tlabel, or none\n"a;1.png"\tcat\n', ("image", "label, or none")),
+        ("image\na.png\n", ("image",)),
+    ],
+)
+def test_what_separates_the_cells_is_what_divides_the_first_rows_as_the_header(put, content, columns):
+    assert read_table(put("t.csv", content)).columns == columns
+
+
+@pytest.mark.parametrize(("first", "mark"), [("sep=;", ";"), ('"sep=|"', "|"), ("\ufeffSEP=,", ","), ("sep=\t", "\t")])
+def test_a_first_line_of_excel_names_the_separator_and_counts_as_a_line(put, first, mark):
+    rows = read_table(put("t.csv", f"{first}\r\n" + separated(mark, "\r\n")))
+    assert list(zip(rows.column("path"), rows.column("label"), strict=True)) == RECORDS
+    assert rows.at(0) == "t.csv:3"
+
+
+def test_a_table_that_may_be_separated_otherwise_is_answered_with_the_separator_that_was_taken(put):
+    rows = read_table(put("t.tsv", "image,label\na.png,cat\n"))
+    with pytest.raises(DataError, match=r"t\.tsv has no column 'image'; it has 'image,label', separated by tabs"):
+        rows.column("image")
+    assert "t.csv:3: 1 cells, but 2 columns have a name in the first line (separated by semicolons)" in told(
+        put("t.csv", "a;b\n1;2\n3\n")
+    )
 
 
 def test_tables_are_told_by_their_endings():
