@@ -32,8 +32,9 @@ class ImageSource(Protocol):
     A source may also have `masks(indices)`, the objects' pixels as bool (n, H, W); `remarks()`, sentences for the run's
     log on what was passed over or changed; `decoding`, a text that differs where the same files give other pixels;
     `reduced(index, factor)`, image `index` decoded smaller by `factor(height, width)`, 1, 2, 4 or 8, where it can be;
-    `content(index)`, the bytes of its file; `left_out`, the places of images that no part may hold; and of images that
-    stand in a table `column(name)`, a text per image, and `group`, the column of what belongs together.
+    `content(index)`, the bytes of its file; `count_of(split)`, how many images a split of the dataset has;
+    `left_out`, the places of images that no part may hold; and of images that stand in a table `column(name)`, a text
+    per image, and `group`, the column of what belongs together.
 
     Attributes:
         class_names: one name per class index.

@@ -43,14 +43,43 @@ def harmless(text: str) -> str:
     return "\n".join(map(one_line, text.split("\n")))
 
 
+def as_seen(name: str) -> str:
+    """Return what is to be seen of a name: one form for letters that Unicode composes in several, one space for many.
+
+    What shows nothing, as a zero width space, is not in it.
+    """
+    shown = "".join(letter for letter in unicodedata.normalize("NFC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join(shown.split())
+
+
+def alike(names: Sequence[str]) -> list[str]:
+    """Say which of some names differ in their case alone, or in what cannot be seen; a clause each.
+
+    Args:
+        names: each once.
+    """
+    by_look: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_look.setdefault(as_seen(name).casefold(), []).append(name)
+    said = []
+    for twins in by_look.values():
+        if len({name.casefold() for name in twins}) == 1 < len(twins):
+            said.append(f"{' and '.join(map(repr, twins))} differ in their case alone")
+        elif len(twins) > 1:
+            written = " and ".join(map(ascii, twins))
+            said.append(f"{written} look alike, but are composed of other Unicode characters")
+    return said
+
+
 def composed_otherwise(names: Sequence[str], known: Sequence[str]) -> str:
     """Say of which known name one that looks the same is another spelling; "" where there is none.
 
     Unicode writes a letter with an accent as one character or as two; systems differ in which their file names have.
+    What is pasted brings characters that cannot be seen.
     """
-    forms = {unicodedata.normalize("NFC", name): name for name in known}
+    forms = {as_seen(name): name for name in known}
     for name in names:
-        twin = forms.get(unicodedata.normalize("NFC", name))
+        twin = forms.get(as_seen(name))
         if twin is not None and twin != name:
             written = " and ".join(ascii(each) for each in (twin, name))
             return f"{written} look the same, but are composed of other Unicode characters: give both the same name"

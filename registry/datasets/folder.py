@@ -22,6 +22,7 @@ from registry.datasets.decoding import FULL, Background, Decoding, Factor, conte
 from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
 from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
+from registry.printing import alike
 
 CONVERT = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".exr"}  # images that OpenCV cannot read
 
@@ -73,6 +74,7 @@ class ImageFolder:
         self._decoding = Decoding.of(white_level, bits, channels, background)
         endings = None if extensions is None else frozenset(endings_of(extensions))
         folders = understood(root, layout, endings)
+        self._folders, self._endings = folders, endings
         self._folder = folders.of(split)
         chosen = folders.classes if classes is None else _chosen(classes, folders)
         present = folders.classes if split == "train" else tuple(subfolders(self._folder, ""))
@@ -93,6 +95,9 @@ class ImageFolder:
             targets += [number[name]] * len(found)
         passed_over.look_beside(self._folder)
         left_out = [name for name in present if name not in number]
+        if self._folder == folders.reference:
+            twins = alike(chosen)
+            self._remarks += [f"warning: {self._folder}: {each}, and are classes of their own" for each in twins]
         self._remarks += [*_not_chosen(self._folder, left_out, endings), *passed_over.remarks(self._folder)]
         self.targets: NDArray[np.int64] = np.array(targets, dtype=np.int64)
 
@@ -125,6 +130,16 @@ class ImageFolder:
             )
         below = (path.split("/")[1:-1] for path, _, _ in self._files)
         return [folders[0] if folders else "" for folders in below]
+
+    def count_of(self, split: str) -> int:
+        """Return how many images a split has, 0 where there is none."""
+        try:
+            folder = self._folders.of(split)
+        except MissingSplit:
+            return 0
+        ours = [name for name in subfolders(folder, "") if name in set(self.class_names)]
+        beside = _PassedOver(self._endings)
+        return sum(1 for name in ours for _ in _images(os.path.join(folder, name), name, beside))  # noqa: PTH118
 
     def packed(self) -> None:
         """Return None: images are read one by one."""

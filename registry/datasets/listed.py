@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +22,7 @@ from registry.datasets.layout import SPLITS, some, split_like
 from registry.datasets.rows import Rows
 from registry.datasets.source import MissingSplit, stamp
 from registry.errors import DataError
+from registry.printing import alike, composed_otherwise
 
 OnBadImage = Literal["fail", "skip"]
 
@@ -29,6 +31,7 @@ SKIP = "mend the table; data.on_bad_image: skip leaves such rows out"
 
 # Kinds of faults, as a summary names them; in this order.
 _NO_PATH, _MISSING, _NO_LABEL, _UNKNOWN = "no path", "picture not there", "no label", "label that training lacks"
+_BACKSLASHES = "path with backslashes, where / belongs"
 _NO_SPLIT, _TWICE, _TWO_LABELS, _TWO_SPLITS = (
     *("no split of that name", "row that stands there twice", "picture under two labels", "picture in two splits"),
 )
@@ -62,6 +65,7 @@ class Listed:
         names: the same as the table has them.
         targets: class indices.
         sizes: (bytes, stamp) of each file.
+        counts: rows of each split, as far as they can be used by what they say.
         remarks: what was left out or is odd, a sentence each.
     """
 
@@ -71,6 +75,7 @@ class Listed:
     names: Sequence[str]
     targets: Sequence[int]
     sizes: Sequence[tuple[int, int]]
+    counts: Mapping[str, int]
     remarks: Sequence[str]
 
 
@@ -101,6 +106,14 @@ def located(name: str, folder: str, endings: Sequence[str] = ()) -> str:
     if endings and not os.path.exists(path):  # noqa: PTH110
         return next((path + ending for ending in endings if os.path.exists(path + ending)), path)  # noqa: PTH110
     return path
+
+
+def _real(folder: str) -> str:
+    """Return the one path of a folder that has several."""
+    try:
+        return os.path.realpath(folder)
+    except ValueError:  # it may hold what no path can
+        return folder
 
 
 def listed(
@@ -154,13 +167,16 @@ class _Listing:
     def of(self, part: str, on_bad_image: OnBadImage) -> Listed:
         """Return the pictures of a split."""
         self._read()
+        if self.classes and not set(self.classes) & set(self.labels):
+            raise self._no_such_class(self.classes[0])
         held = [split for split in SPLITS if split in {self.splits[row] for row in self.chosen}]
         if part not in held:
             of = "" if self.classes is None else " of the chosen classes"
-            there = ", ".join(held) or f"none, but {some(sorted(self.meant))}"
+            there = ", ".join(held) or f"none, but {some([value or 'empty cells' for value in sorted(self.meant)])}"
             raise MissingSplit(f"Table has no split {part!r}: {self.rows.file} has {there}{of}")
         names = self._class_names()
         self._compare()
+        counts = Counter(self.splits[row] for row in self.chosen if row not in self.faults)
         mine = [row for row in self.chosen if self.splits[row] == part]
         files, missing = self._files([row for row in mine if row not in self.faults])
         is_first = part == held[0]  # which tells of the whole table, and of rows that are of no split
@@ -181,6 +197,7 @@ class _Listing:
             names=[self.names[row] for row in kept],
             targets=[numbers[self.labels[row]] for row in kept],
             sizes=[files[row] for row in kept],
+            counts=counts,
             remarks=remarks,
         )
 
@@ -189,7 +206,7 @@ class _Listing:
         """Take in what every row says: its path, label and split."""
         rows, columns = self.rows, self.columns
         self.names = rows.column(columns.image, "data.dataset.image")
-        self.labels = rows.column(columns.target, "data.dataset.target")
+        self.labels = rows.names(columns.target, "data.dataset.target")
         said = rows.column(columns.split, "data.dataset.split") if columns.split else None
         self.meant = {} if said is None else {value: split_like(value) for value in set(said)}
         self.splits = ["train"] * len(rows) if said is None else [self.meant[value] for value in said]
@@ -203,7 +220,7 @@ class _Listing:
         """Note what is wrong with a row on its own."""
         name = self.names[row]
         try:
-            self.paths[row] = located(name, self.folder, self.endings) if name else ""
+            self.paths[row] = self._located(row)
         except DataError as error:
             raise DataError(f"{self.rows.at(row)}: {error.message}", error.hint) from error
         if not self.splits[row]:
@@ -212,6 +229,10 @@ class _Listing:
             self._fault(row, _NO_PATH, f"no path in column {self.columns.image!r}")
         elif not self.labels[row]:
             self._fault(row, _NO_LABEL, f"no label in column {self.columns.target!r}")
+
+    def _located(self, row: int) -> str:
+        name = self.names[row]
+        return located(name, self.folder, self.endings) if name else ""
 
     def _fault(self, row: int, kind: str, sentence: str) -> None:
         self.faults.setdefault(row, (kind, sentence))
@@ -234,9 +255,9 @@ class _Listing:
                 unknown.setdefault(label, []).append(row)
         for label, rows in unknown.items():
             near = nearest(label, learnt)
-            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            meant = composed_otherwise([label], sorted(learnt)) or (f"did you mean {near[0]!r}?" if near else "")
             for row in rows:
-                self._fault(row, _UNKNOWN, f"{label!r} is the label of no training row{meant}")
+                self._fault(row, _UNKNOWN, f"{label!r} is the label of no training row{meant and f' ({meant})'}")
         return tuple(sorted(learnt, key=natural))
 
     def _no_such_class(self, name: str) -> DataError:
@@ -248,24 +269,47 @@ class _Listing:
     # ------------------------------------------------------------------------------------------- rows beside each other
     def _compare(self) -> None:
         """Note rows that name one picture: twice the same, under two labels, or in two splits."""
-        first: dict[str, int] = {}
-        again: dict[str, list[int]] = {}
-        for row in self.chosen:
-            if row not in self.faults and (earlier := first.setdefault(self.paths[row], row)) != row:
-                again.setdefault(self.paths[row], [earlier]).append(row)
-        for path, rows in again.items():
-            if len({self.labels[row] for row in rows}) > 1:
+        chosen = set(self.chosen)
+        for rows in self._of_one_picture(chosen):
+            ours = [row for row in rows if row in chosen]
+            if len({self.labels[row] for row in rows}) > 1:  # whatever else is wrong with one of them, or not chosen
                 said = " and ".join(dict.fromkeys(f"{self.labels[row]!r} ({self._line(row)})" for row in rows[:4]))
-                for row in rows:
-                    self._fault(row, _TWO_LABELS, f"{path} has two labels, {said}")
+                for row in ours:
+                    self._fault(row, _TWO_LABELS, f"{self.paths[row]} has two labels, {said}")
+            elif usable := [row for row in ours if row not in self.faults]:
+                self._keep_one(usable)
+
+    def _keep_one(self, rows: Sequence[int]) -> None:
+        """Note all but one of the rows that say the same of one picture: the one that is held out, else the first."""
+        held = min(rows, key=lambda row: (-SPLITS.index(self.splits[row]), row))
+        for row in rows:
+            path, there = self.paths[row], self._line(held)
+            there += "" if self.paths[held] == path else f", as {self.paths[held]}"
+            if self.splits[row] != self.splits[held]:
+                self._fault(row, _TWO_SPLITS, f"{path} is in {self.splits[held]} as well ({there})")
+            elif row != held:
+                self._fault(row, _TWICE, f"{path} stands in {there} already")
+
+    def _of_one_picture(self, chosen: Container[int]) -> list[list[int]]:
+        """Return the rows with a label that name a picture which others name, too, by whatever path, together."""
+        first: dict[tuple[str, str], int] = {}
+        again: dict[int, list[int]] = {}
+        real: dict[str, str] = {}
+        for row, label in enumerate(self.labels):
+            if not label or not (path := self.paths[row] if row in chosen else self._somewhere(row)):
                 continue
-            held = min((row for row in rows), key=lambda row: (-SPLITS.index(self.splits[row]), row))
-            for row in rows:
-                if self.splits[row] != self.splits[held]:
-                    text = f"{path} is in {self.splits[held]} as well ({self._line(held)})"
-                    self._fault(row, _TWO_SPLITS, text)
-                elif row != held and self.splits[row] == self.splits[held]:
-                    self._fault(row, _TWICE, f"{path} stands in {self._line(held)} already")
+            folder, name = os.path.split(path)
+            if folder not in real:  # once per folder: a look at the disk per picture would cost more than the rest
+                real[folder] = _real(folder)
+            if (earlier := first.setdefault((real[folder], name), row)) != row:
+                again.setdefault(earlier, [earlier]).append(row)
+        return list(again.values())
+
+    def _somewhere(self, row: int) -> str:
+        """Return the path of a row that is not chosen; "" where it is none: nobody asks for it."""
+        with suppress(DataError):
+            return self._located(row)
+        return ""
 
     def _line(self, row: int) -> str:
         return f"{self.rows.unit} {self.rows.lines[row]}"
@@ -278,16 +322,23 @@ class _Listing:
             try:
                 facts = os.stat(self.paths[row])  # noqa: PTH116  called for every picture
             except (OSError, ValueError):  # a path may hold what no path can
-                self._fault(row, _MISSING, f"there is no picture {self.paths[row]}")
+                self._fault(row, *self._not_there(row))
                 missing.append(row)
             else:
                 found[row] = facts.st_size, stamp(facts)
         return found, missing
 
+    def _not_there(self, row: int) -> tuple[str, str]:
+        """Return the fault of a row whose picture is not there: its kind and a sentence."""
+        path, said = self.paths[row], f"there is no picture {self.paths[row]}"
+        if "\\" in path and os.path.exists(other := path.replace("\\", "/")):  # noqa: PTH110
+            return _BACKSLASHES, f"{said}, but {other}: write / instead of backslashes"
+        return _MISSING, said
+
     def _elsewhere(self, row: int) -> str:
         """Say how a path that leads nowhere may be meant."""
-        name, path = self.names[row], self.paths[row]
-        if "\\" in name and os.path.exists(path.replace("\\", "/")):  # noqa: PTH110
+        name = self.names[row]
+        if self.faults[row][0] == _BACKSLASHES:
             return "the paths are written with backslashes, as Windows does: write / instead"
         if not os.path.splitext(name)[1]:  # noqa: PTH122
             return "where the table leaves the files' endings out, data.dataset.extensions says them: [.jpg]"
@@ -339,23 +390,17 @@ class _Listing:
                     "1 row is left out, its class is" if total == 1 else f"{total:,} rows are left out, their class is"
                 )
                 said.append(f"{self.rows.file}: {rows} not chosen: {text}")
-        return [*said, *self._alike(set(filter(None, counts))), *self._groups_apart()]
-
-    def _alike(self, labels: set[str]) -> Iterator[str]:
-        """Say which labels differ in nothing but their case."""
-        alike: dict[str, list[str]] = {}
-        for label in sorted(labels):
-            alike.setdefault(label.casefold(), []).append(label)
-        for names in alike.values():
-            if len(names) > 1:
-                quoted = " and ".join(map(repr, names))
-                yield f"warning: {self.rows.file}: {quoted} differ in their case alone, and are classes of their own"
+        twins = [
+            f"warning: {self.rows.file}: {each}, and are classes of their own"
+            for each in alike([*filter(None, counts)])
+        ]
+        return [*said, *twins, *self._groups_apart()]
 
     def _groups_apart(self) -> Iterator[str]:
         """Say which groups lie in more than one of the table's own splits."""
         if not (self.columns.group and self.columns.split):
             return
-        groups = self.rows.column(self.columns.group, "data.dataset.group")
+        groups = self.rows.names(self.columns.group, "data.dataset.group")
         held: dict[str, dict[str, int]] = {}
         for row in self.chosen:
             if row not in self.faults and groups[row]:

@@ -100,6 +100,7 @@ class Table:
         self._paths = found.paths
         self._listing = [(name, *size) for name, size in zip(found.names, found.sizes, strict=True)]
         self._remarks = found.remarks
+        self._counts = found.counts
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Decode image `index`, uint8 (H, W, C)."""
@@ -133,10 +134,14 @@ class Table:
         Raises:
             DataError: there is no such column.
         """
-        cells = read_table(self._file).column(name, "data.val.group")
+        cells = read_table(self._file).names(name, "data.val.group")
         if self._rows.max(initial=-1) >= len(cells):
             raise DataError(f"{self._file} has fewer rows than when it was opened", "start again once it is written")
         return [cells[row] for row in self._rows]
+
+    def count_of(self, split: str) -> int:
+        """Return how many rows of a split can be used, as far as the table tells."""
+        return self._counts.get(split, 0)
 
     def packed(self) -> None:
         """Return None: images are read one by one."""

@@ -74,6 +74,26 @@ def test_a_share_keeps_the_test_split_and_passes_the_val_split_over():
     assert (len(data.train), len(data.val), len(data.test)) == (80, 20, 1)
 
 
+class HeldOut(PackedSource):
+    """A training split that knows how many images its dataset holds out itself."""
+
+    def count_of(self, split):
+        return {"val": 1200}.get(split, 0)
+
+
+@pytest.mark.parametrize(
+    ("val", "said"), [(Fraction(0.2), 1), (Fraction(folds=2, fold=0), 1), ("test", 1), ("val", 0), (None, 0)]
+)
+def test_images_that_the_reader_holds_out_and_nobody_uses_are_a_warning(val, said):
+    log, made = [], source([0, 1] * 10)
+    train = HeldOut("made", made.packed(), made.targets, made.class_names)
+    loaded({"train": train, "val": source([0]), "test": source([1])}, log, val=val)
+    assert [line for line in log if line.startswith("warning: ")] == [
+        "warning: 1,200 images are in the dataset's own split val and not used, since data.val says otherwise; "
+        "without data.val they choose the best epoch"
+    ] * said
+
+
 def test_channels_size_and_names_are_those_of_the_images():
     data = loaded({"train": source(TRAIN, channels=1)})
     assert (data.channels, data.image_size, data.class_names, data.num_classes) == (1, (5, 4), ("a", "b", "c"), 3)

@@ -416,6 +416,24 @@ def test_folders_below_a_class_are_groups_by_their_name_whatever_the_class(put):
         opened(root).column("patient")
 
 
+def test_images_of_another_split_are_counted_by_its_chosen_classes(put):
+    root = put("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/a/deep/2.png", "val/b/3.png", "val/b/.hidden.png")
+    assert [opened(root).count_of(split) for split in ("val", "test")] == [3, 0]
+    assert opened(root, classes=["b"]).count_of("val") == 1
+    assert opened(f"{root}/train").count_of("val") == 0
+
+
+def test_class_folders_that_look_alike_are_a_warning(put):
+    root = put("train/Cat/1.png", "train/cat/1.png", "train/B\u00e4r/1.png", "train/Ba\u0308r/1.png")
+    if len(list(Path(root, "train").iterdir())) < 4:
+        pytest.skip("this file system has one name for both")
+    assert [each.partition("train: ")[2] for each in opened(root).remarks()] == [
+        f"{'Bär'!a} and {'Bär'!a} look alike, but are composed of other Unicode characters, "
+        "and are classes of their own",
+        "'Cat' and 'cat' differ in their case alone, and are classes of their own",
+    ]
+
+
 def test_extensions_say_which_files_count(put, tmp_path):
     root = put("cat/1.png", "cat/1.jpg", "dog/2.PNG", "dog/2.jpg", "dog/3.photo")
     assert [name for name, _, _ in opened(root, extensions=["png", ".photo"]).listing()] == [

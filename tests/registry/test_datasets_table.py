@@ -1,6 +1,7 @@
 """Table: pictures listed in a table; what cannot be used is told by its line, and `on_bad_image` decides."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -145,6 +146,19 @@ def test_labels_that_differ_in_their_case_alone_are_said(put):
     assert said == "warning: labels.csv: 'Cat' and 'cat' differ in their case alone, and are classes of their own"
 
 
+@pytest.mark.parametrize(("one", "other"), [("B\u00e4r", "Ba\u0308r"), ("dog", "dog\u200b"), ("a b", "a\u00a0b")])
+def test_labels_that_look_alike_are_said_by_their_characters(put, one, other):
+    (said,) = split(put(f"pics/0.png,{one},train", f"pics/1.png,{other},train")).remarks()
+    assert said.startswith("warning: labels.csv: ")
+    assert said.endswith(" look alike, but are composed of other Unicode characters, and are classes of their own")
+    assert {ascii(one), ascii(other)} <= set(re.findall(r"'.*?'", said))
+    assert "look the same" in told(put(f"pics/0.png,{one},train", f"pics/1.png,{other},test"), "test")
+
+
+def test_labels_that_are_whole_numbers_are_one_class_however_they_are_written(put):
+    assert split(put("pics/0.png,3,train", "pics/1.png,3.0,train", "pics/2.png,10.0,train")).class_names == ("3", "10")
+
+
 def test_endings_that_the_table_leaves_out_are_tried_in_order(put):
     cv2.imwrite("pics/7.bmp", pixels(77)[..., ::-1])
     source = opened(put("pics/0,a,train", "pics/7,a,train", "pics/8.png,a,train"), extensions=["bmp", ".png"])
@@ -199,6 +213,55 @@ def test_a_picture_under_two_labels_is_left_out_whole(put):
     source = split(file, on_bad_image="skip")
     assert len(source.targets) == 2
     assert list(source.remarks()) == ["left out: 2 of 4 rows of labels.csv, picture under two labels: lines 4, 5"]
+
+
+@pytest.mark.parametrize("way", ["absolute", "through a link", "as it is"])
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("dog,train", "has two labels, 'cat' (line 4) and 'dog' (line 5)"),
+        ("cat,train", "stands in line 4, as pics/0.png already"),
+        ("cat,test", "is in test as well (line 5"),
+    ],
+)
+def test_a_picture_is_the_same_by_whatever_path(put, tmp_path, way, end, said):
+    Path("link").symlink_to("pics")
+    folder = {"absolute": f"{tmp_path}/pics", "through a link": "link", "as it is": "link/../pics"}[way]
+    file = put(*GOOD, "pics/0.png,cat,train", f"{folder}/0.png,{end}")
+    assert said.replace(", as pics/0.png", "" if way == "as it is" else ", as pics/0.png") in told(file)
+
+
+@pytest.mark.parametrize("other", ["fox,train", "owl,test", "owl,"])
+def test_a_picture_under_two_labels_is_left_out_whole_whatever_becomes_of_the_other_row(put, other):
+    file = put(*GOOD, "pics/1.png,fox,train", "pics/0.png,cat,train", f"pics/0.png,{other}")
+    for classes in (["cat", "dog"], ["cat", "dog", "fox"], None):
+        assert "pics/0.png has two labels, 'cat' (line 5) and " in told(file, classes=classes)
+        assert "pics/0.png" not in split(file, classes=classes, on_bad_image="skip")._paths
+
+
+def test_the_other_row_of_a_class_that_is_not_chosen_may_be_no_path_at_all(put):
+    assert len(split(put(*GOOD, "https://x.org/1.png,fox,train", ",fox,train"), classes=["cat", "dog"]).targets) == 2
+
+
+def test_paths_with_backslashes_are_a_kind_of_their_own(put):
+    file = put(*GOOD, "pics\\0.png,cat,train")
+    assert told(file).startswith(
+        "labels.csv:4: there is no picture pics\\0.png, but pics/0.png: write / instead of backslashes\n"
+    )
+    assert list(split(file, on_bad_image="skip").remarks()) == [
+        "left out: 1 of 3 rows of labels.csv, path with backslashes, where / belongs: line 4"
+    ]
+
+
+def test_classes_that_are_none_of_the_labels_are_answered_with_those(put):
+    assert told(put(*GOOD), classes=["bird"]) == (
+        "data.dataset.classes: no row of labels.csv that can be used is of 'bird'\n  the labels are cat, dog"
+    )
+
+
+def test_a_split_column_without_a_word_is_said_to_be_empty(put):
+    with pytest.raises(MissingSplit, match=r"labels\.csv has none, but empty cells$"):
+        split(put("pics/0.png,cat,"))
 
 
 def test_a_label_that_no_training_row_has_is_told_in_the_split_that_has_it(put):
@@ -330,6 +393,11 @@ def test_a_fold_of_a_table_is_one_of_several(put):
         "validation: 2 of 10 training images (fold 1 of 6, from 0, seed 0)",
         "fewer than 6 training images are of a, b: not every fold has one to validate on",
     ]
+
+
+def test_rows_of_every_split_that_can_be_used_are_counted(put):
+    source = split(put(*GOOD, "pics/1.png,cat,val", "pics/2.png,dog,Valid", "pics/3.png,,val"))
+    assert [source.count_of(part) for part in ("train", "val", "test")] == [2, 2, 0]
 
 
 def test_a_link_to_nothing_is_a_picture_that_is_not_there(put):

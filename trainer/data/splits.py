@@ -343,6 +343,8 @@ class _Splits:
             store: the training split.
         """
         val = self.section.val
+        if val is not None and val != "val":
+            self._say_unused(store)
         if isinstance(val, str):
             return _whole("train", store, "train"), _whole("val", self.opened(val, store), val)
         held_out = self.optional("val", store) if val is None else None
@@ -357,6 +359,16 @@ class _Splits:
         if share.folds is not None and (few := _fewer_than(share.folds, store)):
             self.log(f"fewer than {share.folds} training images are of {few}: not every fold has one to validate on")
         return parts
+
+    def _say_unused(self, store: AnyStore) -> None:
+        """Warn where the reader holds images out that `data.val` passes over."""
+        count_of = getattr(store.source, "count_of", None)
+        if count_of is not None and (count := count_of("val")):
+            images = "1 image is" if count == 1 else f"{count:,} images are"
+            self.log(
+                f"warning: {images} in the dataset's own split val and not used, since data.val says otherwise; "
+                "without data.val they choose the best epoch"
+            )
 
     def looked_at(self, part: Part) -> Part:
         """Look at the images of a part of an undecoded split; return it without those that cannot be read."""
