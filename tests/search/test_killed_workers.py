@@ -152,5 +152,5 @@ def postgres():
 
 def test_two_workers_on_postgresql_lose_and_double_no_trial(written, here, postgres):
     path = written("trials: 40", f"storage: {postgres}", "sweep: mine")
-    lines = told(completed(path, here, 40, kills=2, seed=2))
-    assert len(set(lines)) == len(lines) >= 38, "whoever is killed between two of them may leave one out"
+    lines = told(completed(path, here, 40, kills=10, seed=2))
+    assert len(set(lines)) == len(lines) >= 30, "whoever is killed between an end and its line leaves that out"
