@@ -64,15 +64,15 @@ def test_all_pictures_of_a_folder_and_its_folders_are_answered_into_a_table(run,
 
 def test_the_pictures_of_a_table_are_those_that_its_rows_name_beside_it(run, photos, capsys):
     Path("lists").mkdir()
-    Path("lists/a.csv").write_text("id,path\n7,../photos/a/0.png\n8,\n9,../photos/gone.png\n10,http://x.org/1.png\n")
+    Path("lists/a.csv").write_text("id,path\n7,\n8,../photos/a/0.png\n9,../photos/gone.png\n10,http://x.org/1.png\n")
     Path("lists/b.jsonl").write_text('{"photo": "../photos/b/deep/1.jpg"}\n')
     assert main(["predict", str(run), "lists/a.csv", "--out", "answers.csv"]) == 3
     said = capsys.readouterr().err
     rows = rows_of("answers.csv")
-    named = ["../photos/a/0.png", "lists/a.csv:3", "../photos/gone.png", "http://x.org/1.png"]
+    named = ["lists/a.csv:2", "../photos/a/0.png", "../photos/gone.png", "http://x.org/1.png"]
     assert [row["file"] for row in rows] == named
-    assert rows[0]["answer"] == "red"
-    assert rows[1]["problem"] == "lists/a.csv:3: no path in column 'path'"
+    assert rows[1]["answer"] == "red"
+    assert rows[0]["problem"] == "lists/a.csv:2: no path in column 'path'"
     assert rows[2]["problem"].startswith("lists/a.csv:4: photos/gone.png cannot be read: No such file")
     assert rows[3]["problem"].startswith("lists/a.csv:5: http://x.org/1.png is an address")
     assert "3 of 4 pictures could not be read" in said
@@ -98,13 +98,14 @@ def test_without_a_table_each_picture_has_a_line_and_words_may_be_mixed(run, pho
     assert all(re.fullmatch(r"\S+: (blue|red) \d+\.\d %", line) for line in lines)
 
 
-def test_what_cannot_be_read_is_listed_at_the_end_and_all_others_are_answered(run, photos, capsys):
+def test_what_cannot_be_read_keeps_its_row_is_listed_at_the_end_and_all_others_are_answered(run, photos, capsys):
     (photos / "a/1.png").write_bytes(b"no picture")
     put(photos / "b/deep/2.jpg", picture("blue", 2, 8, 8))  # too small for the crop
     assert main(["predict", str(run), "photos", "--out", "answers.tsv"]) == 3
     said = capsys.readouterr()
     rows = rows_of("answers.tsv", "\t")
-    assert len(rows) == 8
+    files = [f"photos/a/{seed}.png" for seed in range(4)] + [f"photos/b/deep/{seed}.jpg" for seed in range(4)]
+    assert [row["file"] for row in rows] == files, "each where it stood, answered or not"
     assert [row["file"] for row in rows if row["problem"]] == ["photos/a/1.png", "photos/b/deep/2.jpg"]
     assert [row["answer"] for row in rows if row["problem"]] == ["", ""]
     last = said.err.splitlines()[-4:]
@@ -179,6 +180,12 @@ def test_an_exported_file_answers_as_its_run_does_and_leaves_the_rest_to_the_run
     assert "ask the run itself for --rank diverse" in capsys.readouterr().err
     assert main(["predict", str(exported), "photos", "--calibrated"]) == 2
     assert "was settled when it was exported" in capsys.readouterr().err
+
+
+def test_a_bound_of_an_exported_file_is_a_probability(exported, photos, capsys):
+    assert main(["predict", str(exported), "photos", "--abstain-below", "nan"]) == 2
+    said = "abstain_below is a probability, got nan\n  a number above 0, up to 1, such as 0.8"
+    assert said in capsys.readouterr().err
 
 
 def test_a_signal_keeps_what_was_answered_until_then(run, photos, capsys, monkeypatch):

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import trainer
@@ -28,6 +28,7 @@ from trainer.export.parting import where_they_part
 from trainer.export.proof import held_together
 from trainer.export.whole import Whole
 from trainer.export.writing import written
+from trainer.run.folder import RunFolder
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in PACKAGES)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra `export` is not installed")
@@ -123,13 +124,15 @@ def test_the_card_states_the_proof_and_the_file_says_what_it_is(run, files, to):
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_example_on_the_card_runs_in_a_process_without_this_program(run, files, to, tmp_path):
-    cv2.imwrite(str(tmp_path / "picture.png"), pictures(1)[0][..., ::-1])
+    turned, shown = Image.Exif(), np.dstack([pictures(1)[0], np.eye(24, dtype=np.uint8) * 255])
+    turned[0x0112] = 6
+    Image.fromarray(shown).save(tmp_path / "picture.png", exif=turned)
     code = files[to].path.with_name(f"{FILES[to]}.md").read_text().partition("```python\n")[2].partition("```")[0]
     (tmp_path / FILES[to]).write_bytes(files[to].path.read_bytes())
     script = f"{code}\nimport sys; assert not {{'trainer', 'registry'}} & set(sys.modules)"
     ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    expected = trainer.load(run, "cpu", calibrated=to == "torch").predict(pictures(1))[0][0]
+    expected = trainer.load(run, "cpu", calibrated=to == "torch").predict(tmp_path / "picture.png")[0][0]
     name, share = ended.stdout.rsplit(maxsplit=1)
     assert (name, float(share)) == (expected[0], pytest.approx(expected[1], abs=1e-5))
 
@@ -204,6 +207,24 @@ def test_what_an_export_does_not_take_is_said(run, capsys):
     assert main(["export", str(run), "--to", "torch", "--int8"]) == 2
     assert main(["export", str(run), "--to", "torch", "--out", "a.onnx"]) == 2
     assert "a file of --to torch ends in .pt2" in capsys.readouterr().err
+
+
+def test_that_no_temperature_could_be_fitted_is_said(run, monkeypatch, capsys):
+    def refuse(*_):
+        raise ExportError("far enough")
+
+    kept = json.loads((run / "summary.json").read_text())
+    told = {**kept, "calibration": {**kept["calibration"], "temperature": 1.0, "reason": "every answer is right"}}
+    monkeypatch.setattr(RunFolder, "read_summary", lambda _: told)
+    monkeypatch.setattr(exporting, "whole_of", refuse)
+    line = "no temperature could be fitted: every answer is right; probabilities are the network's own"
+    assert main(["export", str(run), "--to", "torch", "--calibrated"]) == 9
+    assert line in "".join(capsys.readouterr())
+    assert main(["export", str(run), "--to", "torch"]) == 9
+    assert line not in "".join(capsys.readouterr())
+    Image.fromarray(pictures(1)[0]).save("asked.png")
+    assert main(["predict", str(run), "asked.png", "--calibrated"]) == 0
+    assert line in capsys.readouterr().err
 
 
 def test_the_extra_is_named_where_a_package_is_missing(run, monkeypatch, capsys):

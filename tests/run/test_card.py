@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from registry.datasets.decoding import read_image
 from registry.errors import CheckpointError
 from trainer.cli.main import main
 from trainer.run.card import Card, write_card
@@ -235,6 +236,25 @@ def test_the_example_of_onnx_runtime_runs_as_it_stands(
     Image.fromarray(np.full((9, 9, 3), (10, 250, 30), np.uint8)).save("picture.png")
     exec(compile(examples("python")[1], "sharing.md", "exec"), {})
     assert capsys.readouterr().out.startswith("green 1.0")
+
+
+@pytest.mark.parametrize("kind", ["turned", "transparent"])
+def test_the_example_of_onnx_runtime_reads_pictures_as_predict_does(
+    network: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(network.parent)
+    pixels = np.random.default_rng(4).integers(0, 256, (6, 9, 4), dtype=np.uint8)
+    if kind == "turned":
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        Image.fromarray(pixels[..., :3]).save("picture.png", format="JPEG", exif=turned)
+    else:
+        Image.fromarray(pixels).save("picture.png")
+    seen: dict[str, Any] = {}
+    exec(compile(examples("python")[1], "sharing.md", "exec"), seen)
+    expected = read_image("picture.png")
+    assert seen["pixels"].shape == expected.shape == ((9, 6, 3) if kind == "turned" else (6, 9, 3))
+    assert np.abs(seen["pixels"].astype(int) - expected).max() <= 1
 
 
 def test_every_language_has_an_example_that_names_the_files_input_and_output() -> None:

@@ -197,7 +197,7 @@ def _refuse_out(out: Path, words: Sequence[Path]) -> None:
 
 
 def _table(run: Answerer, found: Sequence[Answer], ranking: Ranking | None, form: Form) -> str:
-    """Return the table: answers in their order, then, without one, what could not be read."""
+    """Return the table: a row per picture in the order asked about; ranked, those that could not be read last."""
     assert form.out is not None
     top = min(form.top, len(run.class_names))
     text = io.StringIO()
@@ -206,15 +206,15 @@ def _table(run: Answerer, found: Sequence[Answer], ranking: Ranking | None, form
     measure = [] if ranking is None else [ranking.measure]
     writer.writerow(["file", "answer", *named, *measure, "problem"])
     values = [] if ranking is None else [[f"{ranking.values[place]:.6g}"] for place in ranking.order]
-    for place, answer in enumerate(_ordered(found, ranking)):
-        likeliest = _likeliest(run, answer, top)
-        cells = [cell for name, share in likeliest for cell in (name, f"{share:.6g}")]
-        value = values[place] if values else []
-        writer.writerow(map(printable, [answer.asked.name, _said(run, answer), *cells, *value, ""]))
-    for answer in found:
+    unread = [answer for answer in found if answer.problem]
+    for place, answer in enumerate(found if ranking is None else [*_ordered(found, ranking), *unread]):
         if answer.problem:
-            empty = [""] * (1 + len(named) + len(measure))
-            writer.writerow(map(printable, [answer.asked.name, *empty, answer.problem]))
+            cells = [""] * (1 + len(named) + len(measure))
+        else:
+            likeliest = _likeliest(run, answer, top)
+            shares = [cell for name, share in likeliest for cell in (name, f"{share:.6g}")]
+            cells = [_said(run, answer), *shares, *(values[place] if values else [])]
+        writer.writerow(map(printable, [answer.asked.name, *cells, answer.problem]))
     return text.getvalue()
 
 

@@ -8,26 +8,34 @@ from registry.printing import literal
 from trainer.export.about import About
 from trainer.export.proof import Proof
 
+DEEP = (
+    "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 first: "
+    "`Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))`."
+)
 _ASK = {
     ".onnx": """\
 import json, numpy as np, onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("{file}")
 names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
-picture = np.asarray(Image.open("picture.png").convert("{mode}")){grey}
-(probabilities,) = session.run(None, {{"pictures": picture[None]}})  # uint8 (N, H, W, {channels}) in
+picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA")  # upright
+on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+pixels = np.asarray(on_white.convert("{mode}")){grey}
+(probabilities,) = session.run(None, {{"pictures": pixels[None]}})  # uint8 (N, H, W, {channels}) in
 print(names[probabilities[0].argmax()], probabilities[0].max())
 """,
     ".pt2": """\
 import json, numpy as np, torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 extra = {{"about.json": ""}}
 network = torch.export.load("{file}", extra_files=extra).module()
 names = json.loads(json.loads(extra["about.json"])["class_names"])
-picture = torch.from_numpy(np.array(Image.open("picture.png").convert("{mode}"))){grey}
-probabilities = network(picture[None])  # uint8 (N, H, W, {channels}) in
+picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA")  # upright
+on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+pixels = torch.from_numpy(np.array(on_white.convert("{mode}"))){grey}
+probabilities = network(pixels[None])  # uint8 (N, H, W, {channels}) in
 print(names[probabilities[0].argmax()], float(probabilities[0].max()))
 """,
 }
@@ -80,6 +88,8 @@ def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[st
             *(f"{remark}\n" for remark in remarks),
             "```python",
             ask + "```",
+            "",
+            DEEP,
             "",
         ]
     )

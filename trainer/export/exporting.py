@@ -33,7 +33,7 @@ from trainer.export.proof import Probabilities, Proof, answers_of_run, batches_o
 from trainer.export.whole import Whole, example, whole_of
 from trainer.export.writing import traced, written
 from trainer.recipe.afterwards import Free, free, patterns
-from trainer.run.answering import Sureness, sureness
+from trainer.run.answering import Sureness, sureness, unfitted
 from trainer.run.folder import RunFolder
 
 TOLERANCE = 1e-4  # of a probability, up to which a file in fp32 is the run's
@@ -110,6 +110,8 @@ def export(request: Request, log: Log, counting: Counting) -> Exported:
     _refuse_others(request.overrides)
     trained = Trained.read(folder.path, request.overrides)
     how = sureness(trained, folder, calibrated=request.calibrated, abstain_below=request.abstain_below)
+    if (trained.recipe.answers.calibrated if request.calibrated is None else request.calibrated) and unfitted(folder):
+        log(unfitted(folder))
     whole_of(trained, torch.nn.Identity(), 1.0)  # what a graph cannot hold is told before the data are read
     experiment, part = _experiment(trained, folder, log)
     whole = whole_of(trained, experiment.model, how.temperature)

@@ -121,7 +121,7 @@ def sureness(
     """
     section = trained.recipe.answers
     calibrated = section.calibrated if calibrated is None else calibrated
-    below = section.abstain_below if abstain_below is None else _share(abstain_below)
+    below = section.abstain_below if abstain_below is None else share(abstain_below)
     return Sureness(temperature_of(trained, folder) if calibrated else 1.0, below)
 
 
@@ -140,12 +140,23 @@ def temperature_of(trained: Trained, folder: RunFolder) -> float:
     return float(kept["temperature"])
 
 
+def unfitted(folder: RunFolder) -> str:
+    """Return in a line why answers cannot be calibrated; "" where a temperature was fitted."""
+    reason = folder.read_summary().get("calibration", {}).get("reason", "")
+    return f"no temperature could be fitted: {reason}; probabilities are the network's own" if reason else ""
+
+
 def is_of(kept: Mapping[str, Any], trained: Trained) -> bool:
     """Whether the temperature that a summary.json holds was fitted on the logits of these weights."""
     return bool(kept) and (kept.get("weights"), kept.get("epoch")) == (trained.which, trained.epoch)
 
 
-def _share(value: object) -> float:
+def share(value: object) -> float:
+    """Return a probability below which answers are "not sure".
+
+    Raises:
+        RecipeError: it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise RecipeError(f"abstain_below is a probability, got {value!r}", "a number above 0, up to 1, such as 0.8")
     return float(value)

@@ -236,11 +236,13 @@ class Card:
             "import json\n\n"
             "import numpy as np\n"
             "import onnxruntime\n"
-            "from PIL import Image\n\n"
+            "from PIL import Image, ImageOps\n\n"
             f'session = onnxruntime.InferenceSession("{file}")\n'
             'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])\n'
-            f'picture = np.asarray(Image.open("picture.jpg").convert("{colours}"))\n'
-            'answer = session.run(None, {"pictures": picture.reshape(1, *picture.shape[:2], -1)})[0][0]\n'
+            'picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGBA")  # upright\n'
+            'on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)\n'
+            f'pixels = np.asarray(on_white.convert("{colours}"))\n'
+            'answer = session.run(None, {"pictures": pixels.reshape(1, *pixels.shape[:2], -1)})[0][0]\n'
             "print(names[answer.argmax()], answer.max())"
         )
         blocks = (
