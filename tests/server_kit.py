@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -129,9 +130,14 @@ def form_of(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
 
 
 async def asked(
-    app: Any, path: str = "/", body: bytes = b"", headers: Mapping[str, str] | None = None, method: str = ""
+    app: Any,
+    path: str = "/",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    method: str = "",
+    whole: bool = True,
 ) -> Answered:
-    """Ask an ASGI application without a network between."""
+    """Ask an ASGI application without a network between; a body that is not whole is sent by half and no further."""
     named = {"Content-Length": str(len(body)), **(headers or {})}
     given = [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
     plain, _, query = path.partition("?")
@@ -149,11 +155,16 @@ async def asked(
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }
-    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+    come = body if whole else body[: len(body) // 2]
+    messages = iter([{"type": "http.request", "body": come, "more_body": not whole}])
     sent: list[dict[str, Any]] = []
 
     async def receive() -> Any:
-        return next(messages, {"type": "http.disconnect"})
+        if (message := next(messages, None)) is not None:
+            return message
+        if not whole:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)

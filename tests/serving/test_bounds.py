@@ -11,7 +11,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import torch
-from server_kit import PNG, asked
+from server_kit import PNG, asked, in_this_process
 from small_run import content, picture
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
@@ -76,20 +76,57 @@ def test_ten_thousand_requests_at_once_are_answered_as_far_as_there_is_room_and_
 
 def test_the_queue_is_bounded_in_bytes_too_but_takes_one_request_of_any_size():
     gate = Gate(Limits(waiting=10, held=100))
-    with gate.place(90), gate.place(10):
-        with pytest.raises(Full), gate.place(1):
-            pass
-        assert (gate.inside, gate.held) == (2, 100)
+    with gate.visit() as one, gate.visit() as other:
+        one.take(90)
+        other.take(10)
+        with pytest.raises(Full):
+            one.take(1)
+        assert gate.held == 100
     assert (gate.inside, gate.held) == (0, 0)
-    with gate.place(1_000):
-        assert gate.inside == 1
+    with gate.visit() as alone:
+        alone.take(90)
+        alone.take(1_000)
+        assert gate.held == 1_090
 
 
 def test_a_place_is_free_again_after_an_error():
     gate = Gate(Limits(waiting=1))
-    with pytest.raises(ValueError, match="x"), gate.place(1):
-        raise ValueError("x")
-    assert gate.inside == 0
+
+    def failing():
+        with gate.visit() as visit:
+            visit.take(1)
+            visit.enter()
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        failing()
+    assert (gate.inside, gate.held) == (0, 0)
+
+
+def test_who_sends_in_part_keeps_nobody_out_and_is_told_after_a_while():
+    limits = Limits(waiting=2, silent=0.2)
+
+    async def half_sent_and_whole() -> tuple[list, list]:
+        app = App(Served(Brightness(), "bright"), limits)
+        slow = [asyncio.ensure_future(asked(app.starlette, "/predict", RED, PNG, whole=False)) for _ in range(20)]
+        await asyncio.sleep(0.02)
+        return [await asked(app.starlette, "/predict", RED, PNG) for _ in range(2)], await asyncio.gather(*slow)
+
+    whole, slow = asyncio.run(half_sent_and_whole())
+    assert [each.status for each in whole] == [200, 200]
+    assert {each.status for each in slow} == {408}
+    assert slow[0].json["error"] == "the request did not arrive: nothing came for 0.2 s, or not all within 30 s"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /predict HTTP/1.1\r\nHost: 127."], ids=["nothing", "half of its headers"])
+def test_a_connection_on_which_no_request_begins_is_closed(sent, monkeypatch):
+    monkeypatch.setattr("trainer.serving.server.Protocol.waits", 0.1)
+    with (
+        in_this_process(Served(Brightness(), "bright"), Limits()) as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as connection,
+    ):
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
 
 
 def test_who_finds_it_full_is_told_a_time_by_the_pace_of_late(monkeypatch):
@@ -97,10 +134,16 @@ def test_who_finds_it_full_is_told_a_time_by_the_pace_of_late(monkeypatch):
     monkeypatch.setattr("trainer.serving.gate.time.monotonic", lambda: now[0])
     gate = Gate(Limits(waiting=2))
     for _ in range(10):
-        with gate.place(1):
+        with gate.visit() as visit:
+            visit.enter()
             now[0] += 3.0
-    with gate.place(1), gate.place(1), pytest.raises(Full) as full, gate.place(1):
-        pass
+    with gate.visit() as one, gate.visit() as other, gate.visit() as third:
+        one.enter()
+        other.enter()
+        with pytest.raises(Full) as full:
+            third.enter()
+        with pytest.raises(Full), gate.visit():
+            pass
     assert full.value.seconds == 6, "two are inside, and each takes about three seconds"
 
 

@@ -125,13 +125,10 @@ def test_many_at_once_are_answered_each_its_own(server, run):
         (RED, "", 415, "there is no Content-Type"),
         (RED, "application/x-www-form-urlencoded", 415, "is not taken"),
         (b"", "image/png", 400, "the body is empty"),
-        (RED, "multipart/form-data", 400, "the form cannot be read"),
+        (RED, "multipart/form-data", 400, "the form cannot be read: Missing boundary"),
         (RED, "multipart/form-data; boundary=edge", 400, "the form cannot be read"),
         (NO_FILE, "multipart/form-data; boundary=edge", 400, "there is no picture in it"),
-        (b'{"images": []}', "application/json", 400, "the JSON cannot be read: KeyError('pictures')"),
         (b'{"pictures": []}', "application/json", 400, "there is no picture in it"),
-        (b'{"pictures": ["%%%"]}', "application/json", 400, "the JSON cannot be read"),
-        (b'{"pictures": [1]}', "application/json", 400, "the JSON cannot be read"),
         (b"[" * 100_000, "application/json", 400, "the JSON cannot be read"),
         (b"\xff" * 1_000_001, "image/png", 413, "the request is larger than 1,000,000 bytes"),
     ],
@@ -162,7 +159,7 @@ def test_a_request_has_a_number_of_pictures(server):
     assert (answer.status, answer.json["error"]) == (413, "65 pictures in one request, at most 64 are taken")
 
 
-@pytest.mark.parametrize("query", ["top=many", "top=-1", "explain=yes", "top=1234567"])
+@pytest.mark.parametrize("query", ["top=many", "top=-1", "top=0", "explain=yes", "top=1234567"])
 def test_a_query_that_is_no_number_is_refused(server, query):
     answer = server.ask(f"/predict?{query}", RED)
     assert (answer.status, "is a whole number" in answer.json["error"]) == (400, True)

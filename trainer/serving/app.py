@@ -26,7 +26,7 @@ from starlette.routing import Route
 from trainer.serving import counting
 from trainer.serving.batching import Batcher
 from trainer.serving.gate import Full, Gate
-from trainer.serving.intake import Refused, Sent, declared_size, drain, pictures_of, refusal_of
+from trainer.serving.intake import Refused, Sent, drain, pictures_of, refusal_of
 from trainer.serving.limits import Limits
 from trainer.serving.page import Page
 from trainer.serving.served import Asked, Served, Told
@@ -106,9 +106,10 @@ class App:
 
     async def _prediction(self, request: Request) -> Response:
         try:
-            top, explained = _count_in(request, "top", MOST_NAMED), _count_in(request, "explain", 0) > 0
-            with self.gate.place(declared_size(request, self._limits)):
-                sent = await pictures_of(request, self._limits)
+            top, explained = _count_in(request, "top", MOST_NAMED, least=1), _count_in(request, "explain", 0) > 0
+            with self.gate.visit() as visit:
+                sent = await pictures_of(request, self._limits, visit.take)
+                visit.enter()
                 refused = refusal_of(sent)
                 told = await self._told(sent, explained)
                 if refused is None:
@@ -181,13 +182,13 @@ def _refused_as_a_whole(told: Sequence[Told]) -> Refused | None:
     return Refused(422, told[0].problem, told[0].hint)
 
 
-def _count_in(request: Request, name: str, default: int) -> int:
-    """Return a whole number of a query, 0 or more.
+def _count_in(request: Request, name: str, default: int, *, least: int = 0) -> int:
+    """Return a whole number of a query, `least` or more.
 
     Raises:
         Refused: it is none.
     """
     text = request.query_params.get(name, str(default))
-    if not text.isdecimal() or len(text) > 6:
-        raise Refused(400, f"{name} is a whole number, got {text[:40]!r}", f"as in /predict?{name}=1")
+    if not text.isdecimal() or len(text) > 6 or int(text) < least:
+        raise Refused(400, f"{name} is a whole number, {least} or more, got {text[:40]!r}", f"as in /predict?{name}=1")
     return int(text)

@@ -18,7 +18,7 @@ class Counts:
     Args:
         model: what answers; its name stands in `trainer_model_info`.
         classes: how many it tells apart.
-        inside: tells how many requests are read or answered now.
+        inside: tells how many requests have come whole and wait for their answer.
         waiting: tells how many pictures wait for their batch.
     """
 
@@ -40,9 +40,9 @@ class Counts:
         )  # fmt: skip
         for outcome in ("answered", "unsure", "refused"):
             self.pictures.labels(outcome)
-        Gauge("trainer_requests_inside", "Requests that are read or answered now.", registry=registry).set_function(
-            inside
-        )
+        Gauge(
+            "trainer_requests_inside", "Requests that have come whole and wait for their answer.", registry=registry
+        ).set_function(inside)
         Gauge("trainer_pictures_waiting", "Pictures that wait for their batch.", registry=registry).set_function(
             waiting
         )

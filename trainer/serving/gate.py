@@ -1,7 +1,8 @@
 """The bounded queue: how many requests are inside, and when those that find it full should come back.
 
-A request has a place from before its body is read until it is answered, so what all of them together hold in memory is
-bounded, too. For one thread, that of the event loop.
+A request has a place from when it has arrived whole until it is answered: one that is sent slowly, or only in part,
+keeps nobody out. Its bytes count from when they come, so what all of them together hold in memory is bounded, too. For
+one thread, that of the event loop.
 """
 
 from __future__ import annotations
@@ -30,6 +31,40 @@ class Full(Exception):
         self.seconds = seconds
 
 
+class Visit:
+    """A request between its first byte and its answer.
+
+    Attributes:
+        size: bytes of it that have come.
+        placed: whether it has a place.
+    """
+
+    def __init__(self, gate: Gate, limits: Limits) -> None:
+        self._gate, self._limits = gate, limits
+        self.size, self.placed = 0, False
+
+    def take(self, size: int) -> None:
+        """Hold `size` bytes more.
+
+        Raises:
+            Full: with those of others they are too many.
+        """
+        others = self._gate.held - self.size
+        if others and self._gate.held + size > self._limits.held:
+            raise Full(self._gate.seconds())
+        self._gate.held, self.size = self._gate.held + size, self.size + size
+
+    def enter(self) -> None:
+        """Have a place.
+
+        Raises:
+            Full: there is none.
+        """
+        if self._gate.inside >= self._limits.waiting:
+            raise Full(self._gate.seconds())
+        self._gate.inside, self.placed = self._gate.inside + 1, True
+
+
 class Gate:
     """Counts what is inside.
 
@@ -37,8 +72,8 @@ class Gate:
         limits: of it.
 
     Attributes:
-        inside: requests that are read or answered.
-        held: bytes they may have, or have.
+        inside: requests that have a place: they wait for an answer.
+        held: bytes that they and those on their way have.
         stopping: nobody is let in any more but who has come already.
     """
 
@@ -49,25 +84,24 @@ class Gate:
         self.stopping = False
 
     @contextmanager
-    def place(self, size: int) -> Iterator[None]:
-        """Have a place for the length of the block.
-
-        Args:
-            size: bytes of the request, the most where it does not tell.
+    def visit(self) -> Iterator[Visit]:
+        """Let a request come, for the length of the block.
 
         Raises:
-            Full: there is none.
+            Full: all places are taken, so its body need not be read.
         """
-        if self.inside >= self._limits.waiting or (self.inside and self.held + size > self._limits.held):
-            raise Full(self._seconds())
-        self.inside, self.held = self.inside + 1, self.held + size
+        if self.inside >= self._limits.waiting:
+            raise Full(self.seconds())
+        visit = Visit(self, self._limits)
         try:
-            yield
+            yield visit
         finally:
-            self.inside, self.held = self.inside - 1, self.held - size
-            self._left.append(time.monotonic())
+            self.held -= visit.size
+            if visit.placed:
+                self.inside -= 1
+                self._left.append(time.monotonic())
 
-    def _seconds(self) -> int:
+    def seconds(self) -> int:
         """Return after how many seconds those inside now will be answered, by the pace of the last ones."""
         if len(self._left) < 2:
             return 1

@@ -1,16 +1,16 @@
 """From the body of a request to pictures, within limits: one as it is, several as a form or as JSON.
 
 Nothing is decoded here. A picture's header tells its size before its pixels take any memory, so a file of a few bytes
-that would fill it (a picture bomb) is refused by what it says of itself.
+that would fill it (a picture bomb) is refused by what it says of itself; one that does not say so, by bombs.py.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -29,9 +29,9 @@ TAKEN = (
 _RAW = ("application/octet-stream",)  # and every image/*
 _DRAINED = 4  # times as many bytes as are taken are read and dropped, so that an answer is heard by who is sending
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # those that decoding.py reads
-
-
 _READ = f"{', '.join(_FORMATS[:-1])} and {_FORMATS[-1]} are read"
+
+Taking = Callable[[int], None]
 
 
 class Refused(Exception):
@@ -65,24 +65,23 @@ class Sent:
     refused: Refused | None = None
 
 
-def declared_size(request: Request, limits: Limits) -> int:
-    """Return how many bytes a request may have: what it declares, else the most."""
-    text = request.headers.get("content-length", "")
-    return min(int(text), limits.bytes) if text.isdecimal() else limits.bytes
-
-
 async def drain(request: Request, limits: Limits) -> None:
     """Read what is still to come of a body and drop it, as far as that is reasonable."""
     left = _DRAINED * limits.bytes
-    with anyio.move_on_after(limits.reading):
+    with anyio.move_on_after(limits.reading), contextlib.suppress(RuntimeError):  # Starlette's, where all has come
         async for piece in request.stream():
             left -= len(piece)
             if left < 0:
                 return
 
 
-async def pictures_of(request: Request, limits: Limits) -> list[Sent]:
+async def pictures_of(request: Request, limits: Limits, take: Taking) -> list[Sent]:
     """Return the pictures of a request, those that are too large or none marked as refused.
+
+    Args:
+        request: that brings them.
+        limits: within which it is taken.
+        take: told of the length of each piece that comes; raises `Full` where there is no room.
 
     Raises:
         Refused: there is none, or more than is taken, or nobody can tell what it is.
@@ -91,7 +90,7 @@ async def pictures_of(request: Request, limits: Limits) -> list[Sent]:
     if not (kind in (FORM, JSON, *_RAW) or kind.startswith("image/")):
         await drain(request, limits)
         raise Refused(415, f"the content type {kind} is not taken" if kind else "there is no Content-Type", TAKEN)
-    body = await _body(request, limits)
+    body = await _body(request, limits, take)
     if not body:
         raise Refused(400, "the body is empty", TAKEN)
     named = await _parts(request, body, limits) if kind == FORM else _listed(body) if kind == JSON else [("", body)]
@@ -102,27 +101,40 @@ async def pictures_of(request: Request, limits: Limits) -> list[Sent]:
     return [_looked_at(name, content, limits) for name, content in named]
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: Limits, take: Taking) -> bytes:
     """Return a body.
 
     Raises:
         Refused: it is too large, or does not come.
+        Full: there is no room for it.
     """
     declared = request.headers.get("content-length", "")
-    too_large = Refused(413, f"the request is larger than {limits.bytes:,} bytes", "send fewer or smaller pictures")
-    if declared.isdecimal() and int(declared) > limits.bytes:
+    too_large = declared.isdecimal() and int(declared) > limits.bytes
+    body = b"" if too_large else await _arrived(request, limits, take)
+    if too_large or len(body) > limits.bytes:
         await drain(request, limits)
-        raise too_large
+        raise Refused(413, f"the request is larger than {limits.bytes:,} bytes", "send fewer or smaller pictures")
+    return body
+
+
+async def _arrived(request: Request, limits: Limits, take: Taking) -> bytes:
+    """Return what comes of a body, up to the piece with which it becomes too large."""
     body = bytearray()
     try:
-        with anyio.fail_after(limits.reading):
+        with anyio.fail_after(limits.silent) as patience:
+            end = anyio.current_time() + limits.reading
             async for piece in request.stream():
+                take(len(piece))
                 body += piece
                 if len(body) > limits.bytes:
-                    await drain(request, limits)
-                    raise too_large
+                    break
+                patience.deadline = min(end, anyio.current_time() + limits.silent)
     except TimeoutError as error:
-        raise Refused(408, f"the request did not arrive within {limits.reading:g} s") from error
+        raise Refused(
+            408,
+            f"the request did not arrive: nothing came for {limits.silent:g} s, or not all within {limits.reading:g} s",
+            "send it again, or a smaller picture",
+        ) from error
     return bytes(body)
 
 
@@ -141,17 +153,51 @@ async def _parts(request: Request, body: bytes, limits: Limits) -> list[tuple[st
         finally:
             await form.close()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise Refused(400, f"the form cannot be read: {getattr(error, 'message', error)}", TAKEN) from error
+        why = error.message if isinstance(error, MultiPartException) else "its parts are not well formed"
+        raise Refused(400, f"the form cannot be read: {why}", TAKEN) from error
 
 
 def _listed(body: bytes) -> list[tuple[str, bytes]]:
-    """Return (name, content) of the pictures in a JSON object."""
+    """Return (name, content) of the pictures in a JSON object; a text alone is one picture."""
     try:
-        pictures = json.loads(body)["pictures"]
-        texts = [pictures] if isinstance(pictures, str) else pictures
-        return [("", base64.b64decode(_undressed(text), validate=True)) for text in texts]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise Refused(400, f"the JSON cannot be read: {error!r}"[:200], TAKEN) from error
+        told = json.loads(body)
+    except RecursionError as error:
+        raise _no_json("it is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise _no_json("it is no text in UTF-8") from error
+    except ValueError as error:
+        raise _no_json(str(error)[:100]) from error
+    if not isinstance(told, dict):
+        raise _no_json(f"it is {_kind(told)}, not an object")
+    if "pictures" not in told:
+        there = ", but " + ", ".join(json.dumps(key[:40]) for key in list(told)[:5]) if told else ""
+        raise _no_json(f'it has no key "pictures"{there}')
+    pictures = [told["pictures"]] if isinstance(told["pictures"], str) else told["pictures"]
+    if not isinstance(pictures, list):
+        raise _no_json(f'"pictures" is {_kind(pictures)}, not a list of texts in base64')
+    return [("", _unpacked(text, place)) for place, text in enumerate(pictures)]
+
+
+def _unpacked(text: object, place: int) -> bytes:
+    """Return the content of a picture in base64."""
+    if not isinstance(text, str):
+        raise _no_json(f'place {place} of "pictures" is {_kind(text)}, not a text in base64')
+    try:
+        return base64.b64decode(_undressed(text), validate=True)
+    except ValueError as error:  # letters that are none of it, or too few
+        raise _no_json(f'place {place} of "pictures" is no base64') from error
+
+
+def _no_json(why: str) -> Refused:
+    return Refused(400, f"the JSON cannot be read: {why}", TAKEN)
+
+
+def _kind(value: object) -> str:
+    """Say in JSON's own words what a value is."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds: tuple[tuple[type, str], ...] = ((dict, "an object"), (list, "a list"), (str, "a text"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")
 
 
 def _undressed(text: str) -> str:

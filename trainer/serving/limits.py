@@ -17,10 +17,11 @@ class Limits:
         bytes: of a request.
         pixels: of a picture, by its header.
         pictures: of a request.
-        waiting: requests that are read or answered at a time; further ones are told to come back (503).
-        held: bytes of all those requests together.
+        waiting: requests that wait for an answer at a time; further ones are told to come back (503).
+        held: bytes of all those requests together, and of those on their way.
         batch: pictures that pass through the network together.
         reading: seconds that a request may take to arrive.
+        silent: seconds for which nothing of it may come.
     """
 
     bytes: int = 20 * MB
@@ -30,6 +31,7 @@ class Limits:
     held: int = 256 * MB
     batch: int = 64
     reading: float = 30.0
+    silent: float = 5.0
 
     def __post_init__(self) -> None:
         assert self.pixels <= MAX_PIXELS, "what decodes pictures refuses them"

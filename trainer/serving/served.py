@@ -22,6 +22,7 @@ from registry.reports.pictures import enlarged, overlay
 from trainer.run.answering import Answerer
 from trainer.run.loading import LoadedRun
 from trainer.run.many import Pixels, answered
+from trainer.serving.bombs import refuse_bomb
 
 SIDE = 336  # px: longer side of the picture that explains
 _ALPHA = 0.6  # as on the pages of a run
@@ -112,6 +113,7 @@ class Served:
 
     def _decoded(self, asked: Asked) -> Pixels | DataError:
         try:
+            refuse_bomb(asked.content)
             return self.network.images(asked.content)[0]
         except DataError as error:
             return error

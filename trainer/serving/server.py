@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TypeAlias
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from registry.errors import RecipeError
 from trainer.serving.app import App
@@ -33,6 +34,7 @@ _ANY = ("0.0.0.0", "::")  # every address that this machine has
 _BACKLOG = 4096  # connections that the system keeps until they are taken
 _QUIET = 0.25  # seconds after the last connection was taken in which a request may still be on its way
 _IDLE = 75  # seconds that a connection may say nothing: closed sooner, a request may just be on its way
+_HEADERS = 30  # seconds that the first request of a connection may take to have its headers whole
 _GRACE = 60  # seconds that answers may take at the end
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -111,6 +113,7 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
     doors = Doors(app.starlette, token, lambda: app.gate.stopping)
     config = uvicorn.Config(
         doors,
+        http=Protocol,
         lifespan="on",
         log_level="error",  # a fault of ours, with its stack
         access_log=False,
@@ -121,6 +124,26 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
     )
     _Server(config, app, began).run(sockets=[listening])
     return app.answered
+
+
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-ignore]  # chosen by what is installed
+    """uvicorn's side of a connection, closed where no request begins: uvicorn itself would wait for ever."""
+
+    waits = float(_HEADERS)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(self.waits, self._close_unasked)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _close_unasked(self) -> None:
+        if self.cycle is None:  # no headers have come whole
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # without the extra it is Any
