@@ -167,6 +167,7 @@ def test_machines_that_do_not_come_are_waited_for_as_long_as_was_asked(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------ launchers
+@pytest.mark.slow  # two agents and their processes import torch, twice
 def test_two_agents_are_as_one_and_start_again_in_the_same_folder_when_a_process_is_killed(tmp_path):
     """Two machines on the loopback address, one process each; the second is killed, both are started anew."""
     apart_, whole = place(tmp_path / "apart"), place(tmp_path / "whole")

@@ -102,6 +102,7 @@ def test_the_quickstart_prints_on_ten_pages_and_its_short_version_on_three(chrom
     assert 2 <= pages_of(short) <= 3
 
 
+@pytest.mark.slow  # a run of its own, explained at four layers and printed
 def test_a_run_of_fifty_epochs_with_25_mistakes_explained_at_four_layers_prints_on_fourteen_pages(chromium, tmp_path):
     """What the report "S10" asks for, of a network of that size."""
     model = cifar_resnet18(10).eval()
