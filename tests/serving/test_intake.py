@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import struct
 
 import pytest
 
@@ -19,13 +20,13 @@ from trainer.serving.limits import Limits
 RED = content(picture("red", 1))
 
 
-def read(body: bytes) -> list[Sent]:
+def read(body: bytes, kind: bytes = b"application/json") -> list[Sent]:
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive():
         return next(messages)
 
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}
     return asyncio.run(pictures_of(Request(scope, receive), Limits(), lambda _: None))
 
 
@@ -53,6 +54,18 @@ def test_what_is_wrong_with_json_is_said_in_words(body, said):
         read(body)
     assert (refused.value.status, refused.value.message) == (400, f"the JSON cannot be read: {said}")
     assert '{"pictures": ["<base64>", ...]}' in refused.value.hint
+
+
+def test_a_tiff_is_as_large_as_one_of_its_tiles():
+    def tiled(side: int) -> bytes:
+        tags = ((256, 10), (257, 10), (258, 8), (259, 1), (262, 1), (277, 1), (322, side), (323, side), (324, 8))
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+    (small,), (large,) = (read(tiled(side), b"image/tiff") for side in (16, 16_000))
+    assert (small.pixels, small.refused) == (256, None)
+    assert large.refused is not None
+    assert large.refused.message == "16,000 x 16,000 pixels; more than 50,000,000 are refused"
 
 
 def test_one_text_alone_is_one_picture():

@@ -3,8 +3,9 @@
     PNG     pixel data that unpack to more than height and width need, and notes that unpack to megabytes each
     JPEG    thousands of scans, each of a few bytes, that all pass over the whole picture
 
-What reads TIFF, WebP, GIF and BMP stops where the picture is full. Here rather than where pictures are decoded for
-training: to unpack a large PNG once more costs half as much as to decode it.
+What reads TIFF, WebP, GIF and BMP stops where the picture, or a tile of a TIFF, is full; how large tiles are is
+intake.py's. Here rather than where pictures are decoded for training: to unpack a large PNG again costs half as much
+as to decode it.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ TAKEN = (
 _RAW = ("application/octet-stream",)  # and every image/*
 _DRAINED = 4  # times as many bytes as are taken are read and dropped, so that an answer is heard by who is sending
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")  # those that decoding.py reads
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 _READ = f"{', '.join(_FORMATS[:-1])} and {_FORMATS[-1]} are read"
 
 Taking = Callable[[int], None]
@@ -221,8 +222,9 @@ def _size_of(content: bytes) -> tuple[int, int] | Refused:
     """Return (width, height) by a file's header, or why it has none."""
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            tags = getattr(image, "tag_v2", {})  # a TIFF's; what decodes it has room for one of its tiles, of any size
             width, height = image.size
-            return width, height
+            return max(width, int(tags.get(_TILE_WIDTH, 0))), max(height, int(tags.get(_TILE_LENGTH, 0)))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return Refused(413, f"far too many pixels: {error}", "make it smaller")
     except UnidentifiedImageError:
