@@ -15,8 +15,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from trainer.engine import rng
 from trainer.engine.evaluation import evaluation_mode
-from trainer.engine.modules import Kept, slots_of
+from trainer.engine.modules import Kept, answering_by, slots_of
 
 ALIKE = 0.02  # of the greatest value, by which two answers may differ that number formats and batches round apart
 
@@ -231,22 +230,10 @@ class _Remainder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logits of features."""
-        with self._passing_over(features):
+        passed = [(module, self._passed(module, count, features)) for module, count in self._skipped]
+        with answering_by(passed):
             answer: Tensor = self.model(self._nothing.expand(len(features), -1, -1, -1))
         return answer
-
-    @contextmanager
-    def _passing_over(self, features: Tensor) -> Iterator[None]:
-        changed = [(module, vars(module).get("forward")) for module, _ in self._skipped]
-        for module, count in self._skipped:
-            module.forward = self._passed(module, count, features)
-        try:
-            yield
-        finally:
-            for module, own in changed:
-                del module.forward
-                if own is not None:
-                    module.forward = own
 
     def _passed(self, module: nn.Module, count: int, features: Tensor) -> Callable[..., Any]:
         usual, left = module.forward, itertools.count(count - 1, -1)
