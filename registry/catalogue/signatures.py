@@ -101,7 +101,10 @@ def _signature(callable_: Callable[..., object], change: Change, slots: Slots) -
         type_ = change.types.get(name) or _typed(parameter, namespace, slots)
         for mark in limits.get(name, ()):
             type_ = bounded(type_, mark)
-        default, plain = (None, True) if required else plain_default(parameter.default)
+        given = parameter.default
+        if isinstance(given, enum.Enum) and name in change.types and "enum" not in type_:
+            given = given.value  # a release of upstream has the member where others have its value
+        default, plain = (None, True) if required else plain_default(given)
         said = change.docs.get(name) or without_default(docs.get(name, "")) or change.missing_docs.get(name, "")
         made.append({"name": name, "type": dict(type_), "required": required, "default": default})
         made[-1].update(default_plain=plain, doc=said)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import cv2
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 from typing_extensions import override
 
 from registry.errors import DataError, RecipeError
@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 Upstream = Any  # a policy of torchvision; what it is made of has private names
 
-_INTERPOLATIONS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
+_INTERPOLATIONS = {InterpolationMode.NEAREST: cv2.INTER_NEAREST, InterpolationMode.BILINEAR: cv2.INTER_LINEAR}
 _PER_OPERATION = 4  # draw numbers: which, how strongly, which way, and one for whether or how often
 _SHARES, _PAIR = 1 << 19, (1 << 19) - 1  # draw numbers of AugMix's first share and of AutoAugment's pair
 _LONGEST = 3  # operations of a chain of AugMix whose depth is left to chance
@@ -76,7 +76,8 @@ class Policy(OwnTransform):
         fill: Fill | list[float] | None = upstream.fill
         if isinstance(fill, (list, tuple)):
             fill = fill[0] if len(fill) == 1 else tuple(fill)
-        self._sampling = Sampling(_INTERPOLATIONS[upstream.interpolation], cv2.BORDER_CONSTANT, fill or 0)
+        read = _INTERPOLATIONS[InterpolationMode(upstream.interpolation)]
+        self._sampling = Sampling(read, cv2.BORDER_CONSTANT, fill or 0)
         self._upstream_space = dict(space)
         self._bins = bins
         self._spaces: dict[tuple[int, int, torch.device], Space] = {}
@@ -146,11 +147,17 @@ class _Drawn(NamedTuple):
         return self.draws.integers(self.first + 3, 1, _LONGEST)
 
 
+def _made(policy: Callable[..., Upstream], arguments: Mapping[str, Any]) -> Upstream:
+    """Return torchvision's own, which checks its arguments; before 0.29 it takes no text for an interpolation."""
+    modes = {name: InterpolationMode(text) for name, text in arguments.items() if name == "interpolation"}
+    return policy(**{**arguments, **modes})
+
+
 class TrivialAugmentWide(Policy):
     """torchvision's TrivialAugmentWide: one operation of any magnitude (arXiv 2103.10158)."""
 
     def __init__(self, **arguments: Any) -> None:
-        upstream: Upstream = v2.TrivialAugmentWide(**arguments)
+        upstream = _made(v2.TrivialAugmentWide, arguments)
         super().__init__(upstream, upstream._AUGMENTATION_SPACE, upstream.num_magnitude_bins)
 
     @override
@@ -164,7 +171,7 @@ class RandAugment(Policy):
     """torchvision's RandAugment: operations of one magnitude, one after the other (arXiv 1909.13719)."""
 
     def __init__(self, **arguments: Any) -> None:
-        upstream: Upstream = v2.RandAugment(**arguments)
+        upstream = _made(v2.RandAugment, arguments)
         if upstream.magnitude >= upstream.num_magnitude_bins:
             raise RecipeError(
                 f"magnitude {upstream.magnitude} is none of {upstream.num_magnitude_bins} magnitudes",
@@ -189,7 +196,7 @@ class AutoAugment(Policy):
     """torchvision's AutoAugment: one of 25 learnt pairs of operations (arXiv 1805.09501)."""
 
     def __init__(self, **arguments: Any) -> None:
-        upstream: Upstream = v2.AutoAugment(**arguments)
+        upstream = _made(v2.AutoAugment, arguments)
         super().__init__(upstream, upstream._AUGMENTATION_SPACE, _AUTO_BINS)
         names = list(upstream._AUGMENTATION_SPACE)
         pairs = upstream._policies
@@ -217,7 +224,7 @@ class AugMix(Policy):
     """torchvision's AugMix: the image mixed with chains of operations on it (arXiv 1912.02781)."""
 
     def __init__(self, **arguments: Any) -> None:
-        upstream: Upstream = v2.AugMix(**arguments)
+        upstream = _made(v2.AugMix, arguments)
         space = upstream._AUGMENTATION_SPACE if upstream.all_ops else upstream._PARTIAL_AUGMENTATION_SPACE
         super().__init__(upstream, space, upstream._PARAMETER_MAX)
         self._severity = upstream.severity

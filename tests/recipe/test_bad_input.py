@@ -290,3 +290,32 @@ def test_what_a_lost_plugin_may_have_had_is_no_reason_to_fall_over(plugin: str, 
     Path("recipe.yaml").write_text(GOOD)
     problems = load_recipe("recipe.yaml", [f"plugins=[./{plugin}]", where]).problems
     assert [problem for problem in problems if problem.path.startswith("plugins")], render(problems)
+
+
+FULL = """\
+version: 1
+data: {dataset: {type: ImageFolder, root: pictures}, sampler: balanced}
+model: SmallCNN
+loss: {type: CrossEntropyLoss, weight: [1, 2], ignore_index: 1}
+optimizer: {type: SGD, lr: 0.1}
+scheduler: {type: CosineAnnealingLR}
+lr_finder: {start: 1e-4, end: 1}
+regularizers: [{type: L2, strength: 1e-4}]
+train: {epochs: 1, mix: {type: MixUp, alpha: 0.2}, metrics: [Accuracy, {type: TopKAccuracy, k: 2}]}
+answers: {abstain_below: 0.4}
+callbacks: [TensorBoard]
+report: [Curves]
+expect: {best val/accuracy: ">= 0.5"}
+"""
+
+
+@pytest.mark.parametrize("section", [line.partition(":")[0] for line in FULL.splitlines()[1:]])
+def test_a_section_that_is_a_number_is_reported_and_the_others_are_looked_at_without_it(section: str) -> None:
+    Path("full.yaml").write_text(FULL)
+    assert load_recipe("full.yaml").recipe is not None
+    lines = (f"{section}: 7" if line.startswith(f"{section}:") else line for line in FULL.splitlines())
+    Path("wrong.yaml").write_text("\n".join(lines))
+
+    loaded = load_recipe("wrong.yaml")
+
+    assert any(problem.path.partition(".")[0] == section for problem in loaded.problems), render(loaded.problems)

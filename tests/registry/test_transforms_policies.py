@@ -13,7 +13,7 @@ import torch
 from pretended_gpu import pretended_gpu
 from scipy import stats
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from registry.errors import DataError, RecipeError
 from registry.transforms import policies
@@ -59,7 +59,7 @@ MAGNITUDES = {
 
 def upstream_operation(images: Tensor, name: str, magnitude: float, interpolation: str, fill: Any = None) -> Tensor:
     """Return what torchvision makes of images (n, H, W, C)."""
-    policy = v2.TrivialAugmentWide(interpolation=interpolation, fill=fill)
+    policy = v2.TrivialAugmentWide(interpolation=InterpolationMode(interpolation), fill=fill)
     planes = images.permute(0, 3, 1, 2).contiguous()
     changed = policy._apply_image_or_video_transform(planes, name, magnitude, policy.interpolation, policy._fill)
     return changed.permute(0, 2, 3, 1)

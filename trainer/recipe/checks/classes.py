@@ -11,6 +11,8 @@ from typing import NamedTuple
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.recipe import Spec
 
+COUNTED = ("model", "loss", "train.metrics", "train.mix", "data.dataset")  # what must be sound to count classes
+
 
 class Count(NamedTuple):
     """A number of classes.

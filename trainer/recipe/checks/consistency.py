@@ -13,7 +13,7 @@ from registry.catalogue.catalog import Catalogue
 from registry.catalogue.suggest import nearest
 from registry.patterns import matches
 from trainer.recipe.checks import data, schedules, transforms
-from trainer.recipe.checks.classes import counted_classes, counts, told
+from trainer.recipe.checks.classes import COUNTED, counted_classes, counts, told
 from trainer.recipe.checks.draft import LOSS, Draft
 from trainer.recipe.checks.expect import not_judged_because
 from trainer.recipe.checks.lengths import LENGTH, run_length, total_steps
@@ -380,7 +380,7 @@ RULES: tuple[Rule, ...] = (
     (_explained_classes, ("report", "data.dataset")),
     (_group_rates, ("optimizer",)),
     (_pattern_kinds, ()),
-    (_class_counts, ("model", "loss", "train.metrics", "train.mix", "data.dataset")),
-    (_weights_left, ("loss",)),
+    (_class_counts, COUNTED),
+    (_weights_left, COUNTED),
     (_something_is_left, LENGTH),
 )

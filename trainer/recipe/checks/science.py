@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from registry.catalogue.plugins import provides
 from trainer.recipe.checks import schedules
-from trainer.recipe.checks.classes import counted_classes, told
+from trainer.recipe.checks.classes import COUNTED, counted_classes, told
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.checks.lengths import LENGTH, total_steps
 from trainer.recipe.problems import COMMAND_LINE, listed
@@ -187,7 +187,7 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_two_decays, ("optimizer.type", "optimizer.weight_decay", "regularizers")),
     (_steepest, ("lr_finder",)),
     (_balanced_twice, ("data.sampler", "loss")),
-    (_class_not_learnt, ("loss", "data.dataset", "model")),
+    (_class_not_learnt, COUNTED),
     (_best_on_training, ("train.best",)),
     (_unusual_numbers, ("optimizer", "scheduler", "regularizers", "lr_finder")),
     (_swapped_betas, ("optimizer",)),
@@ -197,6 +197,6 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_empty_plugins, ("plugins",)),
     (_name_of_a_base, ("name",)),
     (_bands_of_a_base, ("expect",)),
-    (_never_unsure, ("answers", "model", "loss", "data.dataset")),
+    (_never_unsure, ("answers", *COUNTED)),
     *schedules.WARNINGS,
 )
