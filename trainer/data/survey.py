@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainer.data.cache import Packed
 from trainer.data.content import UNREADABLE, Digests, digest_of
 
-BAND = 1 << 20  # pixels squared at a time, which takes four bytes for each value
+BAND = 8_000  # pixels squared at a time, 96 kB of three channels
 
 Sums = NDArray[np.int64]  # (C, 2) per channel: of the values, of their squares
 
@@ -30,12 +30,14 @@ def sums_of(pixels: NDArray[np.uint8]) -> Sums:
     """
     channels = pixels.shape[-1]
     flat = np.ascontiguousarray(pixels).reshape(1, -1, channels)
+    squares = np.empty((1, min(BAND, flat.shape[1]), channels), dtype=np.float32)
     sums = np.zeros((channels, 2), dtype=np.int64)
     for start in range(0, flat.shape[1], BAND):
         band = flat[:, start : start + BAND]
         sums[:, 0] += np.asarray(cv2.sumElems(band)[:channels], dtype=np.int64)
-        squares = cv2.multiply(band, band, dtype=cv2.CV_32F)
-        sums[:, 1] += np.asarray(cv2.sumElems(squares)[:channels], dtype=np.int64)
+        there = squares[:, : band.shape[1]]
+        cv2.multiply(band, band, dst=there, dtype=cv2.CV_32F)
+        sums[:, 1] += np.asarray(cv2.sumElems(there)[:channels], dtype=np.int64)
     return sums
 
 
