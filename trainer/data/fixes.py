@@ -25,6 +25,7 @@ from registry.datasets.rows import read_table
 from registry.errors import DataError
 from registry.printing import counted_few, one_line
 from registry.spreadsheets import as_meant
+from trainer.data.standing import StandIn
 
 YES, NO, DROP = "yes", "no", "drop"
 NAMED = 3  # pictures of the list that are not there
@@ -123,7 +124,7 @@ class Fixes:
         return f"{count} of {self.file} {'names' if len(left) == 1 else 'name'} no picture of these data: {named}"
 
 
-class Corrected:
+class Corrected(StandIn):
     """A split with corrected labels; its pictures are those of the source.
 
     Args:
@@ -141,9 +142,8 @@ class Corrected:
     """
 
     def __init__(self, source: ImageSource, fixes: Fixes, split: str, name_of: Callable[[int], str]) -> None:
-        self._source = source
+        super().__init__(source)
         self.targets: NDArray[np.int64] = np.array(source.targets, dtype=np.int64)
-        self.class_names = source.class_names
         counts: Counter[str] = Counter()
         left_out = []
         for index, target in enumerate(self.targets.tolist()):
@@ -170,7 +170,7 @@ class Corrected:
         self._said = f"{fixes.file}: {fixes.said(counts)} in split {split!r}"
 
     def __getattr__(self, name: str) -> Any:
-        """Return whatever else the source knows."""
+        """Return whatever else the source knows: of the pixels, too, which are its own."""
         if name.startswith("__") or name == "_source":  # asked for while it is made anew from a pickle
             raise AttributeError(name)
         return getattr(self._source, name)
@@ -179,17 +179,9 @@ class Corrected:
         """Return picture `index` as uint8 (H, W, C)."""
         return self._source.image(index)
 
-    def describe(self, index: int) -> str:
-        """Name picture `index` for a message."""
-        return self._source.describe(index)
-
     def packed(self) -> NDArray[np.uint8] | None:
         """Return all pictures where the source holds them as one array."""
         return self._source.packed()
-
-    def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return the files behind it."""
-        return self._source.listing()
 
     def remarks(self) -> Sequence[str]:
         """Say what was corrected, beside what the source has to say."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from registry.contracts import ImageSource
 from registry.transforms.shrinking import factor_of
 from trainer.data.cache import remove_older
 from trainer.data.content import UNREADABLE, digest_of
+from trainer.data.standing import StandIn
 from trainer.data.survey import Survey
 
 Image = NDArray[np.uint8]
@@ -64,7 +65,7 @@ class Shrinking:
         return shrunk(image[..., None] if image.ndim == 2 else image, self.side)
 
 
-class ShrunkSource:
+class ShrunkSource(StandIn):
     """A source whose pictures are shrunk; what it knows of their pixels' places (masks) does not fit any more.
 
     Args:
@@ -73,24 +74,14 @@ class ShrunkSource:
     """
 
     def __init__(self, source: ImageSource, shrinking: Shrinking) -> None:
-        self._source, self.shrinking = source, shrinking
-        self.class_names, self.targets = source.class_names, source.targets
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the source knows of its table, if it has one."""
-        if name in ("column", "group", "line", "left_out"):
-            return getattr(self._source, name)
-        raise AttributeError(name)
+        super().__init__(source)
+        self.shrinking = shrinking
 
     def image(self, index: int) -> Image:
         """Return picture `index`, shrunk."""
         reduced = getattr(self._source, "reduced", None)
         whole = self._source.image(index) if reduced is None else reduced(index, self.shrinking.factor)
         return self.shrinking(whole) if isinstance(whole, np.ndarray) and whole.ndim == 3 else whole
-
-    def describe(self, index: int) -> str:
-        """Name picture `index`."""
-        return self._source.describe(index)
 
     def packed(self) -> NDArray[np.uint8] | None:
         """Return all pictures where the source holds them as one array, shrunk."""
@@ -99,23 +90,14 @@ class ShrunkSource:
             return images
         return np.stack([self.shrinking(image) for image in images])
 
-    def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return the files behind it."""
-        return self._source.listing()
-
     @property
     def decoding(self) -> str:
         """How files become pixels."""
         how = "reduced" if self.shrinking.reduces else "full"
         return f"{getattr(self._source, 'decoding', '')}, short side {self.shrinking.side}, {how}"
 
-    def remarks(self) -> Sequence[str]:
-        """Say what the source says."""
-        said: Sequence[str] = getattr(self._source, "remarks", tuple)()
-        return said
 
-
-class ResizedSource:
+class ResizedSource(StandIn):
     """Shrunk pictures, taken from their file.
 
     Args:
@@ -129,8 +111,8 @@ class ResizedSource:
     """
 
     def __init__(self, source: ShrunkSource, path: Path, survey: Survey) -> None:
-        self._source, self._path = source, path
-        self.class_names, self.targets = source.class_names, source.targets
+        super().__init__(source)
+        self._path = path
         self._sizes, self._channels = survey.image_sizes, survey.channels
         lengths = self._sizes.prod(axis=1) * survey.channels
         self._ends = np.cumsum(lengths)
@@ -161,28 +143,9 @@ class ResizedSource:
             return self._source.image(index)
         return self._pixels[end - height * width * self._channels : end].reshape(height, width, self._channels)
 
-    def describe(self, index: int) -> str:
-        """Name picture `index`."""
-        return self._source.describe(index)
-
     def packed(self) -> None:
         """Return None: their shapes differ."""
         return
-
-    def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return the files behind it."""
-        return self._source.listing()
-
-    @property
-    def decoding(self) -> str:
-        """How files become pixels."""
-        return self._source.decoding
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the source knows of its table, if it has one."""
-        if name in ("column", "group", "line", "left_out"):
-            return getattr(self._source, name)
-        raise AttributeError(name)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pixels to be mapped where it is unpacked."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from trainer.data.memory import Budget, physical_memory
 from trainer.data.opening import open_store
 from trainer.data.reading import Factor
 from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable
+from trainer.data.standing import StandIn
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.trained import Trained
 from trainer.recipe.problems import listed
@@ -262,18 +262,12 @@ class _Measuring:
         )
 
 
-class _FittedSource:
+class _FittedSource(StandIn):
     """A source whose images are made to fit; what it knows of their places (masks) does not fit any more."""
 
     def __init__(self, source: ImageSource, fitting: Fitting) -> None:
-        self._source, self._fitting = source, fitting
-        self.class_names, self.targets = source.class_names, source.targets
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the source knows of its images beside their pixels: a table's columns."""
-        if name in ("column", "group"):
-            return getattr(self._source, name)
-        raise AttributeError(name)
+        super().__init__(source)
+        self._fitting = fitting
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image `index`, fitted."""
@@ -286,17 +280,9 @@ class _FittedSource:
             return self.image(index)
         return self._fitting.apply(reduced(index, factor))
 
-    def describe(self, index: int) -> str:
-        """Name image `index` for a message."""
-        return self._source.describe(index)
-
     def packed(self) -> None:
         """Return None: it was opened already."""
         return
-
-    def listing(self) -> Sequence[tuple[str, int, int]] | None:
-        """Return the files behind it."""
-        return self._source.listing()
 
 
 def _place(part: Part) -> int:
