@@ -4,7 +4,8 @@ import pytest
 
 import trainer
 from registry.errors import RecipeError
-from trainer.cli.main import _without_launching, main
+from trainer.cli.main import main
+from trainer.cli.options import without_launching
 
 
 def said(capsys, *words: str) -> str:
@@ -14,7 +15,7 @@ def said(capsys, *words: str) -> str:
 
 def test_the_processes_get_the_command_without_the_options_of_launching():
     words = ["resume", "runs/a", "--processes", "2", "train.epochs=3", "--max-restarts=1", "--rendezvous", "a:1"]
-    assert _without_launching(words) == ["resume", "runs/a", "train.epochs=3"]
+    assert without_launching(words) == ["resume", "runs/a", "train.epochs=3"]
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])

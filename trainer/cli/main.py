@@ -7,7 +7,6 @@ the module it calls.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -35,6 +34,7 @@ from trainer.cli.inputs import (
     runs_in,
     say,
 )
+from trainer.cli.options import FAST, TABLE, TEXT_OR_JSON, launches, plugins_option, sureness
 from trainer.cli.syntax import Command, Program, Words, in_our_words, started_together, takes
 from trainer.cli.templates import TEMPLATES
 from trainer.export.formats import is_exported
@@ -119,81 +119,8 @@ def program() -> None:
     """
 
 
-_FAST = click.option("--fast", is_flag=True, help="Run everything once, small: two epochs of two batches.")
-_LAUNCHING: dict[str, dict[str, Any]] = {
-    "--processes": {"metavar": "N|auto", "help": "Run in N processes, which share every batch; auto: one per GPU."},
-    "--max-restarts": {
-        "type": click.IntRange(min=0),
-        "metavar": "N",
-        "help": "Start all anew, N times, if one is gone.",
-    },
-    "--machines": {"type": click.IntRange(min=1), "metavar": "N", "help": "Machines, each given this command."},
-    "--rendezvous": {"metavar": "HOST:PORT", "help": "Where several machines meet."},
-    "--wait": {"type": click.IntRange(min=1), "metavar": "SECONDS", "help": "How long machines are waited for."},
-}
-_TEXT_OR_JSON = click.Choice(["text", "json"])
-_TABLE = click.Choice(["text", "csv", "json", "markdown"])
-
-
-def _plugins_option(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command `--plugins`, whose components it knows as well."""
-    return click.option(
-        "--plugins",
-        multiple=True,
-        metavar="FILE|PACKAGE|RECIPE",
-        help="Know components of your own, too: a .py file, a package, or a recipe that names them. May be repeated.",
-    )(command)
-
-
-def _sureness(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that say how sure an answer must be, in place of the recipe's `answers`."""
-    below = click.option(
-        "--abstain-below",
-        type=click.FloatRange(min=0, max=1, min_open=True),
-        metavar="P",
-        default=None,
-        help='Answer "not sure" where the likeliest class is less likely than P.',
-    )
-    calibrated = click.option(
-        "--calibrated/--not-calibrated",
-        default=None,
-        help="Tell probabilities by the temperature fitted on validation.",
-    )
-    return calibrated(below(command))
-
-
 def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
     return program.command(cls=Command, **about)
-
-
-def _launches(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that have it run in several processes."""
-
-    @functools.wraps(command)
-    def either(typed: Sequence[str], /, **options: Any) -> int:
-        how = {name: options.pop(name.strip("-").replace("-", "_")) for name in _LAUNCHING}
-        given = {name: value for name, value in how.items() if value is not None}
-        if not given:
-            return command(typed, **options)
-        if "--processes" not in given:
-            raise RecipeError(f"{next(iter(given))} goes with --processes", "torchrun has options of its own")
-        from trainer.cli.launching import launched
-
-        return launched(_without_launching(typed[len(typed_as().split()) :]), given)
-
-    for name, about in reversed(_LAUNCHING.items()):
-        either = click.option(name, default=None, **about)(either)
-    return either
-
-
-def _without_launching(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line without the options of launching and their values."""
-    kept, skipped = [], False
-    for word in words:
-        if not skipped and word.partition("=")[0] not in _LAUNCHING:
-            kept.append(word)
-        skipped = word in _LAUNCHING and not skipped
-    return kept
 
 
 # -------------------------------------------------------------------------------------------------------------- running
@@ -202,9 +129,9 @@ def _without_launching(words: Sequence[str]) -> list[str]:
     writes="runs/<name>/<time>/: report.html, metrics.jsonl, checkpoints/, figures/, gradcam/, tensorboard/.",
 )
 @takes("RECIPE [key=value ...]")
-@_FAST
+@FAST
 @click.pass_obj
-@_launches
+@launches
 def train(typed: Sequence[str], words: Words, fast: bool) -> int:
     """Train what a recipe says.
 
@@ -233,7 +160,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
 )
 @takes("RUN [key=value ...]")
 @click.pass_obj
-@_launches
+@launches
 def resume(typed: Sequence[str], words: Words) -> int:
     """Continue a run exactly where it stopped.
 
@@ -338,7 +265,7 @@ def grade(words: Words, against: str, replay: int, draw: int | None) -> int:
 )
 @takes("RECIPE|RUN... [key=value ...]", most=None)
 @click.option("--quick", is_flag=True, help="The text alone, without importing torch.")
-@click.option("--format", "form", type=_TEXT_OR_JSON, default="text", help="How problems are printed.")
+@click.option("--format", "form", type=TEXT_OR_JSON, default="text", help="How problems are printed.")
 def validate(words: Words, quick: bool, form: str) -> int:
     """Check recipes without running them."""
     from trainer.recipe.problems import to_json
@@ -394,7 +321,7 @@ def diff(words: Words) -> int:
     writes="A table, on standard output.",
 )
 @takes("[SLOT] [PATTERN]", least=0, most=2)
-@_plugins_option
+@plugins_option
 def list_components(words: Words, plugins: Sequence[str]) -> int:
     """Components a recipe may name.
 
@@ -411,7 +338,7 @@ def list_components(words: Words, plugins: Sequence[str]) -> int:
     writes="Its arguments, defaults and a snippet to copy, on standard output.",
 )
 @takes("NAME")
-@_plugins_option
+@plugins_option
 def describe(words: Words, plugins: Sequence[str]) -> int:
     """A component, a section or a rule in full.
 
@@ -429,7 +356,7 @@ def describe(words: Words, plugins: Sequence[str]) -> int:
     writes="The JSON Schema of recipes, or with `sweep` of sweeps, on standard output.",
 )
 @takes("[recipe|sweep]", least=0)
-@_plugins_option
+@plugins_option
 def schema(words: Words, plugins: Sequence[str]) -> int:
     """JSON Schema of the recipe language, for editors."""
     from trainer.cli.describing import schema_of
@@ -532,7 +459,7 @@ def evaluate(words: Words) -> int:
 @click.option("--to", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="The format.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", default=None, help="Where the file goes.")
 @click.option("--int8", is_flag=True, help="Compute in whole numbers of 8 bits, of ONNX alone.")
-@_sureness
+@sureness
 def export(
     words: Words,
     to: Literal["onnx", "torch"],
@@ -569,7 +496,7 @@ def export(
 )
 @click.option("--column", default="", metavar="NAME", help="Of a TABLE, which names the pictures; or image, path, ...")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that read pictures.")
-@_sureness
+@sureness
 def predict(
     words: Words,
     top: int,
@@ -609,7 +536,7 @@ def predict(
 @click.option(
     "--queue", type=click.IntRange(min=1), metavar="N", default=256, show_default=True, help="Requests at a time."
 )
-@_sureness
+@sureness
 def serve(
     words: Words,
     address: str,
@@ -694,7 +621,7 @@ def card(words: Words, out: str | None) -> int:
     writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
 )
 @takes("RUN...", most=None)
-@click.option("--format", "form", type=_TABLE, default="text", help="How the table is printed.")
+@click.option("--format", "form", type=TABLE, default="text", help="How the table is printed.")
 @click.option("--sort", default="", metavar="KEY", help="A column: val/loss, time, lr, name; -time turns it round.")
 def compare(words: Words, form: str, sort: str) -> int:
     """Runs side by side, the best first.
