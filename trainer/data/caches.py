@@ -30,15 +30,20 @@ class Cache:
 
     Attributes:
         files: that belong together.
-        of: where its images come from; "" where it does not say.
         size: bytes.
         used: when last, seconds since 1970.
     """
 
     files: tuple[Path, ...]
-    of: str
     size: int
     used: float
+
+    @property
+    def of(self) -> str:
+        """Where its images come from, read from the file; "" where it does not say."""
+        with contextlib.suppress(OSError, ValueError):  # damaged: it takes room all the same
+            return place_of(self.files[0])
+        return ""
 
     def remove(self) -> None:
         """Remove its files, as far as that can be done."""
@@ -68,25 +73,26 @@ def found(where: Path) -> list[Cache]:
 
 
 def _of(files: list[Path]) -> Cache | None:
-    of = ""
-    with contextlib.suppress(OSError, ValueError):  # damaged: it takes room all the same
-        of = place_of(files[0])
     try:
         facts = [file.stat() for file in files]
     except OSError:  # removed meanwhile
         return None
-    return Cache(tuple(files), of, sum(each.st_size for each in facts), max(each.st_mtime for each in facts))
+    return Cache(tuple(files), sum(each.st_size for each in facts), max(each.st_mtime for each in facts))
 
 
-def limit(where: Path) -> int:
+def limit(where: Path, kept: list[Cache] | None = None) -> int:
     """Return the bytes that all caches may take together.
+
+    Args:
+        where: their folder.
+        kept: what `found` says of it, where that is known.
 
     Raises:
         RecipeError: the environment says something else than a number.
     """
     said = os.environ.get(LIMIT)
     if said is None:
-        taken = sum(each.size for each in found(where))
+        taken = _taken(found(where) if kept is None else kept)
         there = next(each for each in (where, *where.parents) if each.exists())
         return (shutil.disk_usage(there).free + taken) // SHARE
     try:
@@ -117,12 +123,17 @@ def make_room(path: Path, needed: int) -> str:
     Returns:
         Why there is no room; "" where there is.
     """
-    most = limit(path.parent)
+    kept = found(path.parent)
+    most = limit(path.parent, kept)
     if needed > most:
         return (
             f"it would take {size_in_words(needed)}, and caches may take {size_in_words(most)} ({LIMIT} says how much)"
         )
-    others = [each for each in found(path.parent) if each.files[0].stem != path.stem]
-    while others and needed + sum(each.size for each in others) > most:
+    others = [each for each in kept if each.files[0].stem != path.stem]
+    while others and needed + _taken(others) > most:
         others.pop().remove()
     return ""
+
+
+def _taken(kept: list[Cache]) -> int:
+    return sum(each.size for each in kept)
