@@ -5,6 +5,8 @@ Owns the key (what makes a stored catalogue stale) and the file. Knows nothing o
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -24,7 +26,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 Records = list[dict[str, Any]]
 
-_unkept: dict[Path, dict[str, Any]] = {}  # what could not be stored: asked for again, it is not made again
+_held: dict[Path, dict[str, Any]] = {}  # what this process read or made: a command asks several times
+_refused: set[Path] = set()  # folders in which nothing can be stored; one line about each is enough
 
 
 def folder() -> Path:
@@ -71,6 +74,7 @@ def _files(root: Path) -> list[list[Any]]:
     return sorted(found)
 
 
+@functools.cache  # a process keeps the packages that it began with
 def _version(package: str) -> str | None:
     from importlib import metadata
 
@@ -89,12 +93,16 @@ def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Reco
         make: makes the records; slow.
     """
     path = folder() / f"catalogue-{hashlib.sha256(f'{_PACKAGE} {name}'.encode()).hexdigest()[:16]}.json"
-    stored = _unkept.get(path) or _read(path)
-    if stored is not None and stored.get("key") == wanted:
-        return stored["records"]  # type: ignore[no-any-return]
-    records = make()
-    _write(path, {"key": wanted, "records": records})
-    return records
+    held = _held.get(path)
+    if held is None or held["key"] != wanted:
+        held = _read(path)
+    if held is None or held.get("key") != wanted:
+        held = {"key": wanted, "records": make()}
+        _write(path, held)
+    _held[path] = held
+    with contextlib.suppress(OSError):  # of somebody else, or nothing can be stored
+        os.utime(path)
+    return held["records"]  # type: ignore[no-any-return]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -106,7 +114,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _prune(directory: Path) -> None:
-    """Take away all but the files written last; another process may do so too."""
+    """Take away all but the files used last; another process may do so too."""
     files = sorted(directory.glob("catalogue-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in files[KEPT:]:
         path.unlink(missing_ok=True)
@@ -119,6 +127,6 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         write(path, json.dumps(content).encode(), below=path.parent, lasting=False)
         _prune(path.parent)
     except (OSError, StorageError) as error:
-        if not any(each.parent == path.parent for each in _unkept):  # one line is enough
+        if path.parent not in _refused:
             _LOG.warning("the catalogue cannot be kept in %s (%s); every start builds it anew", path.parent, error)
-        _unkept[path] = content
+        _refused.add(path.parent)

@@ -240,9 +240,19 @@ def test_a_damaged_cache_is_made_anew(own_cache: Path, made: list[int]) -> None:
     (file,) = own_cache.glob("*.json")
     for damage in ("", "{", "[]", '{"key": 1, "records": 3}'):
         file.write_text(damage)
+        cache._held.clear()  # as another process finds it
         catalogue()
     assert len(made) == 5
     assert json.loads(file.read_text())["records"] == []
+
+
+def test_a_process_reads_it_once(own_cache: Path, made: list[int]) -> None:
+    catalogue()
+    (file,) = own_cache.glob("*.json")
+    file.unlink()
+    catalogue()
+    assert made == [1]
+    assert not file.exists()
 
 
 def test_a_changed_version_makes_the_catalogue_anew(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +294,15 @@ def test_files_of_plugins_that_are_gone_do_not_pile_up(own_cache: Path, made: li
         (tmp_path / f"ops{number}.py").write_text("")
         catalogue([tmp_path / f"ops{number}.py"])
     assert len(list(own_cache.iterdir())) == cache.KEPT
+
+
+def test_what_is_used_all_the_time_is_not_what_goes(own_cache: Path, made: list[int], tmp_path: Path) -> None:
+    catalogue()
+    (everything,) = own_cache.iterdir()
+    for number in range(cache.KEPT + 3):
+        (tmp_path / f"ops{number}.py").write_text("")
+        catalogue([tmp_path / f"ops{number}.py"])
+    assert everything.exists()
 
 
 # ----------------------------------------------------------------------------------------------------------- plug-ins
