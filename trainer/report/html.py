@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +44,21 @@ def html(
         dated: the day that the foot of a printed page names; "" for none.
         kind: what it is, said above the title.
     """
+    page = _templates().get_template("page.html")
+    return page.render(
+        title=title,
+        kind=kind,
+        dated=dated,
+        answer=answer,
+        sections=sections,
+        picture=lambda figure: _picture(figure, folder),
+        style=Markup(_asset("page.css") + _foot(title, dated)),
+        script=Markup(_asset("page.js")),
+    )
+
+
+@functools.cache  # a sweep writes many pages; a template is compiled once
+def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -58,20 +74,11 @@ def html(
     templates.globals["side"] = lambda table, column: "right" if table.align[column : column + 1] == "r" else "left"
     templates.globals["sketch"] = lambda table, row: Markup(table.sketches[row])
     templates.globals["sorted_by"] = _sorted_by
-    templates.globals["picture"] = lambda figure: _picture(figure, folder)
     templates.globals["grouped"] = _grouped
     templates.globals.update(
         open_figures=_OPEN_FIGURES, long_table=_LONG_TABLE, two_columns=_TWO_COLUMNS, paper_columns=_PAPER_COLUMNS
     )
-    return templates.get_template("page.html").render(
-        title=title,
-        kind=kind,
-        dated=dated,
-        answer=answer,
-        sections=sections,
-        style=Markup(_asset("page.css") + _foot(title, dated)),
-        script=Markup(_asset("page.js")),
-    )
+    return templates
 
 
 def style() -> str:
