@@ -57,7 +57,7 @@ setup(
             "nbclient>=0.10.0",  # runs the notebook, in a kernel of its own
             "ipykernel>=6.29.0",
             "pandas>=2.2.2",  # which the notebook shows a run's history with
-            "setuptools>=77.0.3",  # makes the wheel that is tested, without a second environment; torch 2.14 asks for it
+            "setuptools>=77.0.3",  # makes the wheel that is tested; torch 2.14 asks for it
         ],
         "bench": ["lightning>=2.4", "pytorch-ignite>=0.5", "grad-cam>=1.5"],
         "serve": [

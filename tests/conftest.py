@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,22 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # as many threads as the workers 
     os.environ.setdefault(
         "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     )
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers find it in their environment
+    _cache = tempfile.TemporaryDirectory(prefix="recipe-trainer-cache-", ignore_cleanup_errors=True)
+    os.environ["XDG_CACHE_HOME"] = _cache.name  # what tests keep must push nothing of their user's out
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist deal files out in the order of collection: by default those of few tests come last, however long."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what waits for other processes, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: not {"processes", "survival"} & set(item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True)
