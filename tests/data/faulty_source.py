@@ -54,24 +54,6 @@ class Unpacked(Strange):
         raise ImportError("no module named 'mine'")
 
 
-class WithoutMemoryFiles(Strange):
-    """A source whose worker is on a system that has no files in memory."""
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        del os.memfd_create
-
-
-class ShortOfMemory(Strange):
-    """A source whose worker cannot write all of a batch into a file in memory."""
-
-    def __setstate__(self, state):
-        import resource
-
-        vars(self).update(state)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes
-
-
 class Same:
     """A transform that keeps each image and needs a key for it."""
 

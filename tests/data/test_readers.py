@@ -1,18 +1,16 @@
 """Worker processes: the same images in the same order, and no fault without a name."""
 
-import mmap
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import signal
 import threading
-from pathlib import Path
 
 import albumentations as A
 import numpy as np
 import pytest
 import torch
-from faulty_source import Same, ShortOfMemory, Strange, Unpacked, WithoutMemoryFiles
+from faulty_source import Same, Strange, Unpacked
 from PIL import Image
 
 from registry.datasets.folder import ImageFolder
@@ -52,29 +50,6 @@ def test_images_come_in_the_order_asked_for_and_again_in_the_next_epoch(started)
         for index, image in enumerate(images):
             assert np.array_equal(image, Strange().image(index))
             assert image.flags.writeable
-
-
-@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
-@pytest.mark.parametrize(
-    ("source", "kind"), [(Strange, mmap.mmap), (WithoutMemoryFiles, bytearray), (ShortOfMemory, bytearray)]
-)
-def test_images_lie_in_memory_that_both_processes_see_and_come_through_the_pipe_where_that_fails(started, source, kind):
-    (batch,) = batches_of(started(source(96), workers=1), 96, 96)
-    for index, image in enumerate(batch):
-        assert np.array_equal(image, Strange().image(index))
-    held = batch[0]
-    while isinstance(held.base, np.ndarray):
-        held = held.base
-    assert isinstance(getattr(held.base, "obj", held.base), kind)
-
-
-def test_no_file_stays_open_for_a_batch_that_was_taken(started):
-    readers = started(Strange(), workers=1)
-    batches_of(readers)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(5):
-        batches_of(readers)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):

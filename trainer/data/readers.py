@@ -4,8 +4,7 @@
     pickled source               -- pipe ->   keeps it, once
     pickled transforms           -- pipe ->   keeps them, once an epoch
     ((index, keys), ...)         -- pipe ->   decodes each and transforms it
-    shapes                       <- pipe --   or says which image failed and why
-    pixels                     <- memory --   that both see (Linux), elsewhere through the pipe
+    shapes, pixels               <- pipe --   or says which image failed and why
 
 Batches go to the workers in turn and come back in the same order, `AHEAD` of them per worker under way. A thread of the
 parent stands at each pipe and takes requests there and answers back one after the other: so neither side waits to send
@@ -18,9 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import mmap
 import multiprocessing
-import os
 import pickle
 import queue
 import signal
@@ -32,7 +29,6 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -207,51 +203,13 @@ def _carry(
     answers.put(None)
 
 
-# --------------------------------------------------------------------------------------------------------------- pixels
-# A memory file has no name, so none is left behind, and takes no part of /dev/shm, which is 64 MB in many containers.
-# It is written, not mapped, by the worker: where memory is short a write fails, while a mapping kills.
-def _send(pipe: Connection, pixels: Pixels) -> None:
-    """Send what a worker read."""
-    shapes = [image.shape for image in pixels]
-    try:
-        memory = os.memfd_create("images", os.MFD_CLOEXEC)
-    except (AttributeError, OSError):  # another system, or not allowed
-        memory = None
-    try:
-        if memory is not None and _written(memory, pixels):
-            pipe.send((shapes, True))
-            reduction.send_handle(pipe, memory, os.getppid())
-            return
-    finally:
-        if memory is not None:
-            os.close(memory)
-    pipe.send((shapes, False))
-    pipe.send_bytes(np.concatenate([image.ravel() for image in pixels]).data)
-
-
-def _written(memory: int, pixels: Pixels) -> bool:
-    try:
-        return all(os.write(memory, np.ascontiguousarray(image).data) == image.size for image in pixels)
-    except OSError:
-        return False
-
-
 def _receive(pipe: Connection) -> Pixels | DataError:
-    answer = pipe.recv()
-    if isinstance(answer, DataError):
-        return answer
-    shapes, in_memory = answer
+    shapes = pipe.recv()
+    if isinstance(shapes, DataError):
+        return shapes
     sizes = [int(np.prod(shape)) for shape in shapes]
-    buffer: mmap.mmap | bytearray
-    if in_memory:
-        memory = reduction.recv_handle(pipe)
-        try:
-            buffer = mmap.mmap(memory, sum(sizes))
-        finally:
-            os.close(memory)
-    else:
-        buffer = bytearray(sum(sizes))
-        pipe.recv_bytes_into(buffer)
+    buffer = bytearray(sum(sizes))
+    pipe.recv_bytes_into(buffer)
     flat = np.frombuffer(buffer, np.uint8)
     ends = np.cumsum(sizes)
     return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
@@ -300,7 +258,8 @@ def _work(pipe: Connection, at: Any) -> None:
                 continue
             finally:
                 at.value = BETWEEN
-            _send(pipe, pixels)
+            pipe.send([image.shape for image in pixels])
+            pipe.send_bytes(np.concatenate([image.ravel() for image in pixels]).data)
 
 
 def _without_torch(content: bytes) -> tuple[Sequence[Singly], bool]:
