@@ -254,8 +254,11 @@ def _linear(images: Tensor, rows: Taps, columns: Taps) -> Tensor:
 
 
 def _cut(values: Tensor, by: int) -> Tensor:
-    """Return whole numbers of 0 or more divided by another, what is left over cut off."""
-    return torch.div(values, by, rounding_mode="trunc")
+    """Return whole numbers of 0 or more divided by a power of two, what is left over cut off.
+
+    Cut off before, since an exporter to ONNX divides in single precision, which holds no number beyond 2^24 exactly.
+    """
+    return torch.div(values & -by, by, rounding_mode="trunc")
 
 
 def _by_area(images: Tensor, down: Tensor, across: Tensor, height: int, width: int) -> Tensor:
