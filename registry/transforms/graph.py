@@ -60,11 +60,13 @@ class Form:
         module: takes (N, H, W, C).
         size: (height, width) of what it gives; None where each picture keeps its own.
         makes_float: whether it gives float32 and no grey levels.
+        exact: whether it gives the transform's very pixels; else one in thousands may be a grey level off.
     """
 
     module: nn.Module
     size: Size | None
     makes_float: bool = False
+    exact: bool = True
 
 
 def forms_of(transforms: Sequence[Upstream], seen: Seen) -> list[Form]:
@@ -154,7 +156,7 @@ def _resize(t: Upstream, seen: Seen) -> Form:  # noqa: ARG001 (any size will do)
         raise UnsupportedError(f"interpolation {way} is neither nearest, linear nor by area")
     if t.area_for_downscale is not None:
         raise UnsupportedError("area_for_downscale interpolates each picture in a way of its own")
-    return Form(ResizeGraph(t.height, t.width, way), (t.height, t.width))
+    return Form(ResizeGraph(t.height, t.width, way), (t.height, t.width), exact=way != cv2.INTER_AREA)
 
 
 def _center_crop(t: Upstream, seen: Seen) -> Form:

@@ -35,9 +35,11 @@ class ResizeGraph(nn.Module):
         """Return the images resized."""
         down, across = _side(images, 1), _side(images, 2)
         tall, wide = down.new_tensor(self.height), down.new_tensor(self.width)
-        if self.interpolation == cv2.INTER_AREA:
-            return _by_area(images, down, across, self.height, self.width)
         rows, columns = _places(self.height, down), _places(self.width, across)
+        if self.interpolation == cv2.INTER_AREA:
+            whole = _by_area(images, down, across, self.height, self.width)
+            grown = _linear(images, _area_taps(down, tall, rows), _area_taps(across, wide, columns))
+            return torch.where((down >= tall) & (across >= wide), whole, grown)
         if self.interpolation == cv2.INTER_NEAREST:
             return _nearest(images, _nearest_taps(down, tall, rows), _nearest_taps(across, wide, columns))
         return _linear(images, _taps(down, tall, rows, within=False), _taps(across, wide, columns, within=True))

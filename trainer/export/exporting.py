@@ -30,13 +30,14 @@ from trainer.export.card import card
 from trainer.export.formats import SUFFIX, Format, require_to_make
 from trainer.export.parting import where_they_part
 from trainer.export.proof import Probabilities, Proof, answers_of_run, batches_of, name_of, prove
-from trainer.export.whole import Whole, example, whole_of
+from trainer.export.whole import Whole, example, forms, whole_of
 from trainer.export.writing import traced, written
 from trainer.recipe.afterwards import Free, free, patterns
 from trainer.run.answering import Sureness, sureness, unfitted
 from trainer.run.folder import RunFolder
 
 TOLERANCE = 1e-4  # of a probability, up to which a file in fp32 is the run's
+ROUNDED = 1e-2  # the same where means over areas may be rounded to the next grey level
 MOST_LOST = 0.01  # of the accuracy, up to which a file in whole numbers is
 _BINS = 15
 _FREE = (
@@ -127,8 +128,13 @@ def export(request: Request, log: Log, counting: Counting) -> Exported:
             int8.quantise(candidate, trained, log)
         log(f"proving {target.name} on {len(part):,} pictures of {name_of(part)} ...")
         proof = prove(candidate, part, answers, counting("the file answers", batches_of(part)))
-        _require(proof, candidate, whole, part, request)
-        return _kept(candidate, target, about, proof, request, folder)
+        tolerance = TOLERANCE if all(form.exact for form in forms(trained)) else ROUNDED
+        _require(proof, candidate, whole, part, request, tolerance)
+        remarks = _remarks(request, trained, proof)
+        for remark in remarks:
+            log(remark)
+        text = card(target, about, proof, _demanded(request, tolerance), remarks)
+        return _kept(candidate, target, text, proof, request, folder)
 
 
 def _refuse_others(overrides: Sequence[str]) -> None:
@@ -207,19 +213,20 @@ def _target(request: Request, folder: RunFolder) -> Path:
     return folder.path / "export" / name
 
 
-def _demanded(request: Request) -> str:
+def _demanded(request: Request, tolerance: float) -> str:
     if request.whole_numbers:
         return f"at most {100 * MOST_LOST:g} point of accuracy may be lost"
-    return f"at most {TOLERANCE:g} is demanded"
+    rounded = ": means over areas may be rounded to the next grey level" if tolerance > TOLERANCE else ""
+    return f"at most {tolerance:g} is demanded{rounded}"
 
 
-def _require(proof: Proof, file: Path, whole: Whole, part: Part, request: Request) -> None:
+def _require(proof: Proof, file: Path, whole: Whole, part: Part, request: Request, tolerance: float) -> None:
     """Refuse to call a file exported that does not answer as the run does.
 
     Raises:
         ExportError: which picture differs, by how much, and at which layer the two part.
     """
-    holds = proof.lost <= MOST_LOST if request.whole_numbers else proof.largest <= TOLERANCE
+    holds = proof.lost <= MOST_LOST if request.whole_numbers else proof.largest <= tolerance
     if holds:
         return
     index = part.indices[proof.worst : proof.worst + 1]
@@ -230,30 +237,36 @@ def _require(proof: Proof, file: Path, whole: Whole, part: Part, request: Reques
         where = f"they part {where_they_part(file, whole, picture)}"
     lost = f"; {100 * proof.lost:.2f} points of accuracy are lost" if request.whole_numbers else ""
     raise ExportError(
-        f"the file does not answer as the run does: {proof.said()} ({_demanded(request)}){lost}; "
+        f"the file does not answer as the run does: {proof.said()} ({_demanded(request, tolerance)}){lost}; "
         f"most at {one_line(part.store.describe(int(index[0])))}: {where}",
         "nothing was written; take another --to, or tell us of the layer",
     )
 
 
-def _kept(candidate: Path, target: Path, about: About, proof: Proof, request: Request, folder: RunFolder) -> Exported:
-    """Give a proved file its name, and write its card beside it; in a run's folder through no link."""
+def _kept(candidate: Path, target: Path, text: str, proof: Proof, request: Request, folder: RunFolder) -> Exported:
+    """Give a proved file its name, and write its card, `text`, beside it; in a run's folder through no link."""
     beside = target.with_name(f"{target.name}.md")
     below = folder.path if request.out is None else target.parent
     try:
         below.mkdir(parents=True, exist_ok=True)
         files.write(target, candidate.read_bytes(), below=below)
-        text = card(target, about, proof, _demanded(request), _remarks(request, proof))
         files.write(beside, printable(text).encode(), below=below)
     except OSError as error:
         raise StorageError(f"{target}: cannot be written ({error.strerror or error})") from error
     return Exported(target, beside, proof)
 
 
-def _remarks(request: Request, proof: Proof) -> list[str]:
-    if not request.whole_numbers:
-        return []
-    return [
-        "It computes in whole numbers of 8 bits, their ranges taken from training pictures: "
-        f"{100 * proof.lost:.2f} points of accuracy are lost by that."
-    ]
+def _remarks(request: Request, trained: Trained, proof: Proof) -> list[str]:
+    remarks = []
+    if trained.recipe.data.decode == "reduced" and trained.stored_size is None:
+        remarks.append(
+            "The run decodes large JPEGs at 1/2, 1/4 or 1/8 of their size (data.decode: reduced); the file is given "
+            "pictures in full size. On those the run and the file were measured; the report's accuracy is of pictures "
+            "decoded smaller."
+        )
+    if request.whole_numbers:
+        remarks.append(
+            "It computes in whole numbers of 8 bits, their ranges taken from training pictures: "
+            f"{100 * proof.lost:.2f} points of accuracy are lost by that."
+        )
+    return remarks
