@@ -69,6 +69,7 @@ def test_frozen_layers_see_every_image_once_however_long_the_training(said_of, t
         "frozen layers: what they make of an image, 12 numbers, is computed once for 68 images and kept "
         "(train.cache_features: off does without)" in said
     )
+    assert [line for line in said if line.startswith("frozen layers: done in ")]
 
 
 def test_batches_are_those_of_the_images_with_features_in_their_place(said_of):

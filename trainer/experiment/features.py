@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from registry.catalogue import cache
-from registry.printing import size_in_words
+from registry.printing import duration, size_in_words
 from trainer.data.batches import Batches
 from trainer.data.features import IN_MEMORY, KeptFeatures
 from trainer.engine import rng
@@ -81,11 +81,12 @@ class Keeping:
                 f"frozen layers: what they make of an image, {values[0].numel():,} numbers, is computed once for "
                 f"{total:,} images and kept (train.cache_features: off does without)"
             )
-            progress = _Progress(total, self.log)
+            begun, progress = time.monotonic(), _Progress(total, self.log)
             kept = {}
             for name, batches in parts.items():
                 self.train_mode() if name == "train" else self.model.eval()
                 kept[name] = self._kept(division, batches, values, progress)
+            self.log(f"frozen layers: done in {duration(time.monotonic() - begun)}, which no epoch's seconds hold")
         return Features(division.head, kept)
 
     def _divided(self, batches: Batches) -> tuple[Division, torch.Tensor]:
