@@ -136,14 +136,15 @@ def place(file: str, line: int, unit: str = "line") -> str:
     return f"{file}:{line}" if unit == "line" else f"{file}, {unit} {line}"
 
 
-def read_table(file: str) -> Rows:
+def read_table(file: str, *, may_be_empty: bool = False) -> Rows:
     """Read a table.
 
     Args:
         file: its path; the ending says what it is.
+        may_be_empty: the names of its columns are enough.
 
     Returns:
-        Its rows, at least one; rows without any cell are none.
+        Its rows, at least one unless it may be empty; rows without any cell are none.
 
     Raises:
         DataError: there is no such file, it is no such table, has no row, or is damaged; named by line.
@@ -160,7 +161,7 @@ def read_table(file: str) -> Rows:
         missing = isinstance(error, FileNotFoundError)
         said = f"there is no table {file}" if missing else f"{file} cannot be read: {error.strerror or error}"
         raise DataError(said, hint if missing else "") from error
-    if not len(rows):
+    if not (may_be_empty or len(rows)):
         raise DataError(f"{file} has no rows", "a row per picture belongs below the names of the columns")
     return rows
 

@@ -54,6 +54,19 @@ def test_what_was_done_is_counted(listed):
     assert made.remarks()[-1].endswith("fixes.csv: 2 labels changed, 1 picture left out in split 'train'")
 
 
+@pytest.mark.parametrize("lines", [(), ("",), (",,,",)])
+def test_a_list_without_a_line_changes_nothing(listed, lines):
+    """As a review writes it that doubts no label, or a spreadsheet of which every line was taken out."""
+    fixes = listed(*lines)
+    assert corrected(fixes).targets.tolist() == [0, 0, 1, 1, 2]
+    assert fixes.said() == "0 labels changed, 0 pictures left out"
+
+
+def test_a_list_of_nothing_at_all_has_no_column(listed):
+    with pytest.raises(DataError, match=r"fixes\.csv has no column 'path'"):
+        listed(head="")
+
+
 def test_a_list_is_a_table_as_spreadsheets_write_it(listed):
     made = corrected(listed("0.png;cat;dog;YES", head="path;given;suggested;decision"))
     assert made.targets[0] == 1

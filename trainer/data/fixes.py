@@ -84,7 +84,7 @@ class Fixes:
         self._fixes: dict[str, Fix] = {}
         self._used: set[str] = set()
         self.counts: Counter[str] = Counter()
-        rows = read_table(file)
+        rows = read_table(file, may_be_empty=True)  # nothing was found, or every line taken out again
         columns = [rows.column(name) for name in ("path", "given", "suggested", "decision")]
         for row, cells in enumerate(zip(*columns, strict=True)):
             path, given, suggested, decision = map(as_meant, cells)
