@@ -109,6 +109,18 @@ class Decoding:
         over = "" if self.ground == WHITE else f", over {self.ground}"
         return f"decoding {RULES}, white level {self.white_level}{grey}{over}"
 
+    @property
+    def ground_in_code(self) -> str:
+        """The ground as an example in Python names it to Pillow."""
+        return '"white"' if self.ground == WHITE else str(self.ground)
+
+    @property
+    def levels_in_code(self) -> str:
+        """What an example in Python does to an opened `picture` of 16 bits, which becomes 8."""
+        if self.white_level == FULL:
+            return "(np.asarray(picture) >> 8).astype(np.uint8)"
+        return f"np.rint(np.minimum(picture, {self.white_level}) * (255 / {self.white_level})).astype(np.uint8)"
+
     def read(self, path: str, factor: Factor | None = None) -> Pixels:
         """Decode an image file.
 

@@ -90,7 +90,10 @@ class Scaled(nn.Module):
     def scaled(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the height and width that the images would have."""
         down, across = _side(images, 1), _side(images, 2)
-        scale = self.side / (torch.minimum(down, across) if self.smallest else torch.maximum(down, across))
+        # Both tensors: a number by a tensor is its reciprocal times the number, and rounds otherwise at half a pixel.
+        scale = down.new_tensor(self.side) / (
+            torch.minimum(down, across) if self.smallest else torch.maximum(down, across)
+        )
         return (down * scale).round().clamp(min=1), (across * scale).round().clamp(min=1)
 
     def read(self, images: Tensor, tall: Tensor, wide: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ import torch
 from small_run import train_small
 from torch import nn
 
+import trainer
 from registry.transforms.graph import Seen, forms_of
 from trainer.export.about import About
+from trainer.export.exported import load_exported
 from trainer.export.exporting import Request, export
 from trainer.export.formats import PACKAGES, SUFFIX
 from trainer.export.standalone import opened
@@ -67,6 +69,54 @@ def test_means_over_areas_are_opencvs_but_for_a_grey_level_in_one_pixel_of_thous
     made = form.module(torch.from_numpy(picture[None])).numpy()[0].astype(int)
     assert np.abs(made - expected).max() <= 1
     assert (made != expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("size", "transforms"),
+    [
+        ((480, 640), [A.LongestMaxSize(102), A.PadIfNeeded(102, 102, border_mode=cv2.BORDER_CONSTANT, fill=0)]),
+        ((960, 1280), [A.LongestMaxSize(46), A.PadIfNeeded(46, 46, border_mode=cv2.BORDER_CONSTANT, fill=0)]),
+        ((600, 800), [A.LongestMaxSize(70), A.PadIfNeeded(70, 70, border_mode=cv2.BORDER_CONSTANT, fill=0)]),
+        ((720, 1280), [A.LongestMaxSize(232), A.PadIfNeeded(232, 232, border_mode=cv2.BORDER_CONSTANT, fill=0)]),
+        ((1000, 1500), [A.SmallestMaxSize(71), A.CenterCrop(64, 64)]),
+        ((1000, 1500), [A.SmallestMaxSize(143), A.CenterCrop(128, 128)]),
+        ((3456, 5184), [A.SmallestMaxSize(225), A.CenterCrop(224, 224)]),
+    ],
+    ids=str,
+)
+def test_a_side_that_comes_to_half_a_pixel_is_rounded_as_upstream_rounds_it(size, transforms):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    made = torch.from_numpy(picture[None])
+    for form in forms_of(transforms, Seen(None, 3)):
+        made = form.module(made)
+    assert np.array_equal(made[0].numpy(), A.Compose(transforms)(image=picture)["image"])
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="the extra `export` is not installed")
+@pytest.mark.parametrize("how", ["bits: 12, channels: 1", "background: black", "background: [200, 0, 30]"])
+def test_a_file_reads_pictures_as_its_run_does(how, tmp_path):
+    draw = np.random.default_rng(0)
+    paths = [tmp_path / "pets" / name / f"{index}.png" for name in ("a", "b") for index in range(8)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deep = "bits" in how
+        image = draw.integers(0, 4096, (20, 20), np.uint16) if deep else draw.integers(0, 256, (20, 20, 4), np.uint8)
+        assert cv2.imwrite(str(path), image)
+    mean = "[0.5]" if "bits" in how else "[0.5, 0.5, 0.5]"
+    (tmp_path / "deep.yaml").write_text(
+        f"version: 1\nname: deep\ndata:\n  dataset: {{type: ImageFolder, root: {tmp_path / 'pets'}, {how}}}\n"
+        "  val: {fraction: 0.25}\n  batch_size: 4\n"
+        f"  preprocess: [{{type: Normalize, mean: {mean}, std: {mean}}}]\n"
+        "model: {type: SmallCNN, width: 4}\noptimizer: {type: SGD, lr: 0.1}\n"
+        "train: {epochs: 3, device: cpu, precision: fp32}\nreport: []\ncallbacks: []\n"
+    )
+    folder = trainer.train(tmp_path / "deep.yaml", runs=tmp_path / "runs").folder.path
+    made = export(Request(folder, (), "onnx"), lambda _: None, lambda _, __: lambda: None)
+    expected = trainer.load(folder, device="cpu").probabilities(paths)
+    assert np.abs(load_exported(made.file).probabilities(paths) - expected).max() < 1e-4
+    card = made.card.read_text()
+    assert ("np.minimum(picture, 4095) * (255 / 4095)" in card) == ("bits" in how)
+    assert ('"white"' in card) == ("bits" in how)
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="the extra `export` is not installed")

@@ -24,7 +24,7 @@ from trainer.data.fitting import Fitting
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Recipe
 from trainer.run.beginning import repeated
-from trainer.run.loading import _decoding
+from trainer.run.loading import decoding_of
 
 RECIPE = """\
 version: 1
@@ -136,8 +136,8 @@ def test_every_fold_is_a_run_and_the_numbers_have_mean_and_deviation(capsys: pyt
 
 def test_pictures_are_predicted_as_the_run_read_its_own(write_recipe: Callable[[str], Path]) -> None:
     arguments = "{type: Table, file: labels.csv, channels: 1, bits: 12, background: [0, 50, 100]}"
-    assert _decoding(recipe(write_recipe, "test", f"data.dataset={arguments}")) == Decoding(4095, 1, (0, 50, 100))
-    assert _decoding(recipe(write_recipe, "test")) == Decoding()
+    assert decoding_of(recipe(write_recipe, "test", f"data.dataset={arguments}")) == Decoding(4095, 1, (0, 50, 100))
+    assert decoding_of(recipe(write_recipe, "test")) == Decoding()
     clear = np.zeros((2, 2, 4), dtype=np.uint8)
     assert Fitting(3, None, (0, 50, 100)).apply(clear)[0, 0].tolist() == [0, 50, 100]
 

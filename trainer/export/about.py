@@ -2,7 +2,8 @@
 
 class_names                          one per class index
 recipe, recipe_sha256, resolved      what it was trained by: name, digest, and the whole of it
-pictures                             how they go in: layout, type, colours, channels, the training images' size
+pictures                             how they go in: layout, type, colours, channels, the training images' size; and how
+                                     files become them: the value that is white, what shows through
 model, input, eval, preprocess       the network and what is done before it, all of which is inside
 measured                             split, images, accuracy and calibration of the run's answers in fp32
 calibration                          the temperature, and whether the file tells probabilities by it
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry.datasets.decoding import FULL, WHITE, Decoding
 from registry.errors import DataError
 
 FORMAT = "1"
@@ -78,6 +80,14 @@ class About:
         """Pixels of the short side to which larger pictures are shrunk before they are asked about; None for not."""
         side = self.json("pictures").get("short_side")
         return None if side is None else int(side)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How files become pixels."""
+        said = self.json("pictures")
+        level, ground = said.get("white_level"), said.get("background")
+        red, green, blue = WHITE if ground is None else ground
+        return Decoding(FULL if level is None else level, ground=(red, green, blue))
 
     @property
     def abstain_below(self) -> float | None:

@@ -8,9 +8,9 @@ from registry.printing import literal
 from trainer.export.about import About
 from trainer.export.proof import Proof
 
-DEEP = (
+_DEEP = (
     "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 first: "
-    "`Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))`."
+    "`picture = Image.fromarray({})`."
 )
 _ASK = {
     ".onnx": """\
@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession("{file}")
 names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
 picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA")  # upright
-on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-pixels = np.asarray(on_white.convert("{mode}")){grey}
+on_ground = Image.alpha_composite(Image.new("RGBA", picture.size, {ground}), picture)
+pixels = np.asarray(on_ground.convert("{mode}")){grey}
 (probabilities,) = session.run(None, {{"pictures": pixels[None]}})  # uint8 (N, H, W, {channels}) in
 print(names[probabilities[0].argmax()], probabilities[0].max())
 """,
@@ -33,8 +33,8 @@ extra = {{"about.json": ""}}
 network = torch.export.load("{file}", extra_files=extra).module()
 names = json.loads(json.loads(extra["about.json"])["class_names"])
 picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA")  # upright
-on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-pixels = torch.from_numpy(np.array(on_white.convert("{mode}"))){grey}
+on_ground = Image.alpha_composite(Image.new("RGBA", picture.size, {ground}), picture)
+pixels = torch.from_numpy(np.array(on_ground.convert("{mode}"))){grey}
 probabilities = network(pixels[None])  # uint8 (N, H, W, {channels}) in
 print(names[probabilities[0].argmax()], float(probabilities[0].max()))
 """,
@@ -75,6 +75,7 @@ def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[st
         mode="L" if about.channels == 1 else "RGB",
         grey="[..., None]" if about.channels == 1 else "",
         channels=about.channels,
+        ground=about.decoding.ground_in_code,
     )
     return "\n".join(
         [
@@ -89,7 +90,7 @@ def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[st
             "```python",
             ask + "```",
             "",
-            DEEP,
+            _DEEP.format(about.decoding.levels_in_code),
             "",
         ]
     )

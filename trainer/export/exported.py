@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from registry.datasets.decoding import Decoding
 from registry.errors import CheckpointError, DataError
 from trainer.data.fitting import Fitting
 from trainer.data.resized import Shrinking
@@ -43,9 +42,8 @@ class ExportedFile(Answerer):
         self.class_names = about.class_names
         # The temperature is in the graph: its probabilities are divided by it already.
         self.sureness = Sureness(abstain_below=about.abstain_below)
-        level = about.json("pictures")["white_level"]
-        self._reader = Reader(Decoding() if level is None else Decoding(level))
-        self._fitting = Fitting(about.channels, None)  # the size is the graph's matter
+        self._reader = Reader(about.decoding)
+        self._fitting = Fitting(about.channels, None, about.decoding.ground)  # the size is the graph's matter
 
     def images(self, pictures: Pictures) -> list[NDArray[np.uint8]]:
         """Return pictures as the file takes them, uint8 (H, W, C), sizes may differ.

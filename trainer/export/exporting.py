@@ -35,6 +35,7 @@ from trainer.export.writing import traced, written
 from trainer.recipe.afterwards import Free, free, patterns
 from trainer.run.answering import Sureness, sureness, unfitted
 from trainer.run.folder import RunFolder
+from trainer.run.loading import decoding_of
 
 TOLERANCE = 1e-4  # of a probability, up to which a file in fp32 is the run's
 ROUNDED = 1e-2  # the same where means over areas may be rounded to the next grey level
@@ -158,6 +159,7 @@ def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabiliti
     """Return what the file says of itself; what the run reaches is measured anew, in fp32."""
     recipe, resolved = trained.recipe, folder.resolved.read_text(encoding="utf-8")
     kept = folder.read_summary().get("calibration") or {}
+    decoding = decoding_of(recipe)
     return About.of(
         {
             **network_texts(resolved, recipe, trained.input_shape, trained.facts),
@@ -170,7 +172,8 @@ def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabiliti
                 "channels": trained.channels,
                 "size": trained.stored_size,
                 "short_side": None if recipe.data.store is None else recipe.data.store.side,
-                "white_level": recipe.data.dataset.arguments.get("white_level"),
+                "white_level": decoding.white_level,
+                "background": decoding.ground,
             },
             "measured": measured(part, answers),
             "calibration": {

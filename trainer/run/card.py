@@ -17,6 +17,7 @@ import yaml
 
 from registry import files
 from registry.contracts import Block, Code, Paragraph, Section, Table
+from registry.datasets.decoding import FULL
 from registry.errors import StorageError
 from registry.printing import duration, few, literal, metric_text, metric_words, printable, sentence_case
 from registry.program import PROGRAM
@@ -26,6 +27,7 @@ from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.report.answer import Answer, Tile
 from trainer.report.markdown import markdown
 from trainer.run.folder import RunFolder
+from trainer.run.loading import decoding_of
 from trainer.run.predictions import read_answers
 from trainer.run.summary import is_number
 
@@ -231,6 +233,7 @@ class Card:
             'run.explain("picture.jpg").savefig("where_it_looked.png")'
         )
         colours = "L" if self.trained.channels == 1 else "RGB"
+        decoding = decoding_of(self._recipe)
         file = EXPORTED if (self.folder.path / EXPORTED).exists() else PurePosixPath(EXPORTED).name
         exported = (
             "import json\n\n"
@@ -240,18 +243,24 @@ class Card:
             f'session = onnxruntime.InferenceSession("{file}")\n'
             'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])\n'
             'picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGBA")  # upright\n'
-            'on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)\n'
-            f'pixels = np.asarray(on_white.convert("{colours}"))\n'
+            f'on_ground = Image.alpha_composite(Image.new("RGBA", picture.size, {decoding.ground_in_code}), picture)\n'
+            f'pixels = np.asarray(on_ground.convert("{colours}"))\n'
             'answer = session.run(None, {"pictures": pixels.reshape(1, *pixels.shape[:2], -1)})[0][0]\n'
             "print(names[answer.argmax()], answer.max())"
         )
-        blocks = (
+        deep = (
+            "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 before they are "
+            f"converted: `picture = Image.fromarray({decoding.levels_in_code})`."
+        )
+        blocks: list[Block] = [
             Paragraph(f"With {PROGRAM}, from this folder (it reads `resolved.yaml` and `checkpoints/best.pt`):"),
             Code(loaded, "python"),
             Paragraph(f"With ONNX Runtime alone, from the file that `{PROGRAM} export` writes:"),
             Code(exported, "python"),
-        )
-        return Section("How to use it", blocks, "use")
+        ]
+        if decoding.white_level != FULL:
+            blocks.append(Paragraph(deep))
+        return Section("How to use it", tuple(blocks), "use")
 
     def _training(self) -> Section:
         rows = tuple((label, text) for label, text in self._facts() if text)

@@ -201,7 +201,7 @@ class LoadedRun(Answerer):
 
     # ---------------------------------------------------------------------------------------------------------- batches
     def _read(self, pictures: Pictures) -> Iterator[np.ndarray]:
-        decoding = _decoding(self.recipe)
+        decoding = decoding_of(self.recipe)
         reader, fitting = Reader(decoding), Fitting(self.channels, self.size, decoding.ground)
         shrinking = shrinking_of(self.recipe.data)
         for place, picture in enumerate(several(pictures)):
@@ -297,7 +297,7 @@ def _naming(pictures: Pictures) -> Callable[[int], str]:
     return lambda place: name_of(each[place], place)
 
 
-def _decoding(recipe: Recipe) -> Decoding:
+def decoding_of(recipe: Recipe) -> Decoding:
     """Return how the run's own images became pixels."""
     dataset = recipe.data.dataset
     said = dataset.arguments if dataset.type in FROM_FILES else {}
