@@ -154,6 +154,20 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch, said):
         caches.limit(tmp_path)
 
 
+def test_an_empty_limit_is_none(tmp_path, monkeypatch):
+    monkeypatch.delenv(caches.LIMIT, raising=False)
+    without = caches.limit(tmp_path)
+    monkeypatch.setenv(caches.LIMIT, "")
+    assert caches.limit(tmp_path) == pytest.approx(without, rel=0.1)
+
+
+def test_a_limit_that_is_no_number_is_told_before_anything_is_listed(root, monkeypatch, capsys):
+    opened(root)
+    monkeypatch.setenv(caches.LIMIT, "much")
+    assert main(["cache"]) == 2
+    assert str(root) not in capsys.readouterr().out
+
+
 def test_the_command_lists_what_is_kept_and_clears_what_is_meant(root, capsys):
     opened(root)
     open_store(ImageFolder(str(root), split="train", download=False))

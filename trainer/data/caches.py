@@ -90,8 +90,8 @@ def limit(where: Path, kept: list[Cache] | None = None) -> int:
     Raises:
         RecipeError: the environment says something else than a number.
     """
-    said = os.environ.get(LIMIT)
-    if said is None:
+    said = os.environ.get(LIMIT, "").strip()
+    if not said:
         taken = _taken(found(where) if kept is None else kept)
         there = next(each for each in (where, *where.parents) if each.exists())
         return (shutil.disk_usage(there).free + taken) // SHARE
