@@ -115,11 +115,15 @@ class Decoding:
         return '"white"' if self.ground == WHITE else str(self.ground)
 
     @property
-    def levels_in_code(self) -> str:
-        """What an example in Python does to an opened `picture` of 16 bits, which becomes 8."""
+    def deep_in_words(self) -> str:
+        """What whoever opens a picture of 16 bits by Pillow does to it before an example in Python goes on."""
+        levels = f"np.rint(np.minimum(picture, {self.white_level}) * (255 / {self.white_level}))"
         if self.white_level == FULL:
-            return "(np.asarray(picture) >> 8).astype(np.uint8)"
-        return f"np.rint(np.minimum(picture, {self.white_level}) * (255 / {self.white_level})).astype(np.uint8)"
+            levels = "(np.asarray(picture) >> 8)"
+        return (
+            "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 first: "
+            f"`picture = Image.fromarray({levels}.astype(np.uint8))`."
+        )
 
     def read(self, path: str, factor: Factor | None = None) -> Pixels:
         """Decode an image file.

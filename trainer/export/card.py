@@ -8,10 +8,6 @@ from registry.printing import literal
 from trainer.export.about import About
 from trainer.export.proof import Proof
 
-_DEEP = (
-    "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 first: "
-    "`picture = Image.fromarray({})`."
-)
 _ASK = {
     ".onnx": """\
 import json, numpy as np, onnxruntime
@@ -90,7 +86,7 @@ def card(file: Path, about: About, proof: Proof, demanded: str, remarks: list[st
             "```python",
             ask + "```",
             "",
-            _DEEP.format(about.decoding.levels_in_code),
+            about.decoding.deep_in_words,
             "",
         ]
     )

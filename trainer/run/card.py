@@ -248,10 +248,6 @@ class Card:
             'answer = session.run(None, {"pictures": pixels.reshape(1, *pixels.shape[:2], -1)})[0][0]\n'
             "print(names[answer.argmax()], answer.max())"
         )
-        deep = (
-            "Grey pictures of 16 bits (as opened their `mode` begins with `I`) are brought to 8 before they are "
-            f"converted: `picture = Image.fromarray({decoding.levels_in_code})`."
-        )
         blocks: list[Block] = [
             Paragraph(f"With {PROGRAM}, from this folder (it reads `resolved.yaml` and `checkpoints/best.pt`):"),
             Code(loaded, "python"),
@@ -259,7 +255,7 @@ class Card:
             Code(exported, "python"),
         ]
         if decoding.white_level != FULL:
-            blocks.append(Paragraph(deep))
+            blocks.append(Paragraph(decoding.deep_in_words))
         return Section("How to use it", tuple(blocks), "use")
 
     def _training(self) -> Section:
