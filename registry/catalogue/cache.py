@@ -19,7 +19,7 @@ from typing import Any
 from registry.errors import StorageError
 from registry.files import write
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 32  # files; checkouts and plug-ins that are gone leave theirs behind
 _LOG = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).parents[1]
@@ -43,20 +43,25 @@ def key(packages: Sequence[str], sources: Iterable[Path]) -> dict[str, Any]:
         packages: distributions whose version matters; one that is not installed counts as such.
         sources: files and folders of plug-ins, beside our own.
     """
-    files = [entry for root in (_PACKAGE, *sources) for entry in _files(root)]
     return {
         "format": FORMAT,
         "python": sys.version,
         "packages": {name: _version(name) for name in packages},
-        "files": files,
+        "files": _files((_PACKAGE, *sources)),
     }
 
 
-def _files(root: Path) -> list[list[Any]]:
-    """Return [path, bytes, mtime in ns] of a file, or of every Python file below a folder."""
+def _files(roots: Iterable[Path]) -> list[list[Any]]:
+    return [entry for root in roots for entry in _below(root)]
+
+
+def _below(root: Path) -> list[list[Any]]:
+    """Return [path, bytes, mtime, ctime in ns] of a file, or of every Python file below a folder.
+
+    By the ctime a file is known that took another's place and has its size and date, as `cp -p` and `tar` leave it.
+    """
     if root.is_file():
-        stat = root.stat()
-        return [[str(root), stat.st_size, stat.st_mtime_ns]]
+        return [_state(str(root), root.stat())]
     found: list[list[Any]] = []
     waiting = [str(root)]
     while waiting:
@@ -69,9 +74,12 @@ def _files(root: Path) -> list[list[Any]]:
                 if entry.name != "__pycache__":
                     waiting.append(entry.path)
             elif entry.name.endswith(".py"):
-                stat = entry.stat()
-                found.append([entry.path, stat.st_size, stat.st_mtime_ns])
+                found.append(_state(entry.path, entry.stat()))
     return sorted(found)
+
+
+def _state(path: str, stat: os.stat_result) -> list[Any]:
+    return [path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 @functools.cache  # a process keeps the packages that it began with
@@ -84,20 +92,27 @@ def _version(package: str) -> str | None:
         return None
 
 
-def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Records:
+def kept(
+    name: str,
+    wanted: dict[str, Any],
+    make: Callable[[], Records],
+    met: Callable[[], Iterable[Path]] = tuple,
+) -> Records:
     """Return the records stored for a key, or make and store them; for this process alone where nothing can be stored.
 
     Args:
         name: tells apart what is stored side by side, such as checkouts and sets of plug-ins.
         wanted: the key, from `key`.
         make: makes the records; slow.
+        met: asked once they are made; further files whose change makes them stale, such as what a plug-in imports.
     """
     path = folder() / f"catalogue-{hashlib.sha256(f'{_PACKAGE} {name}'.encode()).hexdigest()[:16]}.json"
     held = _held.get(path)
-    if held is None or held["key"] != wanted:
+    if held is None or not _is_fresh(held, wanted):
         held = _read(path)
-    if held is None or held.get("key") != wanted:
-        held = {"key": wanted, "records": make()}
+    if held is None or not _is_fresh(held, wanted):
+        records = make()
+        held = {"key": wanted, "records": records, "met": _files(met())}
         _write(path, held)
     _held[path] = held
     with contextlib.suppress(OSError):  # of somebody else, or nothing can be stored
@@ -105,12 +120,17 @@ def kept(name: str, wanted: dict[str, Any], make: Callable[[], Records]) -> Reco
     return held["records"]  # type: ignore[no-any-return]
 
 
+def _is_fresh(held: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return bool(held.get("key") == wanted and held["met"] == _files(Path(state[0]) for state in held["met"]))
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         stored = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return stored if isinstance(stored, dict) and isinstance(stored.get("records"), list) else None
+    whole = isinstance(stored, dict) and all(isinstance(stored.get(part), list) for part in ("records", "met"))
+    return stored if whole else None
 
 
 def _prune(directory: Path) -> None:

@@ -233,7 +233,7 @@ def catalogue(plugins: Sequence[str | Path] = ()) -> Catalogue:
     marked: dict[str, int] = {}
     for plugin in find_plugins(plugins):  # each beside the rest, so that a line changed in one does not cost all
         wanted = cache.key([*_PACKAGES, *filter(None, [plugin.distribution])], plugin.sources)
-        made = cache.kept(plugin.name, wanted, partial(_make_plugin, plugin))
+        made = cache.kept(plugin.name, wanted, partial(_make_plugin, plugin), plugin.imported)
         records += made
         marked[plugin.name] = len(made)
     return Catalogue(records, marked)

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from registry.catalogue.adoption import Change, Found, fits, is_protocol, resolve
+from registry.catalogue.imports import imported_files
 from registry.catalogue.slots import SLOTS
 from registry.errors import RecipeError
 from registry.files import require_plain
@@ -67,9 +68,8 @@ class Plugin:
         Raises:
             RecipeError: it cannot be imported, or a component is not of its slot's base.
         """
-        module = import_plugin(self.name)
         seen: set[int] = set()
-        for owner in [module, *_submodules(self.name)]:
+        for owner in self._modules():
             for value in list(vars(owner).values()):
                 mark = vars(value).get(_MARK) if hasattr(value, "__dict__") else None
                 if mark is None or id(value) in seen:
@@ -77,6 +77,13 @@ class Plugin:
                 seen.add(id(value))
                 slot, name = mark
                 yield slot, self._found(slot, name, value)
+
+    def imported(self) -> list[Path]:
+        """Return the files of what the plug-in imports, once it is imported itself; see `imported_files`."""
+        return imported_files(self._modules())
+
+    def _modules(self) -> list[ModuleType]:
+        return [import_plugin(self.name), *_submodules(self.name)]
 
     def _found(self, slot: str, name: str, value: Callable[..., object]) -> Found:
         where = self.name if self.name.endswith(".py") else value.__module__
@@ -162,7 +169,17 @@ def import_plugin(name: str) -> ModuleType:
         raise RecipeError(message, error.hint) from error
     except Exception as error:
         said = f"{type(error).__name__}: {error}{_line(error, name)}"
-        raise RecipeError(f"the plug-in {name} cannot be imported: {said}") from error
+        raise RecipeError(f"the plug-in {name} cannot be imported: {said}", _way_out(error, name)) from error
+
+
+def _way_out(error: Exception, plugin: str) -> str:
+    """Say how a file reaches the one beside it, where that is what it wants."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or not plugin.endswith(".py"):
+        return ""
+    folder, wanted = Path(plugin).parent, error.name.partition(".")[0]
+    if not (folder / f"{wanted}.py").is_file() and not (folder / wanted).is_dir():
+        return ""
+    return f"{wanted} lies beside it, where Python does not look: set PYTHONPATH={folder}"
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,12 +1,13 @@
 """The catalogue: what it lists, that it is cheap, that it is never stale, and what plug-ins may do."""
 
 import functools
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,104 @@ def test_a_changed_plugin_file_makes_the_catalogue_anew(tmp_path: Path, made: li
     assert len(made) == 3  # the plug-in alone
 
 
+HELPED = """
+from registry import component
+from torch import nn
+from {helper} import WIDTHS
+
+
+@component("model")
+class Tiny(nn.Module):
+    def __init__(self, num_classes: int, width: int = WIDTHS[0]) -> None:
+        super().__init__()
+"""
+
+
+@pytest.fixture
+def fresh_import(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Forget what was imported since the test began: what follows is as in another process."""
+    before = set(sys.modules)
+
+    def forget() -> None:
+        importlib.invalidate_caches()
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield forget
+    forget()
+
+
+@pytest.mark.parametrize(
+    "between", ["", "import json\n\nfrom tiny_constants import WIDTHS\n"], ids=["a file beside it", "what that imports"]
+)
+def test_a_change_of_what_a_plugin_imports_is_seen(
+    between: str,
+    tmp_path: Path,
+    made: list[int],
+    fresh_import: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugin, changed = tmp_path / "ops.py", tmp_path / "tiny_widths.py"
+    plugin.write_text(HELPED.format(helper="tiny_widths"))
+    if between:
+        changed.write_text(between)
+        changed = tmp_path / "tiny_constants.py"
+    changed.write_text("WIDTHS = [4]\n")
+    assert catalogue([plugin]).entry("model", "Tiny").parameter("width").default == 4  # type: ignore[union-attr]
+    catalogue([plugin])
+    assert len(made) == 2, "everything else, and the plug-in"
+
+    fresh_import()
+    changed.write_text("WIDTHS = [16]\n")
+    assert catalogue([plugin]).entry("model", "Tiny").parameter("width").default == 16  # type: ignore[union-attr]
+    assert len(made) == 3, "the plug-in alone"
+
+
+def test_a_helper_that_two_plugins_share_counts_for_both(
+    tmp_path: Path, made: list[int], fresh_import: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "shared_widths.py").write_text("WIDTHS = [4]\n")
+    plugins = [tmp_path / "one.py", tmp_path / "two.py"]
+    for plugin in plugins:
+        plugin.write_text(HELPED.format(helper="shared_widths").replace("Tiny", plugin.stem.title()))
+    catalogue(plugins)
+    fresh_import()
+    (tmp_path / "shared_widths.py").write_text("WIDTHS = [16]\n")
+    listed = catalogue(plugins)
+    assert [listed.entry("model", name).parameter("width").default for name in ("One", "Two")] == [16, 16]  # type: ignore[union-attr]
+
+
+def test_a_package_counts_with_what_it_imports_by_relative_names(
+    tmp_path: Path, made: list[int], fresh_import: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for folder in ("nets_of_mine", "sizes_of_mine"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "nets_of_mine" / "__init__.py").write_text(HELPED.format(helper=".relay"))
+    (tmp_path / "nets_of_mine" / "relay.py").write_text("from sizes_of_mine.small import WIDTHS\n")
+    (tmp_path / "sizes_of_mine" / "__init__.py").write_text("from . import small\n")
+    (tmp_path / "sizes_of_mine" / "small.py").write_text("WIDTHS = [4]\n")
+    catalogue(["nets_of_mine"])
+    fresh_import()
+    (tmp_path / "sizes_of_mine" / "small.py").write_text("WIDTHS = [16]\n")
+    entry = catalogue(["nets_of_mine"]).entry("model", "Tiny")
+    assert entry.parameter("width").default == 16  # type: ignore[union-attr]
+
+
+def test_a_plugin_in_the_place_of_another_is_seen_whatever_its_size_and_date(tmp_path: Path, made: list[int]) -> None:
+    file, other = tmp_path / "ops.py", tmp_path / "other.py"
+    file.write_text(PLUGIN.replace("{doc}", "how wide."))
+    other.write_text(PLUGIN.replace("{doc}", "how deep."))
+    os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    catalogue([file])
+    other.replace(file)
+    catalogue([file])
+    assert len(made) == 3
+
+
 def test_a_damaged_cache_is_made_anew(own_cache: Path, made: list[int]) -> None:
     catalogue()
     (file,) = own_cache.glob("*.json")
@@ -343,6 +442,18 @@ def test_a_plugin_that_cannot_be_imported_says_what_happened_and_where(tmp_path:
         f"the plug-in {file} cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"
         f" ({file}, line 3)"
     )
+
+
+def test_a_plugin_that_wants_the_file_beside_it_is_told_how(
+    tmp_path: Path, made: list[int], fresh_import: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "widths_beside.py").write_text("WIDTHS = [4]\n")
+    (tmp_path / "ops.py").write_text(HELPED.format(helper="widths_beside"))
+    with pytest.raises(RecipeError) as caught:
+        catalogue([tmp_path / "ops.py"])
+    assert caught.value.hint == f"widths_beside lies beside it, where Python does not look: set PYTHONPATH={tmp_path}"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert catalogue([tmp_path / "ops.py"]).entry("model", "Tiny")
 
 
 @pytest.mark.parametrize(
