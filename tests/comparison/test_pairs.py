@@ -1,5 +1,7 @@
 """What a distance is worth: the same images, in one order, in numbers and in a sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_runs import run
@@ -7,6 +9,8 @@ from made_runs import run
 from trainer.comparison.cautions import cautions
 from trainer.comparison.pairs import MCNEMAR, WELCH, pairs_of
 from trainer.comparison.rows import compared, interval, interval_text
+from trainer.comparison.runs import Images
+from trainer.comparison.statistics import mcnemar, of_mean
 from trainer.run.predictions import Answers
 
 LR = "optimizer.lr"
@@ -97,7 +101,7 @@ def test_rows_over_seeds_are_compared_by_welch_over_the_seeds():
         for seed, share in enumerate(shares)
     ]
     (pair,) = pairs_of(compared(runs))
-    assert (pair.test, pair.apart) == (WELCH, None)
+    assert (pair.test, pair.apart) == (f"{WELCH} over seeds", None)
     assert pair.difference == pytest.approx(0.1)
     assert pair.p < 0.001
     assert pair.sentence().startswith("lr 0.1 is better than lr 0.2 by 10.00 points")
@@ -114,6 +118,123 @@ def test_few_seeds_that_spread_show_no_difference_whatever_the_images_say():
     assert pair.sentence().startswith(
         "No difference between lr 0.1 and lr 0.2 that 2 and 2 seeds can show: 5.00 points"
     )
+
+
+# --------------------------------------------------------------------------------------------------------------- folds
+FOLDS = {"data.val.folds": 5}
+EVERY = 200  # pictures a fold is measured on
+
+
+def folds(name: str, lr: float, right, *, seed: int = 1, only=range(5), split: str = "val"):
+    """Return a run per fold, of which `right` holds what each answers of its own pictures, or all of the same ones."""
+    return [
+        run(
+            f"{name}{fold}s{seed}",
+            float(right[fold].mean()),
+            {**FOLDS, "data.val.fold": fold, LR: lr, "seed": seed},
+            seed=seed,
+            images=images_of(fold),
+            answers=answers(right[fold], keys=np.arange(EVERY) + EVERY * fold * (split == "val"), split=split),
+        )
+        for fold in only
+    ]
+
+
+def images_of(fold: int) -> Images:
+    """Return what a checkpoint of a fold tells: parts of its own, of one split."""
+    prints = {
+        "train": {"used": f"t{fold}", "pixels": f"t{fold}"},
+        "val": {"used": f"v{fold}", "pixels": f"v{fold}"},
+        "whole": {"used": "w", "pixels": "w"},
+    }
+    return Images(("cat", "dog"), (400 - fold, 400 + fold), prints)
+
+
+def drawn(share: float, seed: int) -> np.ndarray:
+    """Return what each fold answers rightly, bool (5, EVERY)."""
+    return np.random.default_rng(seed).random((5, EVERY)) < share
+
+
+def test_folds_of_one_recipe_are_one_row_and_their_pictures_are_all_pictures():
+    one, two = drawn(0.8, 0), drawn(0.7, 1)
+    comparison = compared([*folds("a", 0.1, one), *folds("b", 0.2, two)])
+    assert [(row.name, row.many, row.delta is None) for row in comparison.rows] == [
+        ("lr 0.1", "5 folds", True),
+        ("lr 0.2", "5 folds", False),
+    ]
+    assert [each.key for each in comparison.differences] == [LR]
+    (pair,) = pairs_of(comparison)
+    assert (pair.images, pair.split, pair.runs, pair.test) == (5 * EVERY, "val", (1, 1), MCNEMAR)
+    assert pair.difference == pytest.approx(one.mean() - two.mean())
+    assert pair.p == pytest.approx(mcnemar(one.ravel(), two.ravel()))
+    assert comparison.rows[0].numbers["best/val_accuracy"].deviation == pytest.approx(one.mean(axis=1).std(ddof=1))
+
+
+def test_folds_that_were_run_by_several_seeds_are_tested_over_the_seeds():
+    runs = [
+        each
+        for name, lr, share in (("a", 0.1, 0.8), ("b", 0.2, 0.7))
+        for seed in (1, 2, 3)
+        for each in folds(name, lr, drawn(share, int(10 * lr) + 10 * seed), seed=seed)
+    ]
+    comparison = compared(runs)
+    assert [row.many for row in comparison.rows] == ["15 runs (3 seeds, 5 folds)"] * 2
+    (pair,) = pairs_of(comparison)
+    assert (pair.images, pair.runs, pair.test) == (5 * EVERY, (3, 3), f"{WELCH} over seeds")
+    number, best = "best/val_accuracy", comparison.rows[0]
+    by_fold = [np.mean([each.numbers[number] for each in runs]) for runs in best.by_fold.values()]
+    assert interval(best, number).low == pytest.approx(of_mean(by_fold).low), "each fold counts once"
+
+
+def test_folds_that_were_measured_on_one_held_out_split_are_tested_over_the_folds():
+    one, two = drawn(0.8, 0), drawn(0.7, 1)
+    (pair,) = pairs_of(compared([*folds("a", 0.1, one, split="test"), *folds("b", 0.2, two, split="test")]))
+    assert (pair.images, pair.runs, pair.test) == (EVERY, (5, 5), f"{WELCH} over folds")
+
+
+def test_rows_of_other_folds_have_no_distance_and_what_a_row_lacks_is_said():
+    one, two = drawn(0.8, 0), drawn(0.7, 1)
+    comparison = compared([*folds("a", 0.1, one), *folds("b", 0.2, two, only=(0, 1, 3))])
+    assert [row.delta for row in comparison.rows] == [None, None]
+    assert pairs_of(comparison) == []
+    said = cautions(comparison)
+    assert "#2 (lr 0.2) has no finished run of fold 2, 4: its means lack it" in said
+    assert any(text.startswith("Folds share most of the pictures they learn from") for text in said)
+
+
+def test_a_seed_that_did_not_run_on_every_fold_is_said_and_no_test_is_made():
+    one, two = drawn(0.8, 0), drawn(0.7, 1)
+    comparison = compared([*folds("a", 0.1, one), *folds("a", 0.1, one, seed=2, only=(0, 1)), *folds("b", 0.2, two)])
+    assert pairs_of(comparison) == []
+    assert any("#1 (lr 0.1) was not run by the same seeds on every fold" in text for text in cautions(comparison))
+
+
+def test_folds_of_other_pictures_are_no_folds_of_one_row():
+    others = [
+        replace(each, images=replace(each.images, prints={**each.images.prints, "whole": {"used": "x", "pixels": "x"}}))
+        for each in folds("b", 0.1, drawn(0.7, 1), only=(3, 4))
+    ]
+    comparison = compared([*folds("a", 0.1, drawn(0.8, 0), only=(0, 1, 2)), *others])
+    assert sorted(len(row.runs) for row in comparison.rows) == [2, 3]
+
+
+def test_the_same_fold_again_counts_once():
+    comparison = compared([*folds("a", 0.1, drawn(0.8, 0)), *folds("b", 0.1, drawn(0.7, 1), only=(2,))])
+    assert sorted(row.title for row in comparison.rows) == ["tiny", "tiny (seed 1, fold 2 again)"]
+    assert "tiny/b2s1 has seed and fold of tiny/a2s1: no second run" in cautions(comparison)
+
+
+def test_the_best_of_several_looks_counts_the_pictures_of_all_folds():
+    def reached(each, images):
+        share = {0.1: 0.80, 0.2: 0.79}[each.settings[LR]]
+        return replace(each, summary={**each.summary, "images": {"val": images}, "best": {"val/accuracy": share}})
+
+    all_right = np.full((5, EVERY), True)
+    single = [reached(run(name, 0.0, {LR: lr}), 5 * EVERY) for name, lr in (("a", 0.1), ("b", 0.2))]
+    parts = [reached(each, EVERY) for name, lr in (("a", 0.1), ("b", 0.2)) for each in folds(name, lr, all_right)]
+    one, several = ([text for text in cautions(compared(runs)) if "looks at" in text] for runs in (single, parts))
+    assert one == several
+    assert "The best of 2 looks at 1,000 val images" in one[0]
 
 
 # -------------------------------------------------------------------------------------------------- intervals, optimism

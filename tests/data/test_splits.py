@@ -9,6 +9,7 @@ from registry.datasets.shapes import Shapes
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
 from trainer.data import splits
+from trainer.data.fingerprint import fingerprint
 from trainer.data.splits import by_class, draw_share, open_data
 from trainer.recipe.recipe import Data, Fraction
 
@@ -306,3 +307,17 @@ def test_shapes_open_with_their_own_splits_and_masks():
     assert (len(data.train), len(data.val), len(data.test)) == (50, 20, 10)
     assert np.array_equal(data.val.store.masks([3, 4]), open_split("val").masks([3, 4]))
     assert loaded({"train": source(TRAIN)}).train.store.masks([1]) is None
+
+
+# ------------------------------------------------------------------------------------------------------- fingerprints
+def test_folds_of_one_split_have_the_same_whole_and_another_part_each():
+    prints = [fingerprint(loaded({"train": source(TRAIN)}, val=Fraction(folds=4, fold=fold))) for fold in range(4)]
+    assert len({str(each["whole"]) for each in prints}) == 1
+    assert len({str(each["val"]) for each in prints}) == len({str(each["train"]) for each in prints}) == 4
+    others = fingerprint(loaded({"train": source(TRAIN, seed=1)}, val=Fraction(folds=4, fold=0)))
+    assert others["whole"]["used"] == prints[0]["whole"]["used"], "as many of each class"
+    assert others["whole"]["pixels"] != prints[0]["whole"]["pixels"]
+
+
+def test_where_validation_is_a_split_of_its_own_there_is_no_whole():
+    assert fingerprint(loaded({"train": source(TRAIN), "val": source([0, 1, 2])})).keys() == {"train", "val"}

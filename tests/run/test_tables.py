@@ -20,6 +20,8 @@ import trainer
 from registry.datasets.cifar import CIFAR10
 from registry.datasets.decoding import Decoding
 from trainer.cli.main import main
+from trainer.comparison.rows import compared
+from trainer.comparison.runs import read_run
 from trainer.data.fitting import Fitting
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Recipe
@@ -132,6 +134,8 @@ def test_every_fold_is_a_run_and_the_numbers_have_mean_and_deviation(capsys: pyt
     assert [(val.folds, val.fold, val.group) for val in resolved] == [
         (3, number, "photographer") for number in range(3)
     ]
+    (row,) = compared([read_run(folder) for folder in folders]).rows
+    assert (row.many, list(row.by_fold)) == ("3 folds", [0, 1, 2])
 
 
 def test_pictures_are_predicted_as_the_run_read_its_own(write_recipe: Callable[[str], Path]) -> None:

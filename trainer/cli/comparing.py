@@ -16,7 +16,7 @@ from trainer.comparison.finding import PAGES, Found, find_runs
 from trainer.comparison.forms import FORMS
 from trainer.comparison.page import write_page
 from trainer.comparison.pairs import pairs_of
-from trainer.comparison.rows import Comparison, Row, compared, number_text, number_title
+from trainer.comparison.rows import Comparison, Row, compared, number_text, number_title, seed_and_fold
 from trainer.comparison.runs import Run, read_run
 from trainer.comparison.table import Column, columns, fitting, is_setting
 from trainer.run.folder import RunFolder
@@ -183,8 +183,8 @@ def _members(made: Comparison) -> list[str]:
         for run in row.runs:
             reached = run.numbers.get(made.number)
             alone = f"  {number_text(made.number, reached)}" if reached is not None and len(row.runs) > 1 else ""
-            seed = f"  seed {run.seed}" if len(row.runs) > 1 else ""
-            lines.append(f"{row.rank:>{digits}}  {one_line(str(run.folder))}{seed}{alone}")
+            which = f"  {seed_and_fold(run)}" if len(row.runs) > 1 else ""
+            lines.append(f"{row.rank:>{digits}}  {one_line(str(run.folder))}{which}{alone}")
     return lines
 
 

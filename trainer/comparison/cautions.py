@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainer.comparison.differences import data_in_words, experiments, measured_alike
-from trainer.comparison.rows import COPY, Comparison, Row, is_copy, number_title, sorted_number
+from trainer.comparison.differences import data_in_words, experiments
+from trainer.comparison.rows import (
+    COPY,
+    Comparison,
+    Row,
+    alike,
+    is_again,
+    is_copy,
+    number_title,
+    sorted_number,
+)
 from trainer.comparison.runs import Run
 from trainer.comparison.statistics import optimism
 
-_UNTOLD = "has no whole checkpoint: which images it saw cannot be told, so it counts in no mean over seeds"
+_UNTOLD = "has no whole checkpoint: which images it saw cannot be told, so it counts in no mean"
 _WORTH_SAYING = 0.0005  # of an accuracy: half a tenth of a point
 
 
@@ -24,12 +33,13 @@ def cautions(made: Comparison) -> list[str]:
         found.append(f"{named} ran with --fast, two epochs of two batches: ranked behind all others")
     elif rows[0].fast:
         found.append("All ran with --fast, two epochs of two batches: their numbers say nothing of the recipes")
-    other = [row for row in rows if row.fast is first.fast and not measured_alike(row.runs[0], first.runs[0])]
+    other = [row for row in rows if row.fast is first.fast and not alike(row, first)]
     if other:
         found.append(f"{_listed(other)} had other images to be measured on than #1: there is no distance between them")
     words = data_in_words([run for run in made.runs if run.fast is first.fast])
     if len(words) > 1:
         found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
+    found += _folds(rows)
     unfinished = [row for row in rows if _unfinished(row)]
     if unfinished:
         found.append(f"{_listed(unfinished)} did not come to the end: the numbers are those so far")
@@ -38,6 +48,25 @@ def cautions(made: Comparison) -> list[str]:
     if sum(row.remark != COPY for row in rows) > 1 and not any(len(row.runs) > 1 for row in rows):
         found.append("Every row is one run: another seed alone moves a result, so a small delta shows nothing")
     return found + _unkept(made) + _looks(made)
+
+
+def _folds(rows: Sequence[Row]) -> list[str]:
+    """Say which rows lack folds or were not run by every seed on each, and what an interval over folds leaves out."""
+    found = []
+    for row in rows:
+        if row.runs[0].fold is None or len(row.runs) == 1:
+            continue
+        lacking = [str(fold) for fold in range(row.runs[0].settings["data.val.folds"]) if fold not in row.by_fold]
+        if lacking:
+            found.append(f"{_listed([row])} has no finished run of fold {', '.join(lacking)}: its means lack it")
+        if len({tuple(sorted(run.seed for run in runs)) for runs in row.by_fold.values()}) > 1:
+            found.append(f"{_listed([row])} was not run by the same seeds on every fold: its means weigh some more")
+    if any(len(row.by_fold) > 1 for row in rows):
+        found.append(
+            "Folds share most of the pictures they learn from: an interval over folds tells less than one over as many "
+            "independent runs would"
+        )
+    return found
 
 
 def _unkept(made: Comparison) -> list[str]:
@@ -64,8 +93,8 @@ def _looks(made: Comparison) -> list[str]:
 
 def _best_of(made: Comparison, number: str) -> str:
     looked = [row for row in made.rows if number in row.numbers and row.remark != COPY]
-    looked = [row for row in looked if measured_alike(row.runs[0], made.best.runs[0])]
-    count = made.best.runs[0].count(number)
+    looked = [row for row in looked if alike(row, made.best)]
+    count = _images(made.best, number)
     if len(looked) < 2 or count is None or made.runs[0].better(number) != "max":
         return ""
     much = optimism([row.numbers[number].mean for row in looked], count)
@@ -79,16 +108,24 @@ def _best_of(made: Comparison, number: str) -> str:
     return text + (f"; report its {number_title(held_out)}, which chose nothing" if other else "")
 
 
+def _images(row: Row, number: str) -> int | None:
+    """Return how many images a share of a row is of: with folds, of all their parts together."""
+    folds = list(row.by_fold.values()) if number.partition("/")[2].startswith("val_") else [list(row.runs)]
+    counts = [runs[0].count(number) for runs in folds]
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
 def _repeats(runs: Sequence[Run]) -> list[str]:
     """Say of each run that repeats an earlier one what it is: a copy, or the same seed again."""
     found, kinds = [], experiments(runs)
     for number, run in enumerate(runs):
         copied = next((each for each in runs[:number] if is_copy(run, each)), None)
-        again = [runs[i] for i in range(number) if kinds[i] == kinds[number] and runs[i].seed == run.seed]
+        again = [runs[i] for i in range(number) if kinds[i] == kinds[number] and is_again(run, runs[i])]
         if copied is not None:
             found.append(f"{run.title} is identical to {copied.title}: a copy, which counts once")
         elif again:
-            found.append(f"{run.title} has the seed of {again[0].title}: no second seed")
+            had, lacks = ("the seed", "seed") if run.fold is None else ("seed and fold", "run")
+            found.append(f"{run.title} has {had} of {again[0].title}: no second {lacks}")
     return found
 
 

@@ -18,7 +18,7 @@ from trainer.recipe.reading.references import LR_FOUND
 from trainer.recipe.reading.scalars import spelling
 
 DATA, DEVICE = "data", "device"  # differences that are no settings
-ITSELF = ("seed", "name", "description", "seeds")  # differ between runs of one experiment
+ITSELF = ("seed", "name", "description", "seeds", r"data\.val\.fold")  # differ between runs of one experiment
 # What changes nothing that is learnt or measured; where the images lie is told by the images themselves.
 _BESIDE = re.compile(
     r"(report|answers|expect|plugins|train\.checkpoint)(\..*)?|train\.log_every|data\.(workers|dataset\.(root|file))|"
@@ -99,7 +99,7 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
 
 
 def experiments(runs: Sequence[Run]) -> list[Hashable]:
-    """Return for each run what it has in common with the runs of other seeds, to compare."""
+    """Return for each run what it has in common with the runs of other seeds and folds, to compare."""
     settings, letters = _settings(runs), data_letters(runs)
     return [
         (tuple(_comparable(values[number]) for values in settings.values()), run.fast, letters[run.folder])
@@ -260,14 +260,22 @@ def _kinds(runs: Sequence[Run]) -> list[str]:
 
 def _in_words(runs: Sequence[Run]) -> list[str]:
     kinds = _kinds(runs)
-    return [_digest(run.images, kinds) for run in runs]
+    return [_digest(run, kinds) for run in runs]
 
 
-def _digest(images: Images | None, kinds: Sequence[str]) -> str:
+def _digest(run: Run, kinds: Sequence[str]) -> str:
+    """Return what a run's data are told by; of one of several folds what all of them share.
+
+    Checkpoints of before folds were compared do not tell what that is: each fold then has data of its own.
+    """
+    images = run.images
     if images is None:
         return ""
-    prints = {part: [each.get(kind) for kind in kinds] for part, each in sorted(images.prints.items())}
-    told = repr((images.classes, images.counts, prints)).encode(errors=ERRORS)
+    drawn = "train" not in images.prints
+    shared = run.fold is not None and (drawn or "whole" in images.prints)
+    parts = ("whole", "test") if shared else ("train", "val", "test")
+    prints = {part: [each.get(kind) for kind in kinds] for part, each in sorted(images.prints.items()) if part in parts}
+    told = repr((images.classes, () if shared else images.counts, prints)).encode(errors=ERRORS)
     return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 

@@ -14,21 +14,24 @@ from registry.spreadsheets import no_formula
 from trainer.comparison.cautions import cautions
 from trainer.comparison.pairs import Pair, pairs_of
 from trainer.comparison.rows import Comparison, Row, interval
+from trainer.comparison.runs import Run
 from trainer.comparison.table import columns
 from trainer.report.markdown import markdown_table
 
 
 def as_csv(made: Comparison) -> str:
-    """Return a line per row: name, seeds, folders, what differs, and every number with deviation and interval."""
+    """Return a line per row: its name, runs, what differs, and every number with deviation and interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     settings = [each.key for each in made.differences]
     numbers = [name for key in made.numbers for name in (key, f"{key}/sd", f"{key}/low", f"{key}/high")]
-    writer.writerow(["rank", "name", "remark", "runs", "seeds", "fast", "folders", *settings, "delta", *numbers])
+    about = ["rank", "name", "remark", "runs", "seeds", "folds", "fast", "folders"]
+    writer.writerow([*about, *settings, "delta", *numbers])
     for row in made.rows:
         reached = [value for key in made.numbers for value in _reached(row, key)]
         words = [
-            *(row.name, row.remark, len(row.runs), " ".join(map(str, row.seeds)), row.fast),
+            *(row.name, row.remark, len(row.runs), " ".join(map(str, row.seeds))),
+            *(" ".join(str(run.fold) for run in row.runs if run.fold is not None), row.fast),
             " ".join(str(run.folder) for run in row.runs),
         ]
         different = [made.text(each, row) for each in made.differences]
@@ -92,8 +95,13 @@ def _row(made: Comparison, row: Row) -> Mapping[str, Any]:
             key: {"mean": spread.mean, "sd": spread.deviation, "runs": spread.count, "interval": _ends(row, key)}
             for key, spread in row.numbers.items()
         },
-        "runs": [{"folder": printable(str(run.folder)), "seed": run.seed, "numbers": run.numbers} for run in row.runs],
+        "runs": [_run(run) for run in row.runs],
     }
+
+
+def _run(run: Run) -> Mapping[str, Any]:
+    fold = {} if run.fold is None else {"fold": run.fold}
+    return {"folder": printable(str(run.folder)), "seed": run.seed, **fold, "numbers": run.numbers}
 
 
 def _ends(row: Row, key: str) -> list[float] | None:

@@ -39,9 +39,9 @@ _MARKED = 5  # of the curves that have a colour, those drawn without dashes
 _SENTENCES = 3  # on what differences are worth
 _HOW = (
     "The interval is the paired bootstrap's over the images, 10,000 draws. Rows of one run are compared by McNemar's "
-    "exact test on the images that only one of both answers rightly, rows over seeds by Welch's test; several tests "
-    "are corrected by Holm. Another seed alone moves a result: what these images show of two runs need not hold for "
-    "two others."
+    "exact test on the images that only one of both answers rightly, rows over several by Welch's test; several tests "
+    "are corrected by Holm. Folds that were measured on their own part each count as one run on all the images. "
+    "Another seed alone moves a result: what these images show of two runs need not hold for two others."
 )
 _EXPONENT = re.compile(r"(?<=\de)-(?=\d)")
 _SIGN = "±"
@@ -98,8 +98,10 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
 def _tile(label: str, row: Row, number: str, note: str) -> Tile:
     """Return a number of a row as a tile, with its deviation and where it may lie."""
     spread, found, count = row.numbers[number], interval(row, number), row.runs[0].count(number)
-    around = "" if spread.deviation is None else f"{said(number, spread, _SIGN).partition(' ')[2]} over the seeds; "
-    over = f", {len(row.runs)} seeds" if len(row.runs) > 1 else f", {count:,} images" if count else ""
+    around = (
+        "" if spread.deviation is None else f"{said(number, spread, _SIGN).partition(' ')[2]} over the {row.kind}; "
+    )
+    over = f", {row.many}" if len(row.runs) > 1 else f", {count:,} images" if count else ""
     chance = around if found is None else f"{around}95 % interval {interval_text(number, found)}{over}"
     return Tile(label, number_text(number, spread.mean), note, chance.removesuffix("; "))
 
@@ -118,7 +120,7 @@ def _verdict(made: Comparison) -> str:
     if made.number not in first.numbers:
         return "There is nothing to compare yet."
     text = f"**{literal(first.title)}** has the best {title}, {said(made.number, first.numbers[made.number], _SIGN)}"
-    text += f" over {len(first.runs)} seeds" if len(first.runs) > 1 else ""
+    text += f" over {first.many}" if len(first.runs) > 1 else ""
     second = next((row for row in made.rows if row.rank == 2), None)
     if second is None or second.delta is None:
         return f"{text}."
@@ -210,27 +212,34 @@ def _settings(made: Comparison) -> list[Section]:
 def _runs(made: Comparison, page: Path) -> Section:
     """Return every run with the row it counts in."""
     runs = [(row, run) for row in made.rows for run in row.runs]
+    folded = any(run.fold is not None for _, run in runs)
     numbers = [key for key in dict.fromkeys((made.number, _held_out(made.number))) if key in made.numbers]
     rows = tuple(
         (
             literal(one_line(str(run.folder))),
             f"#{row.rank} {literal(row.name)}",
             str(run.seed),
+            *([_fold(run)] if folded else []),
             str(run.summary.get("status", "unknown")),
             *(number_text(key, run.numbers[key]) if key in run.numbers else "" for key in numbers),
         )
         for row, run in runs
     )
     order = tuple(
-        (str(run.folder), float(row.rank), float(run.seed), str(run.summary.get("status", "")),
+        (str(run.folder), float(row.rank), float(run.seed), *([run.fold] if folded else []),
+         str(run.summary.get("status", "")),
          *(run.numbers.get(key) for key in numbers))
         for row, run in runs
     )  # fmt: skip
-    headers = ("folder", "row", "seed", "status", *map(number_title, numbers))
-    align = "llrl" + "r" * len(numbers)
+    headers = ("folder", "row", "seed", *(["fold"] if folded else []), "status", *map(number_title, numbers))
+    align = "llr" + "r" * folded + "l" + "r" * len(numbers)
     links = tuple(_link(run, page) for _, run in runs)
     table = Table("Each run by itself", headers, rows, align, sortable=True, order=order, links=links)
     return Section("Runs", (table,), "runs")
+
+
+def _fold(run: Run) -> str:
+    return "" if run.fold is None else str(run.fold)
 
 
 # -------------------------------------------------------------------------------------------------------------- curves
@@ -254,8 +263,11 @@ def _curves(made: Comparison, page: Path) -> Section:
 
 def _how_drawn(made: Comparison) -> list[str]:
     found = []
-    if any(len(row.runs) > 1 for row in made.rows):
-        found.append("A bold line is the mean over the seeds of a row; each seed is a thin one of the same colour.")
+    kinds = {row.kind for row in made.rows if len(row.runs) > 1}
+    if kinds:
+        kind = kinds.pop() if len(kinds) == 1 else "runs"
+        one = kind.removesuffix("s")
+        found.append(f"A bold line is the mean over the {kind} of a row; each {one} is a thin one of the same colour.")
     if len(_drawn(made)) > len(SERIES):
         found.append(f"The best {len(SERIES)} rows have a colour and a name; the others are thin grey lines.")
     return found

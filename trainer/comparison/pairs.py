@@ -2,6 +2,8 @@
 
 Runs keep what they answered on the split they report (trainer/run/predictions.py). Rows of one run are held against
 each other by McNemar's exact test, rows over seeds by Welch's; the interval is the paired bootstrap's over the images.
+Of folds that were measured on their own part each, the parts together are the images: every one was answered once by a
+network that had not learnt from it.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.printing import one_line
-from trainer.comparison.differences import measured_alike
-from trainer.comparison.rows import COPY, Comparison, Row
+from trainer.comparison.rows import COPY, Comparison, Row, alike
 from trainer.comparison.runs import Run
 from trainer.comparison.statistics import Interval, holm, mcnemar, paired_bootstrap, welch
 
 _SIGNIFICANT = 0.05
-MCNEMAR, WELCH = "McNemar's exact test", "Welch's test over seeds"
+MCNEMAR, WELCH = "McNemar's exact test", "Welch's test"
 Scores = NDArray[np.float64]
 
 
@@ -32,11 +33,13 @@ class Pair:
         other: another.
         split: the images' split.
         images: how many.
+        runs: how often each row has answered every image.
+        over: what these runs are: seeds, folds or runs.
         difference: accuracy of `first` minus that of `other`, as a share.
         interval: of the difference, over the images.
-        apart: images that one answers rightly and the other does not; None over seeds.
+        apart: images that one answers rightly and the other does not; None over several runs of an image.
         p: of the test that fits; None where there is none (one run against several).
-        test: its name; "" where there is none.
+        test: its name, "Welch's test over seeds"; "" where there is none.
         corrected: `p` by Holm, for as many pairs as there are.
     """
 
@@ -44,6 +47,8 @@ class Pair:
     other: Row
     split: str
     images: int
+    runs: tuple[int, int]
+    over: str
     difference: float
     interval: Interval
     apart: int | None
@@ -76,14 +81,15 @@ class Pair:
         return f"{text}{self._tested()}"
 
     def _what_shows(self) -> str:
-        if self.test == WELCH and not self.interval.holds(0.0):
-            return f"{len(self.first.runs)} and {len(self.other.runs)} seeds"
+        if self.test.startswith(WELCH) and not self.interval.holds(0.0):
+            return f"{self.runs[0]} and {self.runs[1]} {self.over}"
         return f"{self.images:,} {self.split} images"
 
     def _tested(self) -> str:
         if self.p is None or self.corrected is None:
-            one, two = len(self.first.runs), len(self.other.runs)
-            return "" if one == two else f" ({one} seed{'s' * (one > 1)} against {two}: no test over them)"
+            one, two = self.runs
+            kind = self.over.removesuffix("s") if one == 1 else self.over
+            return "" if one == two else f" ({one} {kind} against {two}: no test over them)"
         more = "" if self.corrected == self.p else f", corrected for several comparisons {p_text(self.corrected)}"
         return f" ({self.test}: p {p_text(self.p)}{more})"
 
@@ -99,25 +105,62 @@ def pairs_of(made: Comparison) -> list[Pair]:
 
 
 def _pair(first: Row, other: Row) -> Pair | None:
-    if not measured_alike(first.runs[0], other.runs[0]):
+    if not alike(first, other) or first.runs[0].answers is None:
         return None
-    aligned = _on_the_same_images([*first.runs, *other.runs])
-    if aligned is None or first.runs[0].answers is None:
+    aligned = _aligned(first, other)
+    if aligned is None:
         return None
-    one, two = aligned[: len(first.runs)], aligned[len(first.runs) :]
+    one, two = aligned
     score, against = one.mean(axis=0), two.mean(axis=0)
+    over = _over(first, other)
     p, test = _test(one, two)
     return Pair(
         first,
         other,
         first.runs[0].answers.split,
         one.shape[1],
+        (len(one), len(two)),
+        over,
         float(score.mean() - against.mean()),
         paired_bootstrap(score, against),
         int((one[0] != two[0]).sum()) if len(one) == len(two) == 1 else None,
         p,
-        test,
+        f"{test} over {over}" if test == WELCH else test,
     )
+
+
+def _over(first: Row, other: Row) -> str:
+    """Return what a test over runs is taken over: seeds where an image was answered once by each, else runs."""
+    kinds = {first.kind, other.kind}
+    if _in_parts(first):
+        return "seeds"
+    return kinds.pop() if len(kinds) == 1 else "runs"
+
+
+def _in_parts(row: Row) -> bool:
+    """Whether each fold of a row was measured on images of its own."""
+    return len(row.by_fold) > 1 and all(run.answers is not None and run.answers.split == "val" for run in row.runs)
+
+
+def _aligned(first: Row, other: Row) -> tuple[Scores, Scores] | None:
+    """Return which images two rows answered rightly, (runs, N) and (others, N); None where they are not the same.
+
+    Of folds that were measured on their own part each, a run is a seed on all of them.
+    """
+    if not _in_parts(first):
+        aligned = _on_the_same_images([*first.runs, *other.runs])
+        return None if aligned is None else (aligned[: len(first.runs)], aligned[len(first.runs) :])
+    parts = []
+    for fold, runs in first.by_fold.items():
+        both = [sorted(each, key=lambda run: run.seed) for each in (runs, other.by_fold[fold])]
+        aligned = _on_the_same_images([*both[0], *both[1]])
+        if aligned is None:
+            return None
+        parts.append((aligned[: len(both[0])], aligned[len(both[0]) :]))
+    one, two = zip(*parts, strict=True)
+    if any(len({len(part) for part in each}) > 1 for each in (one, two)):
+        return None  # not every seed was run on every fold
+    return np.concatenate(one, axis=1), np.concatenate(two, axis=1)
 
 
 def _test(one: Scores, two: Scores) -> tuple[float | None, str]:

@@ -1,4 +1,4 @@
-"""Runs as rows: one per run, or per configuration over its seeds, named by what differs, the best first."""
+"""Runs as rows: one per run, or per configuration over its seeds and folds, named by what differs, the best first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.errors import RecipeError
 from registry.printing import duration, metric_text, metric_words, one_line
 from registry.reports.scores import interval as wilson
 from trainer.comparison.differences import DATA, DEVICE, Difference, differences, experiments
-from trainer.comparison.differences import measured_alike as alike
+from trainer.comparison.differences import measured_alike as runs_alike
 from trainer.comparison.runs import SECONDS, Better, Run
 from trainer.comparison.statistics import Interval, of_mean
 
@@ -47,12 +47,14 @@ class Spread:
 def interval(row: Row, number: str) -> Interval | None:
     """Return where a number of a row may lie: over its seeds by Student's t, a share of images of one run by Wilson.
 
-    None where neither can be told (seeds that reached the same value do not show how seeds spread), and of what is no
-    measure of quality.
+    Of folds it is Student's t over their means, each fold counted once. None where neither can be told (seeds that
+    reached the same value do not show how seeds spread), and of what is no measure of quality.
     """
     if "/" not in number or number.endswith("/epoch"):
         return None
-    values = [run.numbers[number] for run in row.runs if number in run.numbers]
+    parts = row.by_fold.values() if len(row.by_fold) > 1 else [[run] for run in row.runs]
+    known = [[run.numbers[number] for run in part if number in run.numbers] for part in parts]
+    values = [statistics.mean(each) for each in known if each]
     count = row.runs[0].count(number)
     if len(values) > 1:
         found = of_mean(values)
@@ -62,10 +64,10 @@ def interval(row: Row, number: str) -> Interval | None:
 
 @dataclass(frozen=True)
 class Row:
-    """A run, or finished runs that differ in their seed alone.
+    """A run, or finished runs that differ in their seed and in their fold alone.
 
     Attributes:
-        runs: one per seed.
+        runs: one per seed and fold.
         name: what sets it apart from the other rows, "lr 0.1, wd 5e-4".
         remark: in a word or two, behind the name: "--fast", "interrupted after 3 of 8 epochs"; "" for none.
         rank: from 1, by the number that ranks.
@@ -93,6 +95,29 @@ class Row:
     def seeds(self) -> tuple[int, ...]:
         """The seeds of its runs."""
         return tuple(run.seed for run in self.runs)
+
+    @cached_property
+    def by_fold(self) -> Mapping[int | None, list[Run]]:
+        """The runs of each fold, the first fold first; all of them under None where there are none."""
+        found: dict[int | None, list[Run]] = {}
+        for run in sorted(self.runs, key=lambda run: run.fold or 0):
+            found.setdefault(run.fold, []).append(run)
+        return found
+
+    @property
+    def kind(self) -> str:
+        """What the runs of the row are: "seeds", "folds", or "runs" where they differ in both."""
+        if len(self.by_fold) < 2:
+            return "seeds"
+        return "folds" if len(set(self.seeds)) == 1 else "runs"
+
+    @property
+    def many(self) -> str:
+        """How many runs of which kind: "3 seeds", "5 folds", "10 runs (2 seeds, 5 folds)", "1 seed"."""
+        count = len(self.runs)
+        if self.kind == "runs":
+            return f"{count} runs ({len(set(self.seeds))} seeds, {len(self.by_fold)} folds)"
+        return f"{count} {self.kind if count > 1 else self.kind.removesuffix('s')}"
 
     @property
     def title(self) -> str:
@@ -172,12 +197,21 @@ def _grouped(runs: Sequence[Run]) -> list[Row]:
             rows.append(Row((run,), "", _state(run)))
         else:
             row = rows[place[kinds[number]]]
-            again = next((each for each in row.runs if each.seed == run.seed), None)
-            if again is None:
-                rows[place[kinds[number]]] = replace(row, runs=(*row.runs, run))
+            if any(is_again(run, each) for each in row.runs):
+                rows.append(Row((run,), "", f"{seed_and_fold(run)} again"))
             else:
-                rows.append(Row((run,), "", f"seed {run.seed} again"))
+                rows[place[kinds[number]]] = replace(row, runs=(*row.runs, run))
     return rows
+
+
+def is_again(run: Run, other: Run) -> bool:
+    """Whether a run of one experiment adds nothing to another: it has its seed and its fold."""
+    return (run.seed, run.fold) == (other.seed, other.fold)
+
+
+def seed_and_fold(run: Run) -> str:
+    """Return which run of its row it is: "seed 1", "seed 1, fold 0"."""
+    return f"seed {run.seed}" + ("" if run.fold is None else f", fold {run.fold}")
 
 
 def is_copy(run: Run, other: Run) -> bool:
@@ -241,7 +275,7 @@ def _of_one(number: int, among: Sequence[int], told_by: Sequence[Difference]) ->
 def _apart(rows: Sequence[Row]) -> list[str]:
     """Return the rows' names, those that are alike for all their remarks with the seed, and then with the folder."""
     found = [row.name for row in rows]
-    for more in (lambda run: f"seed {run.seed}", lambda run: one_line(run.folder.resolve().name)):
+    for more in (seed_and_fold, lambda run: one_line(run.folder.resolve().name)):
         titles = [replace(row, name=name).title for row, name in zip(rows, found, strict=True)]
         found = [
             f"{name}, {more(row.runs[0])}" if titles.count(title) > 1 and len(row.runs) == 1 else name
@@ -275,9 +309,16 @@ def _ranked(rows: Sequence[Row], number: str, better: Better) -> list[Row]:
 
 
 def _delta(row: Row, first: Row, number: str) -> float | None:
-    if number not in row.numbers or number not in first.numbers or not alike(row.runs[0], first.runs[0]):
+    if number not in row.numbers or number not in first.numbers or not alike(row, first):
         return None
     return row.numbers[number].mean - first.numbers[number].mean
+
+
+def alike(row: Row, other: Row) -> bool:
+    """Whether numbers of two rows may be compared: in each fold that one of them has both saw the same images."""
+    if row.by_fold.keys() != other.by_fold.keys():
+        return False
+    return all(runs_alike(runs[0], other.by_fold[fold][0]) for fold, runs in row.by_fold.items())
 
 
 def _sorted(made: Comparison, sort: str) -> list[Row]:

@@ -84,6 +84,11 @@ class Run:
         return one_line(f"{whole.parent.name}/{whole.name}")
 
     @property
+    def fold(self) -> int | None:
+        """Which of several parts of the training split it was validated on, from 0; None where there are no folds."""
+        return self.settings.get("data.val.fold") or 0 if self.settings.get("data.val.folds") else None
+
+    @property
     def fast(self) -> bool:
         """Whether it is a small run of everything."""
         return bool(self.summary.get("fast"))
@@ -161,7 +166,7 @@ def read_run(path: Path) -> Run:
         epochs=recipe.train.epochs,
         history=folder.read_history(),
         summary=summary,
-        images=_images(folder, ("train", "val") if drawn else ()),
+        images=_images(folder, ("train", "val", "whole") if drawn else ()),
         answers=read_answers(path),
     )
 

@@ -38,16 +38,18 @@ class Column:
 
 
 def columns(made: Comparison) -> list[Column]:
-    """Return all columns: rank, name, seeds, the ranking number, deltas, what differs, the other numbers."""
+    """Return all columns: rank, name, seeds, folds, the ranking number, deltas, what differs, the other numbers."""
     shown = _numbers(made)
     others = [column for key in shown[1:] for column in (_number(made, key), *_interval(made, key))]
     different = [_difference(made, each) for each in made.differences if not each.follows]
     many = any(len(row.runs) > 1 for row in made.rows)
-    seeds = Column("seeds", "seeds", lambda row, _: _seeds(row), lambda row: len(row.runs), 0 if many else 3)
+    seeds = Column("seeds", "seeds", lambda row, _: _seeds(row), lambda row: len(set(row.seeds)), 0 if many else 3)
+    folds = Column("folds", "folds", lambda row, _: _folds(row), lambda row: len(row.by_fold), 0 if many else 3)
     return [
         Column("rank", "#", lambda row, _: str(row.rank), lambda row: row.rank, 0),
         Column("name", "run", lambda row, _: row.title, lambda row: row.title, 0, right=False),
         seeds,
+        *([folds] if any(run.fold is not None for run in made.runs) else []),
         _number(made, made.number),
         *_interval(made, made.number),
         Column("delta", "to #1", lambda row, _: delta_text(made.number, row.delta), lambda row: _delta(row), 0),
@@ -130,7 +132,11 @@ def _difference(made: Comparison, each: Difference) -> Column:
 
 
 def _seeds(row: Row) -> str:
-    return ", ".join(map(str, sorted(row.seeds)))
+    return ", ".join(map(str, sorted(set(row.seeds))))
+
+
+def _folds(row: Row) -> str:
+    return ", ".join(str(fold) for fold in row.by_fold if fold is not None)
 
 
 def _delta(row: Row) -> float | None:

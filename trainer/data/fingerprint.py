@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,8 +26,14 @@ _HINT = "bring the images back as they were, or start a new run with train.start
 
 
 def fingerprint(data: LoadedData) -> dict[str, Print]:
-    """Return digests by part: "train" -> {"used": "3f2a...", ...}."""
+    """Return digests by part: "train" -> {"used": "3f2a...", ...}.
+
+    Where validation was cut off the training split, "whole" is both together: the same in every fold.
+    """
     parts = {"train": data.train, "val": data.val, "test": data.test}
+    if data.val.store is data.train.store:
+        both = torch.cat([data.train.indices, data.val.indices]).sort().values
+        parts["whole"] = replace(data.train, name="whole", indices=both)
     return {name: print_of(part) for name, part in parts.items() if part is not None}
 
 
