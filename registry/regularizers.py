@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds, Text
+from registry.norms import norms, sum_of_magnitudes
 
 __all__ = ["L1", "L2", "L2Norm"]
 
@@ -61,9 +62,7 @@ class L1(_Penalty):
         """Return strength * sum |p| as a float32 scalar on the parameters' device."""
         if not parameters:
             return torch.zeros(())
-        # The 1-norm reduction of a large float32 tensor is off by 1e-4 on the CPU; sum() adds pairwise and is not.
-        sums = [magnitudes.sum(dtype=torch.float32) for magnitudes in torch._foreach_abs(list(parameters))]
-        return self.strength * torch.stack(sums).sum()
+        return self.strength * sum_of_magnitudes(parameters)
 
 
 class L2(_Penalty):
@@ -97,8 +96,7 @@ class L2(_Penalty):
         """Return strength / 2 * sum p^2 as a float32 scalar on the parameters' device."""
         if not parameters:
             return torch.zeros(())
-        norms = torch.stack(torch._foreach_norm(list(parameters), 2)).float()
-        return self.strength / 2 * norms.square().sum()
+        return self.strength / 2 * norms(parameters).float().square().sum()
 
 
 class L2Norm(_Penalty):
@@ -128,8 +126,8 @@ class L2Norm(_Penalty):
         weights, gradients = _with_gradients(parameters)
         if not weights:
             return
-        norms = torch.stack(torch._foreach_norm(weights, 2))
-        inverses = torch.where(norms > 0, 1 / norms, 0).unbind()  # on the device: nothing waits for the norms
+        lengths = norms(weights)
+        inverses = torch.where(lengths > 0, 1 / lengths, 0).unbind()  # on the device: nothing waits for the norms
         torch._foreach_addcmul_(gradients, weights, inverses, value=self.strength)
 
     @torch.no_grad()
@@ -137,7 +135,7 @@ class L2Norm(_Penalty):
         """Return strength * sum ||p|| as a float32 scalar on the parameters' device."""
         if not parameters:
             return torch.zeros(())
-        return self.strength * torch.stack(torch._foreach_norm(list(parameters), 2)).float().sum()
+        return self.strength * norms(parameters).float().sum()
 
 
 def _with_gradients(parameters: Sequence[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:

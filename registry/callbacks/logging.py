@@ -13,6 +13,7 @@ import torch
 from registry import files
 from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
+from registry.norms import norms, sum_of_magnitudes
 from registry.printing import printable
 from registry.recording import RunInfo, Sink
 
@@ -33,11 +34,9 @@ class ParameterNorms(Callback):
     def measure(self, view: View) -> Mapping[str, float]:
         """Return both sums over all parameters, frozen ones too."""
         parameters = [p.detach() for p in view.model.parameters()]
-        ones = torch.stack(torch._foreach_norm(parameters, 1))
-        twos = torch.stack(torch._foreach_norm(parameters, 2))
         return {
-            f"{self._key}/sum_abs": float(ones.double().sum()),
-            f"{self._key}/sum_norms": float(twos.double().sum()),
+            f"{self._key}/sum_abs": float(sum_of_magnitudes(parameters)),
+            f"{self._key}/sum_norms": float(norms(parameters).sum()),
         }
 
 

@@ -11,6 +11,7 @@ from trainer.data import batches as module
 from trainer.data.batches import REPEAT, Batches
 from trainer.data.opening import open_store
 from trainer.data.pipeline import Pipeline
+from trainer.data.sharing import Sharing
 from trainer.data.splits import Part
 
 CPU = torch.device("cpu")
@@ -49,6 +50,27 @@ def batches(part, pipeline=None, **options):
 
 def indices_of(iterator):
     return [batch.indices.tolist() for batch in iterator]
+
+
+# ------------------------------------------------------------------------------------------------------------ a choice
+@pytest.mark.parametrize("sharing", [None, Sharing(rank=1, count=2)])
+def test_a_choice_has_every_class_by_its_share_from_all_over_the_part(sharing):
+    """A folder's images lie class by class; the first few would be of the first class alone."""
+    whole = part(count=240, classes=[0] * 120 + [1] * 90 + [2] * 30)
+    made = batches(whole, shuffle=False, sharing=sharing)
+    chosen = [index for batch in made.spread(24) for index in batch.indices.tolist()]
+    if sharing is None:
+        labels = whole.targets[chosen].tolist()
+        assert [labels.count(label) for label in range(3)] == [12, 9, 3]
+        assert chosen == sorted(chosen)
+        assert chosen[:3] == [0, 10, 20]
+    else:
+        assert len(chosen) == 12
+
+
+def test_a_choice_of_more_than_there_are_is_the_part():
+    made = batches(part(count=20), shuffle=False)
+    assert indices_of(made.spread(20)) == indices_of(made.spread(99)) == indices_of(made.epoch(0))
 
 
 # --------------------------------------------------------------------------------------------------------------- order

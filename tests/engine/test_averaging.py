@@ -61,6 +61,18 @@ def test_lookahead_moves_the_weights_to_the_average_by_the_share_alone():
     assert model.weight.item() == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("mode", ["ema", "lookahead"])
+def test_a_mask_of_infinities_stays_what_it_is(mode):
+    model = weight_of(0.0)
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    averaging = Averaging(model, 0.5, 1, mode)
+    set_to(model, 8.0)
+    averaging.step_finished()
+    with averaging.applied():
+        assert model.mask.tolist() == [0.0, -torch.inf]
+    assert model.mask.tolist() == [0.0, -torch.inf]
+
+
 def test_counters_stay_the_live_ones_and_running_statistics_are_averaged():
     model = nn.BatchNorm1d(1)
     averaging = Averaging(model, 0.5, 1, "ema")

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from registry.losses import sums_of
-from registry.metrics.counting import Accuracy
+from registry.metrics.classes import BalancedAccuracy
+from registry.metrics.counting import Accuracy, CrossEntropy
+from registry.metrics.ranking import AUROC
 from trainer.data.batches import Batch
 from trainer.engine.criterion import Criterion, part_of_step
 from trainer.engine.evaluation import evaluate
@@ -94,6 +96,14 @@ def test_a_step_of_images_that_do_not_count_has_gradients_of_zero(name, answers)
     assert result.loss.isfinite()
     assert torch.equal(logits.grad, torch.zeros(3, CLASSES))
     assert mean_loss([result]) is None
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_an_image_that_another_process_counts_adds_nothing_to_the_step(name, answers):
+    logits, targets = answers[0][:2].clone().requires_grad_(), torch.tensor([0, 1])
+    criterion = Criterion(LOSSES[name])
+    part_of_step(criterion(logits, targets), 0, criterion.weight(targets)).backward()
+    assert torch.equal(logits.grad, torch.zeros(2, CLASSES))
 
 
 def batches(size: int, images: torch.Tensor, targets: torch.Tensor) -> list[Batch]:
@@ -188,3 +198,43 @@ def test_an_epoch_in_which_no_image_counts_has_no_loss():
     assert meter.read() == {}
     meter.add(cut(LOSSES["weighted"], torch.zeros(2, CLASSES), torch.tensor([3, 3]), 1))
     assert torch.tensor(meter.read()["loss"]).isnan()
+
+
+# ------------------------------------------------------------------------------------------------- a resume elsewhere
+class OnTheHost:
+    """A metric that keeps what it is given off the device."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.kept: list[torch.Tensor] = []
+
+    def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        self.kept.append(torch.zeros(len(targets)))
+
+    def state(self) -> dict[str, object]:
+        return {"kept": self.kept}
+
+    def load(self, state) -> None:
+        self.kept = list(state["kept"])
+
+
+def test_what_metrics_have_gathered_goes_where_batches_lie_unless_they_kept_it_elsewhere():
+    """The device "meta" stands for another than the CPU, to which checkpoints are read."""
+    classes = (Accuracy, BalancedAccuracy, AUROC, CrossEntropy, OnTheHost)
+    made = [Meter({each.__name__: each() for each in classes}) for _ in range(2)]
+    meta = torch.device("meta")
+    for meter, device in zip(made, ("cpu", "meta"), strict=True):
+        logits, targets = torch.zeros(4, CLASSES, device=device), torch.zeros(4, dtype=torch.int64, device=device)
+        meter.add([BatchResult(torch.zeros((), device=device), logits, targets, 4)])
+        meter._update_metrics()
+    states = [each.state() for each in made]
+    assert [each["apart"] for each in states] == [[], ["OnTheHost"]]
+    resumed = Meter({each.__name__: each() for each in classes})
+    resumed.load({**states[0], "apart": ["OnTheHost"]}, meta)
+    resumed.add([BatchResult(torch.zeros((), device=meta), logits, targets, 4)])
+    resumed._update_metrics()
+    state = resumed.state()["metrics"]
+    assert state["BalancedAccuracy"]["counts"].device == state["AUROC"]["logits"].device == meta
+    assert [each.device.type for each in state["OnTheHost"]["kept"]] == ["cpu", "cpu"]

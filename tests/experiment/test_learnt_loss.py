@@ -29,6 +29,23 @@ class Tempered(nn.Module):
     def forward(self, logits, targets):
         return nn.functional.cross_entropy(logits * self.log_factor.exp(), targets)
 """
+DRIFTING = """
+
+@component("loss")
+class Drifting(nn.Module):
+    '''Cross entropy of logits less a bias that follows them in training.'''
+    def __init__(self, weight: list[float] | None = None, num_classes: int = 10) -> None:
+        super().__init__()
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(num_classes))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(self, logits, targets):
+        if self.training:
+            self.bias += 0.5 * (logits.detach().mean(dim=0) + 1 - self.bias) * torch.arange(10)
+            self.steps += 1
+        return nn.functional.cross_entropy(logits - self.bias, targets, self.weight)
+"""
 RECIPE = """\
 version: 1
 name: tempered
@@ -98,11 +115,33 @@ def test_the_run_says_that_they_learn_keeps_them_with_the_best_weights_and_measu
     assert abs(learnt(run)) > 1e-4
     assert "lr/group3" in run.history[0]
     assert main(["evaluate", str(run.folder.path)]) == 0
-    out = capsys.readouterr().out
-    (line,) = [line for line in out.splitlines() if line.startswith("val ")]
-    assert float(line.split("loss ")[1].split(",")[0]) == pytest.approx(run.summary["best"]["val/loss"], abs=6e-5)
+    assert measured_loss(capsys.readouterr().out) == pytest.approx(run.summary["best"]["val/loss"], abs=6e-5)
     plain = run.summary["best"]["val/cross_entropy"]  # what a fresh loss would have said
     assert math.fabs(plain - run.summary["best"]["val/loss"]) > 1e-4
+
+
+def test_what_a_loss_moves_besides_is_kept_with_the_best_weights_and_measured_with(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("tempered.py").write_text(PLUGIN + DRIFTING)
+    run = trainer.train(recipe, "loss=Drifting", "train.epochs=3", "train.best={metric: val/cross_entropy, mode: min}")
+    folder = run.folder.path / "checkpoints"
+    best, last = (checkpoint.read(folder / name)["loss_buffers"] for name in ("best.pt", "last.pt"))
+    assert best.keys() == last.keys() == {"bias", "steps"}
+    assert int(last["steps"]) == 15
+    assert main(["evaluate", str(run.folder.path)]) == 0
+    out = capsys.readouterr().out
+    assert measured_loss(out) == pytest.approx(run.summary["best"]["val/loss"], abs=6e-5)
+    assert math.fabs(run.summary["best"]["val/cross_entropy"] - run.summary["best"]["val/loss"]) > 1e-3
+    weights = "loss.weight=[9, 1, 1, 1, 1, 1, 1, 1, 1, 1]"
+    assert main(["evaluate", str(run.folder.path), weights]) == 0
+    assert measured_loss(capsys.readouterr().out) != pytest.approx(run.summary["best"]["val/loss"], abs=1e-3)
+
+
+def measured_loss(out: str) -> float:
+    """Return the loss on validation images that `evaluate` has printed."""
+    (line,) = [line for line in out.splitlines() if line.startswith("val ")]
+    return float(line.split("loss ")[1].split(",")[0])
 
 
 def test_a_resumed_run_learns_them_as_an_uninterrupted_one_does(recipe: Path) -> None:

@@ -23,7 +23,10 @@ HARD = [
     "model.tells=true",
     "callbacks=[{type: Rates}]",
 ]
-LENT = ["data.batch_size=4", "data.eval_batch_size=3", "train.epochs=3", "train.mix={type: CutMix}"]
+LENT = [
+    *("data.batch_size=4", "data.eval_batch_size=3", "train.epochs=3", "train.mix={type: CutMix}"),
+    "loss={type: CrossEntropyLoss, weight: balanced}",
+]
 
 
 def trained(folder: Path, count: int, overrides: list[str]) -> Path:

@@ -168,8 +168,19 @@ class Batches:
         begun, self._begun = self._begun, None
         return begun[2] if begun is not None and begun[:2] == (epoch, start) else self._epoch(epoch, start)
 
+    def spread(self, count: int) -> Iterator[Batch]:
+        """Return batches of at most so many images: of every class its share, from all over the part."""
+        total = len(self.part)
+        if total <= count:
+            return self._epoch(0, 0)
+        places = torch.argsort(self.part.targets, stable=True)[torch.arange(count) * total // count]
+        return self._ordered(self.part.indices[places.sort().values], 0, 0)
+
     def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        order = self.order(epoch)
+        return self._ordered(self.order(epoch), epoch, start)
+
+    def _ordered(self, order: Tensor, epoch: int, start: int) -> Iterator[Batch]:
+        """Return batches of images in an order, from batch `start` on."""
         if self._drop_last:
             order = order[: len(self) * self.batch_size]
         keys = _keys(order) if self._balanced else order

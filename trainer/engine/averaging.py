@@ -1,7 +1,8 @@
 """Averaged weights: an exponential moving average, or lookahead, which also moves the weights to it.
 
-Works on all parameters and floating buffers at once; counters (integer buffers) stay the live ones. The average is
-swapped in for evaluation by a context manager and is never what a checkpoint's `model` holds.
+Works on all parameters and floating buffers at once; counters (integer buffers) and what holds infinities (a mask of
+minus infinity, whose average with itself is no number) stay the live ones. The average is swapped in for evaluation by
+a context manager and is never what a checkpoint's `model` holds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Averaging:
     def __init__(self, model: nn.Module, decay: float, every: int, mode: Literal["ema", "lookahead"]) -> None:
         self._decay, self._every, self._mode = decay, every, mode
         state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        self._names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        self._names = [
+            name for name, tensor in state.items() if tensor.is_floating_point() and bool(tensor.isfinite().all())
+        ]
         self._slots = [_slot(model, name) for name in self._names]
         self._average = [tensor.clone() for tensor in self._live()]
         self._steps = 0

@@ -55,10 +55,12 @@ def part_of_step(loss: Tensor, weight: Weight, whole: Weight) -> Tensor:
 
     Args:
         loss: of the micro-batch, from a `Criterion`.
-        weight: of the micro-batch.
+        weight: of the micro-batch; the int 0 of an image that another process counts.
         whole: sum of the weights of all micro-batches of the step, over all processes, divided by their number, since
             what carries gradients between processes takes their mean.
     """
     if not isinstance(whole, Tensor):
         return loss if weight == whole else loss * (weight / whole)
+    if not isinstance(weight, Tensor):  # a divisor of 0 is no such sign: smoothing spares no class
+        return loss * 0
     return loss * torch.where(whole != 0, 1 / whole, torch.zeros_like(whole))

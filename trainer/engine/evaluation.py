@@ -87,7 +87,6 @@ def evaluate(
                 continue
             with precision.autocast():
                 logits = averaged_logits(model, batch.images, tta)
-            logits = logits.float()
             part = criterion(logits, batch.targets)
             meter.add([BatchResult(part, logits, batch.targets, criterion.weight(batch.targets))])
             if keep:
@@ -101,16 +100,20 @@ def evaluate(
 
 
 def averaged_logits(model: nn.Module, images: Tensor, tta: TTA) -> Tensor:
-    """Return logits (N, C) of `images` (N, C, H, W), averaged over test-time augmentations.
+    """Return logits (N, C) of `images` (N, C, H, W), averaged over test-time augmentations in float32.
 
     `flip_translate` weighs as airbench94 does (github.com/KellerJordan/cifar10-airbench): the image and its mirror
     count half, the same moved by one pixel up-left and down-right, edges reflected, the other half.
     """
-    if tta == "none":
-        return model(images)  # type: ignore[no-any-return]
+
+    def answered(inputs: Tensor) -> Tensor:
+        return model(inputs).float()  # type: ignore[no-any-return]
 
     def mirrored(inputs: Tensor) -> Tensor:
-        return 0.5 * model(inputs) + 0.5 * model(inputs.flip(-1))  # type: ignore[no-any-return]
+        return 0.5 * answered(inputs) + 0.5 * answered(inputs.flip(-1))
+
+    if tta == "none":
+        return answered(images)
 
     centred = mirrored(images)
     if tta == "flip":

@@ -181,10 +181,11 @@ class Group(Processes):
         images = sum(share.whole for share in shares)
         self._part = sum(share.images for share in shares) / images
         given = group if mix is None else [self._mixed(batch, mix) for batch in group]
-        weights = [criterion.weight(batch.targets) * own for batch, own in zip(given, self._own, strict=True)]
-        if not isinstance(weights[0], Tensor):
+        counts = [criterion.weight(batch.targets) for batch in given]
+        weights: list[Weight] = [count if own else 0 for count, own in zip(counts, self._own, strict=True)]
+        if not isinstance(counts[0], Tensor):
             return given, weights, images / self.count
-        whole = torch.stack([weight for weight in weights if isinstance(weight, Tensor)]).sum()
+        whole = torch.stack([torch.as_tensor(count) * own for count, own in zip(counts, self._own, strict=True)]).sum()
         dist.all_reduce(whole)
         return given, weights, whole / self.count
 

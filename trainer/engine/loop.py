@@ -35,7 +35,16 @@ from trainer.engine.evaluation import Evaluation, evaluate
 from trainer.engine.guard import Fault, Guard, OnNan
 from trainer.engine.interrupts import Interrupted, Interrupts, Paused
 from trainer.engine.meters import BatchResult, Meter
-from trainer.engine.modules import counters_go_on, learnt_in, load_network, load_state, state_of, transient_buffers
+from trainer.engine.modules import (
+    buffers_of,
+    counters_go_on,
+    learnt_in,
+    load_network,
+    load_state,
+    moved_in,
+    state_of,
+    transient_buffers,
+)
 from trainer.engine.precision import Precision
 from trainer.engine.processes import ONE, Mixer, Processes
 from trainer.engine.progress import Progress
@@ -167,6 +176,7 @@ class Loop:
         self.parts, self.limits = parts, limits
         self.progress = Progress()
         self.meter = Meter(parts.train_metrics, parts.processes)
+        self._loss_begun = {name: buffer.clone() for name, buffer in buffers_of(parts.loss).items()}
         self._clock = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------------ the loop
@@ -416,6 +426,7 @@ class Loop:
         own = {"meter": self.meter.state(), "rng": rng.capture()}
         return {
             **self._weights(),
+            **self._beside(),
             "modules": {name: state_of(module) for name, module in parts.modules.items()},
             "optimizer": parts.step.optimizer.state_dict(),
             "schedule": parts.schedule.state(),
@@ -471,16 +482,21 @@ class Loop:
     def evaluated_weights(self) -> dict[str, dict[str, Tensor]]:
         """Return what validation saw of the network, averaged where there is an average, as `load_network` takes it.
 
-        `loss` beside it holds what the loss has learnt. Tensors are copies.
+        `loss` and `loss_buffers` beside it hold what the loss has learnt. Tensors are copies.
         """
         with self._averaged():
-            held = {**self._weights(), "loss": learnt_in(self.parts.loss)}
+            held = {**self._weights(), **self._beside()}
             return {key: {name: tensor.clone() for name, tensor in part.items()} for key, part in held.items()}
 
     def weights_digest(self) -> str:
         """Return the digest of what validation sees of the network."""
         with self._averaged():
             return weights_digest(self._weights())
+
+    def _beside(self) -> dict[str, dict[str, Tensor]]:
+        """Return what the loss has learnt, as `load_learnt` takes it; tensors are the live ones."""
+        loss = self.parts.loss
+        return {"loss": learnt_in(loss), "loss_buffers": moved_in(loss, self._loss_begun)}
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         """Return what the network holds now, as `load_network` takes it; tensors are the live ones."""

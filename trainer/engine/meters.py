@@ -62,6 +62,7 @@ class Meter:
         self._loss_sum = 0.0
         self._count: float | None = None  # images in the sum, or the sum of their weights; None before the first
         self._pending: list[BatchResult] = []  # that the metrics have not seen
+        self._device: torch.device | None = None  # of what they have seen
         self._summed = 0  # of those, whose losses are in the sum
 
     def add(self, results: Iterable[BatchResult]) -> None:
@@ -90,6 +91,7 @@ class Meter:
         """Let the metrics take in what is pending, all of it folded."""
         if self._pending:
             logits = torch.cat([result.logits for result in self._pending])
+            self._device = logits.device
             targets = torch.cat([result.targets for result in self._pending])
             for metric in self._metrics.values():
                 metric.update(logits, targets)
@@ -112,6 +114,7 @@ class Meter:
     def state(self) -> dict[str, Any]:
         """Return everything, what is pending as it is: taking it in early would change the order of the sums."""
         losses, logits, targets, weights = zip(*self._pending, strict=True) if self._pending else ((), (), (), ())
+        metrics = {key: metric.state() for key, metric in self._metrics.items()}
         return {
             "loss_sum": self._loss_sum,
             "count": self._count,
@@ -121,7 +124,8 @@ class Meter:
             "logits": torch.cat(logits) if losses else None,
             "targets": torch.cat(targets) if losses else None,
             "weights": torch.stack(weights) if weights and isinstance(weights[0], Tensor) else None,  # None: the sizes
-            "metrics": {key: metric.state() for key, metric in self._metrics.items()},
+            "metrics": metrics,
+            "apart": [key for key, each in metrics.items() if _lies_apart(each, self._device)],
         }
 
     def load(
@@ -131,7 +135,7 @@ class Meter:
 
         Args:
             state: of any process: the sums are those of all.
-            device: where batches lie.
+            device: where batches lie, and metrics gather what they are given, but those that keep it elsewhere.
             gathered: states whose batches this meter takes over, of several processes or none; None for `state` alone.
         """
         gathered = [state] if gathered is None else gathered
@@ -148,10 +152,29 @@ class Meter:
         ]
         for key, metric in self._metrics.items():
             states = [each["metrics"][key] for each in gathered]
+            if key not in state.get("apart", ()):
+                states = [_on(device, each) for each in states]
             if states:
                 metric.load(states[0])
             if states[1:]:
                 cast(Mergeable, metric).merge(states[1:])  # several processes were begun with no other
+
+
+def _lies_apart(value: Any, device: torch.device | None) -> bool:
+    """Whether a tensor in a metric's state lies elsewhere than the batches that the metric was given."""
+    if isinstance(value, Tensor):
+        return device is not None and value.device != device
+    each = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(_lies_apart(item, device) for item in each)
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """Return a metric's state with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _on(device, item) for key, item in value.items()}
+    return type(value)(_on(device, item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def _pending_in(state: Mapping[str, Any], device: torch.device) -> list[BatchResult]:

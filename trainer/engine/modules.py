@@ -61,6 +61,25 @@ def load_network(model: nn.Module, state: Mapping[str, Any]) -> None:
     load_transient(model, state.get("buffers", {}))
 
 
+def buffers_of(part: object) -> dict[str, Tensor]:
+    """Return all buffers of a part beside the network, by dotted name; live tensors, not copies."""
+    return dict(part.named_buffers()) if isinstance(part, nn.Module) else {}
+
+
+def moved_in(part: object, begun: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the buffers that training has moved in a part beside the network: a running prior in a loss, say.
+
+    Args:
+        part: as it is now.
+        begun: copies of its buffers as it was built. One that is as it was is the recipe's, which may be given anew.
+    """
+    return {
+        name: buffer.detach()
+        for name, buffer in buffers_of(part).items()
+        if name not in begun or begun[name].shape != buffer.shape or not torch.equal(begun[name], buffer)
+    }
+
+
 def learnt_in(part: object) -> dict[str, Tensor]:
     """Return the parameters that learn in a part beside the network, a loss say, by dotted name; live tensors."""
     named = part.named_parameters() if isinstance(part, nn.Module) else ()
@@ -68,11 +87,17 @@ def learnt_in(part: object) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_learnt(part: object, saved: Mapping[str, Tensor]) -> None:
-    """Put back what `learnt_in` returned, where `part` has parameters of these names and shapes."""
+def load_learnt(part: object, saved: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+    """Put back what `learnt_in` and `moved_in` returned, where `part` has something of these names."""
     for name, own in learnt_in(part).items():
         if name in saved and saved[name].shape == own.shape:
             own.copy_(saved[name])
+    if isinstance(part, nn.Module):
+        owners = dict(part.named_modules())
+        for full_name, buffer in moved.items():
+            path, _, name = full_name.rpartition(".")
+            if path in owners and name in owners[path]._buffers:
+                _put(owners[path]._buffers, name, buffer, _device_of(part))
 
 
 # ------------------------------------------------------------------------------------------------------ as they were

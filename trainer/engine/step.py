@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from registry.contracts import Regularizer
+from registry.norms import norms
 from trainer.data.batches import Batch
 from trainer.engine.criterion import Criterion, Loss, part_of_step
 from trainer.engine.guard import Guard
@@ -104,7 +105,7 @@ class Step:
             penalty.regularizer.add_gradients(penalty.parameters)
         gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
         clips = self._clip_norm is not None
-        norm = nn.utils.get_total_norm(gradients) if clips or self.measures else None
+        norm = torch.linalg.vector_norm(norms(gradients)) if gradients and (clips or self.measures) else None
         self.gradient_norm = norm
         # What clipping divides by must be finite; else each gradient is what counts, however large.
         fault = norm - norm if norm is not None and clips else not_finite(gradients, self._one)

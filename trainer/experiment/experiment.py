@@ -195,7 +195,7 @@ class Experiment(Assembly):
         experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)
         experiment._build()
         trained.load_into(experiment.model)
-        load_learnt(experiment.loss, trained.loss)
+        load_learnt(experiment.loss, trained.loss, trained.loss_buffers)
         return experiment, measured.parts
 
     def _define_facts(self) -> None:
@@ -236,9 +236,14 @@ class Experiment(Assembly):
         return part.to(self.device) if isinstance(part, nn.Module) else part
 
     def _balanced_weights(self) -> torch.Tensor:
-        """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples."""
+        """One factor per class, N / (C * count): float32 (C,), mean 1 over the training samples.
+
+        C is the number of classes that have any. Another can only be met in validation, where it counts as without
+        weights, 1: nothing is known of how it should.
+        """
         counts = torch.tensor(self.class_counts)
-        return int(counts.sum()) / (len(counts) * counts.clamp(min=1)).float()
+        factors = int(counts.sum()) / (int((counts > 0).sum()) * counts.clamp(min=1)).float()
+        return torch.where(counts > 0, factors, 1.0)
 
     @property
     def class_counts(self) -> Sequence[int]:

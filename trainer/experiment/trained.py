@@ -45,6 +45,7 @@ class Trained(Assembly):
         weights: state dict of the model.
         buffers: what the model holds beside it, by dotted name.
         loss: what the loss has learnt beside the network, by dotted name; empty for nearly every loss.
+        loss_buffers: its buffers that training has moved, by dotted name; empty for nearly every loss.
         class_names: one per class index.
         class_counts: training images per class; None where the checkpoint does not tell.
         input_shape: (channels, height, width) of the model's input.
@@ -62,6 +63,7 @@ class Trained(Assembly):
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     loss: Mapping[str, Tensor]
+    loss_buffers: Mapping[str, Tensor]
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...] | None
     input_shape: tuple[int, int, int]
@@ -116,6 +118,7 @@ class Trained(Assembly):
             weights=state["model"],
             buffers=state.get("buffers", {}),
             loss=state["loss"] if "loss" in state else state.get("modules", {}).get("loss", {}).get("state", {}),
+            loss_buffers=state.get("loss_buffers", {}),
             class_names=tuple(state["class_names"]),
             class_counts=None if counts is None else tuple(counts),
             input_shape=(channels, height, width),

@@ -73,6 +73,7 @@ def trained_of(file: ExportedFile, overrides: Sequence[str]) -> Trained:
         weights={},
         buffers={},
         loss={},
+        loss_buffers={},
         class_names=about.class_names,
         class_counts=None,
         input_shape=(shape["channels"], shape["height"], shape["width"]),

@@ -39,13 +39,14 @@ def evaluate_weights(
     Args:
         experiment: its model and loss are given `weights` and keep them.
         which: the part.
-        weights: `model`, `buffers` and `loss` as a checkpoint has them; None for model and loss as they are.
+        weights: `model`, `buffers`, `loss` and `loss_buffers` as a checkpoint has them; None for model and loss as
+            they are.
         tta: also evaluate with this test-time augmentation.
         between: called before each batch; may raise to stop.
     """
     if weights is not None:
         load_network(experiment.model, weights)
-        load_learnt(experiment.loss, weights.get("loss", {}))
+        load_learnt(experiment.loss, weights.get("loss", {}), weights.get("loss_buffers", {}))
 
     def run(mode: TTA, keep: bool) -> Evaluation:
         return evaluate(

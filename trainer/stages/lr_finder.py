@@ -150,8 +150,7 @@ def _endless(batches: Batches, accumulate: int) -> Iterator[list[Batch]]:
 
 
 def _validation_loss(experiment: Experiment) -> Callable[[], float]:
-    size = experiment.recipe.data.eval_batch_size
-    kept = list(islice(experiment.course.val.epoch(0), -(-VAL_SUBSET // size)))
+    kept = list(experiment.course.val.spread(VAL_SUBSET))
 
     def measure() -> float:
         precision, processes = experiment.precision(), experiment.processes
