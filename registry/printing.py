@@ -114,7 +114,7 @@ def numbered(letter: int) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as people say it: 42 s, 7 min 20 s, 6 h 3 min."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -158,9 +158,13 @@ def sentence_case(text: str) -> str:
 
 
 def metric_text(key: str, value: float) -> str:
-    """Return a metric as people read it: accuracies in per cent, others with four digits behind the point."""
+    """Return a metric as people read it: accuracies in per cent, others with four digits behind the point.
+
+    No accuracy reaches 100 % by rounding.
+    """
     if "accuracy" in key and math.isfinite(value):
-        return f"{100 * value:.2f} %"
+        percent = f"{100 * value:.2f} %"
+        return "> 99.99 %" if percent == "100.00 %" and value < 1 else percent
     return f"{value:.3g}" if 0 < abs(value) < SMALL else number_text(value)
 
 

@@ -26,7 +26,7 @@ RESOLVED = {
         "augment": [{"type": "HorizontalFlip", "p": 0.5}],
     },
     "model": {"type": "small", "width": 8},
-    "optimizer": {"type": "SGD", "lr": 0.05, "momentum": 0.9},
+    "optimizer": {"type": "SGD", "lr": 0.015, "momentum": 0.9},
     "train": {"epochs": 6, "best": {"metric": "val/accuracy", "mode": "max"}},
 }
 ENVIRONMENT = {
@@ -133,7 +133,7 @@ def history(epochs: int) -> list[dict[str, float]]:
     return [
         {
             "epoch": e,
-            "lr": 0.05 if e < epochs * 0.6 else 0.005,
+            "lr": 0.015 if e < epochs * 0.6 else 0.0015,
             "seconds": 2.5,
             "train/loss": 2.3 * 0.75**e,
             "train/accuracy": 1 - 0.8 * 0.7**e,

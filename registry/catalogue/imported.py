@@ -91,6 +91,8 @@ def _torchmetrics(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
     metric = resolve("torchmetrics:Metric")
     if not isinstance(cls, type) or not issubclass(cls, metric) or name.startswith(("Binary", "Multilabel")):
         raise RecipeError(f"torchmetrics has no multiclass metric {name!r}", "its names are those of MulticlassF1Score")
+    # Classes for any task, CalibrationError say, declare nothing and make an object of the one that does.
+    told = getattr(resolve("torchmetrics:classification"), f"Multiclass{name}", cls)
     record = described(
         Found(
             name,
@@ -100,8 +102,8 @@ def _torchmetrics(name: str, slots: Callable[[], Slots]) -> dict[str, Any]:
                 refused="it has no single value" if name.removeprefix("Multiclass") in _NO_VALUE else "",
                 engine=dict.fromkeys(("num_labels", "threshold", "multidim_average"), "targets are class indices"),
                 facts={
-                    "mode": "min" if getattr(cls, "higher_is_better", True) is False else "max",
-                    **_range(cls),
+                    "mode": "min" if getattr(told, "higher_is_better", True) is False else "max",
+                    **_range(told),
                 },
             ),
             own=False,

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
-from registry.norms import norms
 
 __all__ = ["MuonConv"]
 
@@ -110,8 +109,9 @@ class MuonConv(torch.optim.Optimizer):
     def _step_orthogonal(self, params: list[Tensor], group: dict[str, Any]) -> None:
         directions = self._momentum(params, _gradients(params), group)
         if group["normalize"]:
-            lengths = norms(params).clamp_min_(TINY).unbind()
-            torch._foreach_div_(params, lengths)
+            norms = torch._foreach_norm(params)
+            torch._foreach_clamp_min_(norms, TINY)
+            torch._foreach_div_(params, norms)
             torch._foreach_mul_(params, [p.shape[0] ** 0.5 for p in params])
         if group["weight_decay"] != 0:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])

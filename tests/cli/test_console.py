@@ -148,7 +148,11 @@ def test_brackets_and_emoji_are_text(console_on):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (440, "7 min 20 s"), (21780, "6 h 3 min")]
+    ("seconds", "words"),
+    [
+        *((0.04, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (59.4, "59 s")),
+        *((59.7, "1 min 0 s"), (440, "7 min 20 s"), (21780, "6 h 3 min")),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds, words):
     assert duration(seconds) == words

@@ -88,6 +88,14 @@ def test_a_table_of_answers_can_be_asked_about_again(run, photos, capsys):
     assert Path("again.csv").read_text() == Path("answers.csv").read_text()
 
 
+def test_no_name_is_a_spreadsheets_formula_and_the_table_can_be_asked_about_again(run, photos, capsys):
+    Path("photos/a/0.png").rename("=1+1.png")
+    assert main(["predict", str(run), "=1+1.png", "photos/b", "--out", "answers.csv"]) == 0
+    assert rows_of("answers.csv")[0]["file"] == "'=1+1.png"
+    assert main(["predict", str(run), "answers.csv", "--out", "again.csv"]) == 0
+    assert Path("again.csv").read_text() == Path("answers.csv").read_text()
+
+
 def test_without_a_table_each_picture_has_a_line_and_words_may_be_mixed(run, photos, capsys):
     assert main(["predict", str(run), "photos/b", "photos/a/0.png", "--top", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

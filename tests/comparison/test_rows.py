@@ -8,6 +8,7 @@ from made_runs import IMAGES, run
 from registry.errors import RecipeError
 from trainer.comparison.cautions import cautions
 from trainer.comparison.differences import shown
+from trainer.comparison.page import _tiles
 from trainer.comparison.rows import compared, delta_text, number_title, said
 
 LR, WD = "optimizer.lr", "optimizer.weight_decay"
@@ -145,6 +146,45 @@ def test_a_run_that_goes_on_shows_its_best_so_far_and_counts_in_no_mean():
 
 
 # --------------------------------------------------------------------------------------------------------------- order
+@pytest.mark.parametrize("status", ["running", "interrupted", "killed", "failed"])
+def test_what_a_run_had_reached_before_it_was_taken_up_again_is_not_what_it_reaches(status):
+    """Older runs kept the numbers of their last end in summary.json while they went on."""
+    rows = tuple({"epoch": n, "val/accuracy": a} for n, a in ((1, 0.5), (2, 0.95)))
+    goes_on = replace(run("a", 0.5, summary={"status": status}), history=rows)
+    made = compared([goes_on, run("b", 0.7, seed=2)])
+    assert [(row.seeds, row.numbers["best/val_accuracy"].mean) for row in made.rows] == [((1,), 0.95), ((2,), 0.7)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_run_that_does_not_measure_the_number_does_not_turn_the_ranking_round(turned):
+    def by_hinge(name, value):
+        told = {"metric": ("val/hinge", "min"), "directions": {"val_hinge": "min"}}
+        return run(name, 0.5, {"optimizer.lr": value}, summary={"best": {"epoch": 8, "val/hinge": value}}, **told)
+
+    runs = [by_hinge("a", 1.5), by_hinge("b", 1.2), run("c", 0.9, {"optimizer.lr": 9})]
+    made = compared(list(reversed(runs)) if turned else runs)
+    assert (made.better, made.best.runs[0].folder.name) == ("min", "b")
+
+
+def test_runs_that_were_measured_on_as_many_images_may_be_compared_and_others_not():
+    """With `data.limit` the seed chooses the images, and no digest tells."""
+    unknown = replace(IMAGES, prints={})
+    for count, delta in ((600, None), (1500, pytest.approx(-0.1))):
+        runs = [
+            run("a", 0.9, {"optimizer.lr": 1}, images=unknown, summary={"images": {"train": 9, "val": 1500}}),
+            run("b", 0.8, {"optimizer.lr": 2}, images=unknown, summary={"images": {"train": 8, "val": count}}),
+        ]
+        assert compared(runs).rows[1].delta == delta
+
+
+def test_a_copy_took_no_time_of_its_own():
+    first = run("a", 0.8, summary={"seconds": 60.0})
+    other = run("b", 0.7, {"optimizer.lr": 9}, summary={"seconds": 30.0})
+    made = compared([first, replace(first, folder=first.folder.with_name("copy")), other])
+    tile = next(tile for tile in _tiles(made) if tile.label == "Training time")
+    assert (tile.value, tile.note) == ("1 min 30 s", "of 2 runs together")
+
+
 def test_a_metric_that_is_better_when_smaller_ranks_from_below():
     runs = [run(str(a), a, {LR: a}, metric=("val/loss", "min")) for a in (0.5, 0.9, 0.7)]
     made = compared(runs)

@@ -120,6 +120,20 @@ def test_torchmetrics_come_in_by_their_names() -> None:
     assert "no single value" in catalogue().entry("metric", "torchmetrics:ROC").refused
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((name, "min") for name in ("CalibrationError", "HammingDistance", "HingeLoss", "MulticlassHingeLoss")),
+        *((name, "max") for name in ("Accuracy", "F1Score", "MulticlassAUROC")),
+    ],
+)
+def test_which_way_a_metric_of_torchmetrics_is_better_is_known_by_either_of_its_names(name: str, mode: str) -> None:
+    pytest.importorskip("torchmetrics")
+    from registry.catalogue.catalog import catalogue
+
+    assert catalogue().entry("metric", f"torchmetrics:{name}").facts["mode"] == mode
+
+
 def test_models_of_timm_come_in_by_their_names() -> None:
     pytest.importorskip("timm")
     from registry.catalogue.catalog import catalogue

@@ -77,7 +77,7 @@ def test_a_page_says_what_leaks_do_to_its_accuracy(evidence):
     assert result.facts["audit"]["val_accuracy_without_leaked"] == pytest.approx(right[6:].mean())
     tile = next(tile for tile in answer_of(replace(evidence, audit=audit(leaks=LEAKS))).tiles if "leaks" in tile.label)
     assert tile.value == without
-    assert "(10 %) are like training pictures: 2 pixel for pixel, 4 nearly." in text
+    assert "(10.0 %) are like training pictures: 2 pixel for pixel, 4 nearly." in text
 
 
 def test_a_run_without_findings_says_so_and_nothing_more(evidence):

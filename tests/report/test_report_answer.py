@@ -30,6 +30,22 @@ def test_every_accuracy_of_the_answer_has_its_interval_and_the_images_it_is_of(t
     assert tiles["Learning rate"].interval == ""
 
 
+def learning_rate(evidence) -> tuple[str, str]:
+    (tile,) = [tile for tile in answer_of(evidence).tiles if tile.label == "Learning rate"]
+    return tile.value, tile.note
+
+
+def test_the_learning_rate_of_the_answer_is_the_one_that_was_used(tmp_path):
+    evidence = made_evidence(tmp_path)
+    assert learning_rate(evidence) == ("0.015", "found by the rule minimum_over_10")
+    given = {**evidence.resolved, "optimizer": {"type": "SGD", "lr": 0.1}}
+    said = "given by the recipe; the rate found, 0.015, was not taken"
+    assert learning_rate(replace(evidence, resolved=given)) == ("0.1", said)
+    rows = [{**row, "lr": rate} for row, rate in zip(evidence.history, (0.2, 0.49, 0.4, 0.3, 0.1, 0.02), strict=True)]
+    cycle = replace(evidence, resolved=given, history=rows, finding=None)
+    assert learning_rate(cycle) == ("up to 0.49", "by epoch, as the schedule sets it; 0.1 given by the recipe")
+
+
 def test_the_answer_shows_the_curve_that_chose_and_the_three_most_confused_pairs(tmp_path):
     figure, pairs = answer_of(made_evidence(tmp_path)).blocks
     assert isinstance(figure, Figure)

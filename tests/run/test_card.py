@@ -127,7 +127,8 @@ def test_the_text_says_what_to_beware_of(run: RunFolder) -> None:
     for said in ("a fast run", "is not complete (interrupted)", "which was not reached", "**Warning.** Odd."):
         assert said in text
     assert "Every picture is answered with one of the classes" in text
-    assert "There is no held-out test" in edited(run, test={})
+    assert "The test split was not measured: the numbers are of val" in edited(run, test={})
+    assert "There is no held-out test" in edited(run, test={}, images={"train": 9, "val": 9})
     assert "chosen on the test split" in edited(run, test={}, selected_on="test")
 
 

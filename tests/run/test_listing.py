@@ -102,8 +102,11 @@ def test_numbers_are_ordered_with_the_better_first(tmp_path, monkeypatch, capsys
     for name, metric, value in (("a", "val/loss", 2.0), ("b", "val/loss", 1.0), ("c", "val/accuracy", 0.5)):
         a_run(tmp_path / "runs", name, {"status": "completed", "metric": metric, "best": {metric: value}})
     a_run(tmp_path / "runs", "d", {"status": "failed"})
+    for name, value in (("e", 0.3), ("f", 0.2)):  # the run says what its name does not
+        summary = {"status": "completed", "metric": "val/hamming_distance", "mode": "min"}
+        a_run(tmp_path / "runs", name, {**summary, "best": {"val/hamming_distance": value}})
     rows = json.loads(printed(capsys, "runs", "--sort", "best", "--format", "json"))
-    assert [row["run"][0] for row in rows] == ["c", "b", "a", "d"]
+    assert [row["run"][0] for row in rows] == ["c", "f", "e", "b", "a", "d"]
 
 
 def test_a_run_whose_process_is_gone_is_killed_and_one_that_is_locked_runs(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from trainer.cli.main import main
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link
+from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
 from trainer.run.folder import RunFolder
 from trainer.run.proving import broken, prove
@@ -165,10 +167,14 @@ def test_a_summary_that_claims_more_than_the_epochs_is_noticed(run):
     assert "best: val/accuracy" in check.text
 
 
+def edit_json(path: Path, change) -> None:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    change(stored)
+    path.write_text(json.dumps(stored), encoding="utf-8")
+
+
 def edit_summary(path: Path, change) -> None:
-    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    change(summary)
-    (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    edit_json(path / "summary.json", change)
 
 
 def test_a_summary_is_looked_at_in_a_run_that_says_it_was_interrupted_too(run):
@@ -351,7 +357,7 @@ def test_a_sound_hand_in_has_nothing_to_remark_and_its_epochs_are_repeated(hand_
     for who in ("ben", "carl", "=dora", "emil", "fay"):
         shutil.rmtree(root / who)
     assert main(["grade", str(root), "--against", str(given), "--replay", "2"]) == 0
-    assert graded(root)["anna"]["replay"] == "3 equal", "two epochs and the best weights"
+    assert graded(root)["anna"]["replay"] == "4 equal", "the finder's rate, two epochs and the best weights"
     assert graded(root)["anna"]["verdict"] == "sound"
 
 
@@ -361,6 +367,77 @@ def alone(root: Path) -> Path:
         if each.name != "anna":
             shutil.rmtree(each)
     return root / "anna/20260131-120000"
+
+
+def made_up_rate(run: Path) -> None:
+    edit_json(run / "lr_finder.json", lambda found: found.update(lr=0.05))
+    resolved = run / "resolved.yaml"
+    rate = re.compile(r"lr: \S+ ( *# \$lr_finder)")
+    resolved.write_text(rate.sub(r"lr: 0.05 \1", resolved.read_text("utf-8")), "utf-8")
+
+
+def another_best(run: Path) -> None:
+    order = sorted(rows(run), key=lambda row: -row["val/accuracy"])
+    edit_summary(run, lambda summary: summary.update(best={k: v for k, v in order[-1].items() if k not in KEYS}))
+
+
+def said_to_have_stopped(run: Path) -> None:
+    write_rows(run, rows(run)[:2])
+    edit_summary(run, lambda summary: summary.update(stopped="enough", final=summary["best"]))
+
+
+def no_answers(run: Path) -> None:
+    (run / "predictions.npz").unlink()
+    edit_summary(run, lambda summary: summary["test"]["best"].update(accuracy=0.999))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (made_up_rate, "optimizer.lr is 0.05, given was $lr_finder.lr"),
+        (another_best, "by metrics.jsonl it is epoch"),
+        (said_to_have_stopped, "only 2 of 4 epochs"),
+        (no_answers, "answers: no answers were kept (predictions.npz)"),
+    ],
+)
+def test_what_was_made_up_in_a_single_file_is_remarked(hand_ins, spoil, said):
+    given, root = hand_ins
+    spoil(alone(root))
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    assert said in graded(root)["anna"]["remarks"]
+
+
+def rise(summary: dict) -> float:
+    """Return the test accuracy and a point more."""
+    return summary["test"]["best"]["accuracy"] + 0.01
+
+
+def test_another_machine_is_no_excuse_for_another_accuracy(hand_ins):
+    given, root = hand_ins
+    run = alone(root)
+    (run / "predictions.npz").unlink()
+    edit_json(run / "environment.json", lambda there: there.update(cpu="another"))
+    edit_summary(run, lambda summary: summary["test"]["best"].update(accuracy=rise(summary)))
+    assert main(["grade", str(root), "--against", str(given), "--replay", "1"]) == 8
+    assert "best weights again: accuracy" in graded(root)["anna"]["remarks"]
+
+
+def test_fewer_replays_than_were_asked_for_are_remarked(hand_ins):
+    given, root = hand_ins
+    for path in (alone(root) / "checkpoints").glob("epoch-*.pt"):
+        path.unlink()
+    assert main(["grade", str(root), "--against", str(given), "--replay", "3"]) == 8
+    assert "only 1 of 3 epochs could be repeated" in graded(root)["anna"]["remarks"]
+
+
+def test_a_rate_that_the_finder_does_not_find_again_is_found_out(run):
+    recipe = load_recipe(Path("plain.yaml")).usable()
+    assert Replay(RunFolder.open(run), [], Display()).find(recipe).verdict == "equal"
+    edit_json(run / "lr_finder.json", lambda found: found.update(lr=found["lr"] * 1.5))
+    found = Replay(RunFolder.open(run), [], Display()).find(recipe)
+    assert (found.verdict, "on a machine of the same kind" in found.text) == ("other", True)
+    edit_json(run / "environment.json", lambda there: there.update(cpu="another"))
+    assert Replay(RunFolder.open(run), [], Display()).find(recipe).verdict == "close"
 
 
 def test_an_unfinished_training_is_remarked(hand_ins):

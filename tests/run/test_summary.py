@@ -58,6 +58,7 @@ def test_a_test_metric_that_is_not_defined_is_missing_among_the_numbers():
 def test_a_mean_over_seeds_says_how_many_of_them_have_the_number():
     summaries = [{"test": {"best": {"auroc": value}}} for value in (None, 0.5, 0.75)]
     assert over_seeds(summaries) == {"best/test_auroc": "0.6250 +- 0.1768 over 2 of 3 seeds"}
+    assert over_seeds(summaries[:2]) == {"best/test_auroc": "0.5000 over 1 of 2 seeds"}, "one value does not spread"
 
 
 @pytest.mark.parametrize(

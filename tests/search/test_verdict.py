@@ -33,6 +33,19 @@ def test_one_shared_seed_tells_nothing():
     assert (verdict.leads[0].low, verdict.leads[0].high, verdict.winner) == (-math.inf, math.inf, None)
 
 
+def test_a_trial_that_fails_by_a_fresh_seed_stands_behind_those_that_do_not_and_wins_nothing():
+    failing = Candidate(3, {1: 0.97, 2: 0.969}, failed=(3,))
+    steady = Candidate(5, {1: 0.96, 2: 0.9592, 3: 0.961})
+    verdict = judged([failing, steady], ACCURACY)
+    assert verdict.leader.number == 5
+    assert "Trial 3 came to no end by seed 3: it stands behind those that did." in verdict.text(ACCURACY)
+    alone = judged([failing, Candidate(5, {3: 0.9}, failed=(1, 2))], ACCURACY)
+    assert alone.winner is None
+    assert "what no seed that both have can tell" in alone.text(ACCURACY)
+    assert "nan" not in alone.text(ACCURACY)
+    assert "by seeds 1, 2" in alone.text(ACCURACY)
+
+
 def test_a_winner_is_named_where_the_interval_excludes_zero():
     better = Candidate(4, {1: 0.91, 2: 0.92, 3: 0.93})
     worse = Candidate(2, {1: 0.81, 2: 0.821, 3: 0.829})

@@ -17,6 +17,7 @@ import numpy as np
 from registry import files
 from registry.errors import DataError, RecipeError, StorageError
 from registry.printing import counted_few, duration, one_line, printable
+from registry.spreadsheets import no_formula
 from trainer.cli.answerers import answerer_of
 from trainer.cli.console import Console
 from trainer.cli.inputs import say
@@ -212,9 +213,9 @@ def _table(run: Answerer, found: Sequence[Answer], ranking: Ranking | None, form
             cells = [""] * (1 + len(named) + len(measure))
         else:
             likeliest = _likeliest(run, answer, top)
-            shares = [cell for name, share in likeliest for cell in (name, f"{share:.6g}")]
-            cells = [_said(run, answer), *shares, *(values[place] if values else [])]
-        writer.writerow(map(printable, [answer.asked.name, *cells, answer.problem]))
+            shares = [cell for name, share in likeliest for cell in (no_formula(name), f"{share:.6g}")]
+            cells = [no_formula(_said(run, answer)), *shares, *(values[place] if values else [])]
+        writer.writerow(map(printable, [no_formula(answer.asked.name), *cells, no_formula(answer.problem)]))
     return text.getvalue()
 
 

@@ -10,6 +10,7 @@ from trainer.comparison.rows import (
     Comparison,
     Row,
     alike,
+    direction,
     is_again,
     is_copy,
     number_title,
@@ -95,7 +96,7 @@ def _best_of(made: Comparison, number: str) -> str:
     looked = [row for row in made.rows if number in row.numbers and row.remark != COPY]
     looked = [row for row in looked if alike(row, made.best)]
     count = _images(made.best, number)
-    if len(looked) < 2 or count is None or made.runs[0].better(number) != "max":
+    if len(looked) < 2 or count is None or direction(made.runs, number) != "max":
         return ""
     much = optimism([row.numbers[number].mean for row in looked], count)
     if much < _WORTH_SAYING:

@@ -238,7 +238,7 @@ def data_in_words(runs: Sequence[Run]) -> dict[str, str]:
 
 def measured_alike(run: Run, other: Run) -> bool:
     """Whether numbers on validation images may be compared: both whole runs or both cut, and no other images."""
-    if run.fast is not other.fast:
+    if run.fast is not other.fast or (run.counted != other.counted and {} not in (run.counted, other.counted)):
         return False
     if run.images is None or other.images is None:
         return True  # nobody knows; it is said elsewhere

@@ -90,8 +90,9 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
     if held_out in first.numbers:
         note = "of the same row: held out, it chose nothing"
         tiles.append(_tile(number_title(held_out), first, held_out, note))
-    seconds = sum(run.numbers.get(SECONDS, 0.0) for run in made.runs)
-    tiles.append(Tile("Training time", duration(seconds), f"of {len(made.runs)} runs together"))
+    once = [run for row in made.rows if row.remark != COPY for run in row.runs]
+    seconds = sum(run.numbers.get(SECONDS, 0.0) for run in once)
+    tiles.append(Tile("Training time", duration(seconds), f"of {len(once)} runs together"))
     return tuple(tiles)
 
 

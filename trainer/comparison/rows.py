@@ -174,7 +174,7 @@ def compared(runs: Sequence[Run], sort: str = "") -> Comparison:
     different = tuple(differences(runs))
     rows = _named(_grouped(runs), runs, different)
     number = _ranking(runs)
-    better = runs[0].better(number)
+    better = direction(runs, number)
     rows = _ranked(rows, number, better)
     made = Comparison(tuple(runs), different, tuple(rows), number, better, sort)
     return replace(made, rows=tuple(_sorted(made, sort)))
@@ -285,6 +285,11 @@ def _apart(rows: Sequence[Row]) -> list[str]:
 
 
 # -------------------------------------------------------------------------------------------------------------- order
+def direction(runs: Sequence[Run], number: str) -> Better:
+    """Return where a number is better, as a run says that has it; the others need not know it."""
+    return next((run for run in runs if number in run.numbers), runs[0]).better(number)
+
+
 def _ranking(runs: Sequence[Run]) -> str:
     """Return the number that ranks: of the metric that chose the best epoch in most runs."""
     chosen = Counter(f"best/{run.metric[0].replace('/', '_')}" for run in runs)
@@ -341,7 +346,7 @@ def _values(made: Comparison, wanted: str) -> tuple[dict[int, object], bool]:
     """Return what to sort by, by rank, and whether the greatest comes first."""
     number = _number_called(made, wanted)
     if number is not None:
-        better = made.runs[0].better(number)
+        better = direction(made.runs, number)
         return {row.rank: row.numbers[number].mean if number in row.numbers else None for row in made.rows}, (
             better == "max"
         )

@@ -89,14 +89,19 @@ class Run:
         return self.settings.get("data.val.fold") or 0 if self.settings.get("data.val.folds") else None
 
     @property
+    def counted(self) -> Mapping[str, float]:
+        """How many images it was measured on, by part; empty where it does not say."""
+        return {part: count for part, count in (self.summary.get("images") or {}).items() if part != "train"}
+
+    @property
     def fast(self) -> bool:
         """Whether it is a small run of everything."""
         return bool(self.summary.get("fast"))
 
     @property
     def finished(self) -> bool:
-        """Whether it has reached something that a mean could be taken over."""
-        return bool(self.summary.get("best"))
+        """Whether it has come to its end and reached something that a mean could be taken over."""
+        return not self.state and bool(self.summary.get("best"))
 
     @property
     def state(self) -> str:

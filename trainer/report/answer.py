@@ -22,6 +22,7 @@ from trainer.report.cautions import cautions_of, planned_epochs, state_of, undef
 
 _PAIRS = 3  # confusions named
 _ACCURACY = "val/accuracy"
+_ROUNDING = 1e-6  # share by which a rate counts as the same
 
 
 @dataclass(frozen=True)
@@ -235,14 +236,22 @@ def _held_out(evidence: Evidence, metric: str) -> float | None:
 
 
 def _learning_rate(evidence: Evidence) -> list[Tile]:
-    finding = evidence.finding
-    if finding is None:
-        lr = _at(evidence.resolved, "optimizer", "lr")
-        return [Tile("Learning rate", f"{lr:.4g}", "given by the recipe")] if isinstance(lr, (int, float)) else []
-    if finding.lr is None:
+    """Return the rate that was given or found, and how; where the schedule went above it, how far."""
+    finding, lr = evidence.finding, _at(evidence.resolved, "optimizer", "lr")
+    if finding is not None and finding.lr is None and not isinstance(lr, (int, float)):
         return [Tile("Learning rate", "not found", "the sweep was inconclusive")]
-    note = "found" if finding.status == "found" else "assumed"
-    return [Tile("Learning rate", f"{finding.lr:.4g}", f"{note} by the rule {finding.pick}")]
+    found = finding is not None and finding.lr is not None and (not isinstance(lr, (int, float)) or lr == finding.lr)
+    if found and finding is not None and finding.lr is not None:
+        lr, note = finding.lr, f"{'found' if finding.status == 'found' else 'assumed'} by the rule {finding.pick}"
+    elif isinstance(lr, (int, float)):
+        unused = "" if finding is None or finding.lr is None else f"; the rate found, {finding.lr:.4g}, was not taken"
+        note = f"given by the recipe{unused}"
+    else:
+        return []
+    most = max((row["lr"] for row in evidence.history if "lr" in row), default=lr)
+    if most > lr * (1 + _ROUNDING):
+        return [Tile("Learning rate", f"up to {most:.3g}", f"by epoch, as the schedule sets it; {lr:.4g} {note}")]
+    return [Tile("Learning rate", f"{lr:.4g}", note)]
 
 
 def _cost(evidence: Evidence) -> list[Tile]:

@@ -9,6 +9,7 @@ from registry import files
 from registry.audited import LIST, Audit, PartFacts
 from registry.contracts import Paragraph, Section, Table, UsedData
 from registry.printing import duration, literal, metric_text, printable
+from registry.reports.chart import share_said
 from trainer.report.answer import Answer, Tile
 from trainer.report.audited import WithoutLeaks, accuracy_table, findings_of, how_found, summary_of, write_lists
 from trainer.report.html import html
@@ -63,7 +64,7 @@ def _tiles(audit: Audit, leak: WithoutLeaks | None) -> tuple[Tile, ...]:
         if part is not None and part.images:
             leaked = len(audit.leaked_indices(name))
             note = (
-                f"{100 * leaked / part.images:.2g} % of {part.images:,}: like training pictures" if leaked else "none"
+                f"{share_said(leaked / part.images)} of {part.images:,}: like training pictures" if leaked else "none"
             )
             tiles.append(Tile(f"Leaked {name} pictures", f"{leaked:,}", note))
     if leak is not None:

@@ -178,10 +178,9 @@ def _said_of_leaks(audit: Audit) -> Iterator[str]:
     for part in ("test", "val"):
         facts, leaked = audit.part(part), audit.leaked(part)
         if facts is not None and leaked:
-            exact = sum(each.exact for each in leaked)
-            share = 100 * len(leaked) / facts.images
+            exact, share = sum(each.exact for each in leaked), share_said(len(leaked) / facts.images)
             yield (
-                f"**{len(leaked):,} of the {facts.images:,} {part} pictures** ({share:.2g} %) "
+                f"**{len(leaked):,} of the {facts.images:,} {part} pictures** ({share}) "
                 f"{also_learnt(len(leaked))}: {exact:,} pixel for pixel, {len(leaked) - exact:,} nearly."
             )
 

@@ -14,6 +14,7 @@ from registry.datasets.folder import pictures_below
 from registry.datasets.listed import located
 from registry.datasets.rows import is_table, read_table
 from registry.errors import DataError
+from registry.spreadsheets import as_meant
 
 COLUMNS = ("image", "path", "file", "filename", "picture")  # the first that a table has names its pictures
 
@@ -68,7 +69,8 @@ def _in_table(table: Path, column: str) -> Iterator[Asked]:
     rows = read_table(str(table))
     if not column:
         column = next((name for name in COLUMNS if name in rows.columns), COLUMNS[0])
-    for row, name in enumerate(rows.column(column, "--column")):
+    for row, cell in enumerate(rows.column(column, "--column")):
+        name = as_meant(cell)  # a table of answers keeps spreadsheets from taking =1.png for a formula
         line, problem, path = rows.at(row), "", Path()
         if name:
             try:

@@ -167,8 +167,10 @@ class Card:
         if self._selected_on == "test":
             yield "The best epoch was chosen on the test split: its numbers are somewhat too good for new pictures."
         elif "test" not in self._measured:
+            spared = "test" in (self.summary.get("images") or {})
+            lacking = "The test split was not measured" if spared else "There is no held-out test"
             yield (
-                f"There is no held-out test: the numbers are of {self._selected_on}, which chose the best epoch, and "
+                f"{lacking}: the numbers are of {self._selected_on}, which chose the best epoch, and "
                 "so somewhat too good for new pictures."
             )
         warnings = self.summary.get("warnings")

@@ -426,8 +426,9 @@ class Run:
         progress, data = fitted.progress, experiment.data
         tested = self._measures_test(experiment)
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
-        metric = self._recipe.train.best.metric
-        summary: dict[str, Any] = {"status": "completed", "metric": metric, "selected_on": data.selected_on}
+        best = self._recipe.train.best
+        summary: dict[str, Any] = {"status": "completed", "metric": best.metric, "mode": best.mode}
+        summary["selected_on"] = data.selected_on
         for name, row in rows.items():
             values = {} if tested or name not in outcomes else outcomes[name].values
             measured = {f"val/{key}": value for key, value in values.items() if key.startswith("tta/")}

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
+from registry.catalogue.catalog import Catalogue
+from registry.contracts import Callback, LRFinding
 from registry.errors import DataError, UserError
 from registry.printing import counted_few
 from trainer.data.fingerprint import fingerprint, same
@@ -31,8 +34,9 @@ from trainer.run.display import Display
 from trainer.run.fixed import learnt_from
 from trainer.run.folder import RunFolder
 from trainer.run.proving import Check, broken, newest, prove
-from trainer.run.replaying import Replay, Replayed
+from trainer.run.replaying import MEASURED, Replay, Replayed
 from trainer.run.summary import is_number
+from trainer.stages import lr_picks
 
 ROOT = "data.dataset.root"
 # What may differ from the recipe that was given: words, the seed, places and what changes no number.
@@ -50,7 +54,7 @@ IGNORED = (
     "train.checkpoint.**",
 )
 
-BASE = ("checkpoint", "chain")  # checks without which nothing is shown
+NEEDED = ("checkpoint", "chain", "answers")  # checks without which nothing is shown
 Told = Literal["yes", "no", "unknown"]
 
 
@@ -73,7 +77,7 @@ class Grade:
         checks: of its files.
         unfinished: why the run is not the whole training; "" where it is.
         odd: numbers of summary.json that are none.
-        unrepeated: why no epoch could be trained again though it was asked for; "" otherwise.
+        unrepeated: why no epoch, or fewer than asked for, could be trained again; "" otherwise.
         replayed: epochs that were trained again.
         twins: others with the same weights after their last epoch.
         copies: of those, the ones whose every epoch also took the same time: no two trainings do.
@@ -119,12 +123,17 @@ class Grade:
             *(
                 f"{check.name}: {check.text}"
                 for check in self.checks
-                if check.name in BASE and check.outcome == "unknown"
+                if check.name in NEEDED and check.outcome == "unknown" and not self._measured(check)
             ),
-            *([f"nothing was repeated: {self.unrepeated}"] if self.unrepeated else []),
+            *([self.unrepeated] if self.unrepeated else []),
             *(f"{each.what} again: {each.text}" for each in self.replayed if each.verdict == "other"),
             *([f"a copy of {counted_few(self.copies)}"] if self.copies else []),
         ]
+
+    def _measured(self, check: Check) -> bool:
+        """Whether a replay has shown what a check could not."""
+        again = {each.what: each.verdict for each in self.replayed}
+        return check.name == "answers" and again.get(MEASURED) in ("equal", "close")
 
 
 class Grader:
@@ -148,6 +157,9 @@ class Grader:
         self._recipe = loaded.usable()
         self._replays, self._seed, self._display = replays, seed, display
         self._settings = flat(self._recipe)
+        self._finds = [key for key, value in self._settings.items() if value == f"${LR_FOUND}"]
+        assert loaded.catalogue is not None
+        self._may_stop = _may_stop(self._recipe, loaded.catalogue)
         root = self._settings.get(ROOT)  # a hand-in's own is a place on another machine
         self._overrides = (*overrides, *([] if root is None else [f"{ROOT}={json.dumps(root)}"]))
         self._prints = self._read_data(loaded)
@@ -217,7 +229,7 @@ class Grader:
             epochs=len(rows),
             seconds=told.get("seconds"),
             odd=tuple(key for key, value in numbers.items() if value is not None and key not in told),
-            unfinished=_unfinished(summary, len(rows), self._recipe.train.epochs),
+            unfinished=_unfinished(summary, len(rows), self._recipe.train.epochs, self._may_stop),
             verdicts=tuple(judge(self._recipe.expect, rows, summary)) if self._recipe.expect else (),
             checks=checks,
             _end=(ends[-1] if ends else "", tuple(row.get("seconds", 0.0) for row in rows)),
@@ -226,23 +238,36 @@ class Grader:
             return grade
         try:
             replay = Replay(folder, self._overrides, self._display)
-            found = [replay.repeat(one) for one in replay.draw(self._replays, self._seed)]
-            return replace(grade, replayed=(*found, replay.measure()))
+            drawn = replay.draw(self._replays, self._seed)
+            found = [replay.find(self._recipe)] if self._finds else []
+            found += [replay.repeat(one) for one in drawn]
+            wanted = min(self._replays, len(rows))
+            kept = "its checkpoints were not kept (train.checkpoint.keep)"
+            fewer = f"only {len(drawn)} of {wanted} epochs could be repeated: {kept}" if len(drawn) < wanted else ""
+            return replace(grade, replayed=(*found, replay.measure()), unrepeated=fewer)
         except UserError as error:
-            return replace(grade, unrepeated=error.message)
+            return replace(grade, unrepeated=f"nothing was repeated: {error.message}")
 
     def _differences(self, folder: RunFolder) -> Iterator[str]:
         """Yield what a run's recipe has otherwise; the rate that a finder found is what was asked for."""
         theirs = flat(load_recipe(folder.resolved).usable())
         finding = folder.read_finding()
         if finding is not None and finding.lr is not None:
-            asked = [key for key, value in self._settings.items() if value == f"${LR_FOUND}"]
-            theirs |= {key: f"${LR_FOUND}" for key in asked if theirs.get(key) == finding.lr}
+            asked = [key for key in self._finds if theirs.get(key) == finding.lr and self._follows(finding)]
+            theirs |= dict.fromkeys(asked, f"${LR_FOUND}")
         theirs |= {f"lr_finder.{key}": value for key, value in folder.finder_settings().items()}
         for key in {**self._settings, **theirs}:
             given, found = self._settings.get(key, "not set"), theirs.get(key, "not set")
             if given != found and not any(Free(pattern, "").fits(key) for pattern in IGNORED):
                 yield f"{key} is {found}, given was {given}"
+
+    def _follows(self, finding: LRFinding) -> bool:
+        """Whether a rate is what the rule that was given takes from the curve that was kept."""
+        section = self._recipe.lr_finder
+        if section is None or len(finding.losses) < 2 or len(finding.losses) != len(finding.lrs):
+            return False
+        smoothed = lr_picks.smooth(finding.losses, section.smooth * section.steps)
+        return finding.lr == lr_picks.PICKS[section.pick](np.asarray(finding.lrs), smoothed)
 
     def _same_data(self, folder: RunFolder) -> Told:
         if self._prints is None:
@@ -278,11 +303,18 @@ def _at(summary: Mapping[str, Any], *keys: str) -> object:
     return value
 
 
-def _unfinished(summary: Mapping[str, Any], done: int, asked: int) -> str:
+def _may_stop(recipe: Recipe, known: Catalogue) -> bool:
+    """Whether a recipe has a callback or a limit that can end training before its last epoch."""
+    entries = [known.entry("callback", spec.type) for spec in recipe.callbacks]
+    stops = (not entry.own or getattr(entry.load(), "still_asks", None) is not Callback.still_asks for entry in entries)
+    return recipe.train.max_minutes is not None or any(stops)
+
+
+def _unfinished(summary: Mapping[str, Any], done: int, asked: int, may_stop: bool) -> str:
     """Say why a run is not the whole training; "" where it is, or where a callback or a limit has ended it."""
     if summary.get("status") != "completed":
         return f"not completed ({summary.get('status', 'no summary')}), after {done} of {asked} epochs"
-    return f"only {done} of {asked} epochs" if done < asked and not summary.get("stopped") else ""
+    return f"only {done} of {asked} epochs" if done < asked and not (may_stop and summary.get("stopped")) else ""
 
 
 def _named(grade: Grade) -> str:

@@ -17,7 +17,7 @@ from registry.reports.chart_svg import sparkline_svg
 from registry.reports.scores import interval, is_share_of_images
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
-from trainer.run.listing import Row, is_better_low, rows_below
+from trainer.run.listing import Row, rows_below
 
 INDEX = "index.html"
 MOST = 500  # runs on the page, the newest; `runs` lists all
@@ -95,7 +95,7 @@ def _link(row: Row, root: Path) -> str:
 def _tiles(rows: Sequence[Row]) -> tuple[Tile, ...]:
     completed = sum(row.status == "completed" for row in rows)
     tiles = [Tile("Runs", f"{len(rows)}", f"{completed} completed")]
-    reached = [row for row in rows if row.best is not None and not is_better_low(row.metric)]
+    reached = [row for row in rows if row.best is not None and not row.better_low]
     for metric in list(dict.fromkeys(row.metric for row in reached))[:1]:
         best = max((row for row in reached if row.metric == metric), key=lambda row: row.best or 0.0)
         tiles.append(Tile(f"Greatest {metric}", metric_text(metric, best.best or 0.0), best.run))

@@ -30,6 +30,7 @@ class Row:
         path: of its folder.
         status: as summary.json says; `killed` where nobody works on a running one, `unreadable` where it is damaged.
         metric: the key that chose the best epoch; "" where none was finished.
+        better_low: whether less of it is better.
         best: its value in the best epoch.
         final: its value after the last.
         test: the best weights' value on the held-out test split.
@@ -47,6 +48,7 @@ class Row:
     path: Path
     status: str
     metric: str = ""
+    better_low: bool = False
     best: float | None = None
     final: float | None = None
     test: float | None = None
@@ -124,6 +126,7 @@ def row_of(folder: RunFolder, *, sizes: bool = True) -> Row:
         folder.path,
         KILLED if status == "running" and not is_held(folder.lock_file) else status,
         metric,
+        better_low=_is_better_low(summary, metric),
         best=_number(summary.get("best"), metric),
         final=_number(summary.get("final") or (history[-1] if history else None), metric),
         test=_number((summary.get("test") or {}).get("best"), metric.partition("/")[2]),
@@ -215,14 +218,15 @@ def ordered(rows: Sequence[Row], column: str) -> list[Row]:
     rest = [row for row in rows if row.value(column) is None]
     if column not in ("best", "final", "test"):
         return sorted(known, key=_key(column), reverse=column in _GREATEST_FIRST) + rest
-    least = [row for row in known if is_better_low(row.metric)]
-    greatest = [row for row in known if not is_better_low(row.metric)]
+    least = [row for row in known if row.better_low]
+    greatest = [row for row in known if not row.better_low]
     return sorted(greatest, key=_key(column), reverse=True) + sorted(least, key=_key(column)) + rest
 
 
-def is_better_low(metric: str) -> bool:
-    """Whether a metric's name says that less is better."""
-    return any(word in metric for word in ("loss", "error", "entropy"))
+def _is_better_low(summary: Mapping[str, Any], metric: str) -> bool:
+    """Whether less of a metric is better; of a run that does not say, as its name does."""
+    mode = summary.get("mode")
+    return mode == "min" if mode in ("min", "max") else any(word in metric for word in ("loss", "error", "entropy"))
 
 
 def _key(column: str) -> Callable[[Row], Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from registry.errors import CheckpointError
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
@@ -18,6 +20,7 @@ from trainer.engine.keeper import BEST, LAST, epoch_files
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
+from trainer.run.summary import is_number
 
 Outcome = Literal["holds", "broken", "unknown"]
 
@@ -55,7 +58,7 @@ def prove(folder: RunFolder) -> list[Check]:
         _chain(rows, chain),
         _recipe(folder, chain),
         *_weights(folder, chain),
-        *_summary(folder, rows, chain),
+        *_summary(folder, rows, chain, state),
         *_answers(folder),
     ]
 
@@ -143,8 +146,10 @@ def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
     return Check("weights", "broken", f"{name} does not hold the weights of epoch {epoch}")
 
 
-def _summary(folder: RunFolder, rows: Sequence[Mapping[str, Any]], chain: Chain) -> Iterator[Check]:
-    """Hold what summary.json says of epochs against metrics.jsonl."""
+def _summary(
+    folder: RunFolder, rows: Sequence[Mapping[str, Any]], chain: Chain, state: Mapping[str, Any]
+) -> Iterator[Check]:
+    """Hold what summary.json says of epochs against metrics.jsonl, and how it ended against the last checkpoint."""
     summary = folder.read_json("summary.json")
     by_epoch = {int(row["epoch"]): row for row in rows}
     for name in ("best", "final"):
@@ -156,19 +161,41 @@ def _summary(folder: RunFolder, rows: Sequence[Mapping[str, Any]], chain: Chain)
             what = ", ".join(other) or f"epoch {said.get('epoch')}"
             yield Check("summary", "broken", f"{name}: {what} is not what metrics.jsonl has")
             return
+    said = (summary.get("best") or {}).get("epoch")
+    best = _best_epoch(folder, rows)
+    if said is not None and best is not None and said != best:
+        yield Check("summary", "broken", f"best is epoch {said}, by metrics.jsonl it is epoch {best}")
+        return
+    stopped = state.get("progress", {}).get("stopped")
+    if stopped is not None and (summary.get("stopped") or "") != stopped:
+        yield Check("summary", "broken", "why training ended is not what the last checkpoint has")
+        return
     if summary.get("status") != "completed":
         yield Check("summary", "unknown", f"the run is not completed: {summary.get('status', 'no summary')}")
         return
     yield Check("summary", "holds", "best and final are epochs of metrics.jsonl")
 
 
+def _best_epoch(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the epoch that the recipe's metric chooses, as the loop does; None where nothing tells."""
+    train = yaml.safe_load(folder.resolved.read_text(encoding="utf-8")).get("train") or {}
+    metric, mode = (str((train.get("best") or {}).get(key)) for key in ("metric", "mode"))
+    known = [row for row in rows if is_number(row.get(metric)) and is_number(row.get("val/loss"))]
+    if mode not in ("min", "max") or not known:
+        return None
+    best = (max if mode == "max" else min)(float(row[metric]) for row in known)
+    return next(int(row["epoch"]) for row in known if row[metric] == best)
+
+
 def _answers(folder: RunFolder) -> Iterator[Check]:
     """Count the answers that were kept against the accuracy that summary.json reports of them."""
     summary, kept = folder.read_json("summary.json"), read_answers(folder.path)
     best, test = summary.get("best") or {}, summary.get("test") or {}
-    if kept is None or not len(kept.targets):
-        return
     said = (test.get("best") or test.get("final") or {}).get("accuracy") if test else best.get("val/accuracy")
+    if kept is None or not len(kept.targets):
+        if said is not None:
+            yield Check("answers", "unknown", "no answers were kept (predictions.npz) that its accuracy is counted on")
+        return
     right, count = int(kept.right.sum()), len(kept.targets)
     if said is None:
         return

@@ -12,13 +12,14 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from registry.catalogue.catalog import catalogue
 from registry.errors import CheckpointError, RecipeError
+from registry.reports.scores import is_share_of_images
 from trainer.data.fingerprint import hold_against
 from trainer.engine import checkpoint
 from trainer.engine.chain import CLOCK, Chain, plain
@@ -37,10 +38,14 @@ from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
 from trainer.stages.evaluate import evaluate_weights
 from trainer.stages.fit import assemble
-from trainer.stages.lr_finder import required_lr
+from trainer.stages.lr_finder import find_lr, required_lr
 
 # Share by which the mean training loss of a replay on another machine may differ; measured: docs/grading.md.
 LOSS_BAND = 0.05
+# Share of the images by which an accuracy may differ that another machine measures on the same weights.
+SHARE_BAND = 0.005
+MEASURED = "best weights"  # of what was measured again, no epoch
+FINDER_BAND = 2.0  # factor by which the rate may differ that another machine finds
 SAME_BITS = 1e-6  # share by which numbers may differ that were measured in batches of another size
 SAME_MACHINE = ("packages", "cpu", "threads", "device", "precision")  # of environment.json, for equal bits
 
@@ -50,7 +55,7 @@ class Replayed:
     """An epoch that was trained again, or weights that were measured again.
 
     Attributes:
-        what: "epoch 3", "best weights".
+        what: "epoch 3", "best weights", "LR finder".
         verdict: "equal" to the last bit, "close" within the band, "other".
         text: what was found, a phrase.
     """
@@ -131,6 +136,28 @@ class Replay:
                 loop.run()
         return self._judged(loop, epoch, other)
 
+    def find(self, given: Recipe) -> Replayed:
+        """Let the LR finder of the recipe that was given search again, by the run's seed.
+
+        Raises:
+            UserError: the data are not there.
+        """
+        assert given.lr_finder is not None
+        there = self._folder.read_json("environment.json")
+        with Interrupts().listening() as interrupts, _threads(there.get("threads")):
+            recipe = replace(given, seed=self._recipe.seed)
+            experiment = Experiment.from_recipe(recipe, self._names, log=lambda _: None)
+            other = self._elsewhere(experiment, there)
+            found = find_lr(experiment, given.lr_finder, interrupts=interrupts).lr
+        finding = self._folder.read_finding()
+        said = None if finding is None else finding.lr
+        if said == found:
+            return Replayed("LR finder", "equal", f"finds {found:.4g} again" if found else "finds no rate again")
+        text = f"{said} in the run, {found} here"
+        close = bool(other and said and found) and 1 / FINDER_BAND <= (said or 1) / (found or 1) <= FINDER_BAND
+        machine = f"; another machine: {'; '.join(other)}" if other else ", on a machine of the same kind"
+        return Replayed("LR finder", "close" if close else "other", f"{text}{machine}")
+
     def measure(self) -> Replayed:
         """Measure the best weights again, on the split that the run reports.
 
@@ -150,11 +177,11 @@ class Replay:
         off = {key: _share_off(said.get(key), value) for key, value in known.items() if said.get(key) != value}
         worst = max(off, key=lambda key: off[key], default="")
         if not worst or off[worst] < SAME_BITS:
-            return Replayed("best weights", "equal", f"{len(got)} numbers are those of summary.json")
+            return Replayed(MEASURED, "equal", f"{len(got)} numbers are those of summary.json")
         text = f"{worst} {said.get(worst)} in summary.json, {got[worst]:.6g} here"
-        close = bool(other) and off[worst] <= LOSS_BAND
+        close = bool(other) and all(_is_close(key, said.get(key), got[key]) for key in off)
         machine = f"; another machine: {'; '.join(other)}" if other else ""
-        return Replayed("best weights", "close" if close else "other", f"{text}{machine}")
+        return Replayed(MEASURED, "close" if close else "other", f"{text}{machine}")
 
     def _loop(
         self, state: Mapping[str, Any] | None, epoch: int, interrupts: Interrupts, there: Mapping[str, Any]
@@ -182,15 +209,20 @@ class Replay:
         experiment = Experiment.from_recipe(self._recipe, self._names, log=lambda _: None, trained=trained)
         if (finding := self._folder.read_finding()) is not None:
             experiment.facts.define("lr_finder.lr", lambda: required_lr(finding))
+        other = self._elsewhere(experiment, there)
+        data = {**self._last["data"], **self._chain.origin["data"]}
+        hold_against({"class_names": self._last["class_names"], "data": data}, experiment.data, {}, self._display.line)
+        return experiment, other
+
+    def _elsewhere(self, experiment: Experiment, there: Mapping[str, Any]) -> list[str]:
+        """Return what is other here than on the machine that the run was made on."""
         here = describe_environment(experiment.device, experiment.describe_precision(), ())
         other = [
             f"{key} {there.get(key)} -> {here.get(key)}" for key in SAME_MACHINE if there.get(key) != here.get(key)
         ]
         if "processes" in there:
             other.append(f"{there['processes']['count']} processes -> 1")
-        data = {**self._last["data"], **self._chain.origin["data"]}
-        hold_against({"class_names": self._last["class_names"], "data": data}, experiment.data, {}, self._display.line)
-        return experiment, other
+        return other
 
     def _judged(self, loop: Loop, epoch: int, other: Sequence[str]) -> Replayed:
         """Hold what a replay has given against the run's own epoch."""
@@ -236,6 +268,13 @@ def _threads(count: object) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _is_close(key: str, wanted: float | None, got: float) -> bool:
+    """Whether another machine may have measured a number of the same weights."""
+    if is_share_of_images(key.removeprefix("tta/")):
+        return wanted is not None and abs(got - wanted) <= SHARE_BAND
+    return _share_off(wanted, got) <= LOSS_BAND
 
 
 def _share_off(wanted: float | None, got: float | None) -> float:

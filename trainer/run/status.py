@@ -15,6 +15,8 @@ from trainer.engine.processes import Lost
 from trainer.run.folder import RunFolder
 
 SIGNALLED = 128  # exit codes above are of signals
+# What a resumed run keeps of its summary until it writes a new one; what it had reached tells not what it reaches.
+STANDS = ("metric", "mode", "selected_on", "lr_finder", "device", "precision", "seed", "images", "parameters")
 REFUSALS = (RecipeError, DataError, CheckpointError)  # what turns a run down before anything is trained
 
 
@@ -42,6 +44,8 @@ class RunStatus:
         """From now on the run writes; what the recipe was warned of first, which a resume cannot tell any more."""
         self._accepted = True
         self._folder.clear_leftovers()
+        before = self._folder.read_json("summary.json")
+        self._folder.write_json("summary.json", {key: before[key] for key in STANDS if key in before})
         self._write("running", warnings=list(warnings))
 
     def ended_by(self, error: BaseException) -> None:

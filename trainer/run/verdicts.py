@@ -109,9 +109,9 @@ def over_seeds(summaries: Sequence[Mapping[str, Any]], many: str = "seeds") -> d
     found = {}
     for key in dict.fromkeys(key for one in every for key in one):
         values = [one[key] for one in every if key in one]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
         count = f"{len(values)}" if len(values) == len(every) else f"{len(values)} of {len(every)}"
-        found[key] = f"{statistics.mean(values):.4f} +- {spread:.4f} over {count} {many}"
+        found[key] = f"{statistics.mean(values):.4f}{spread} over {count} {many}"
     return found
 
 

@@ -67,7 +67,8 @@ def _confirmed(bench: Bench, trials: Sequence[Trial], say: Callable[[str], None]
     candidates = []
     for trial in few:
         values = {seed: value_of(goal, summaries[trial.number, seed]) for seed in seeds}
-        candidates.append(Candidate(trial.number, {key: each for key, each in values.items() if math.isfinite(each)}))
+        reached = {seed: each for seed, each in values.items() if math.isfinite(each)}
+        candidates.append(Candidate(trial.number, reached, tuple(seed for seed in seeds if seed not in reached)))
     return judged(candidates, goal)
 
 

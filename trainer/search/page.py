@@ -74,12 +74,16 @@ def _tiles(bench: Bench, found: Found) -> tuple[Tile, ...]:
     if found.chosen is not None:
         name = "Winner" if found.verdict is not None and found.verdict.winner is not None else "Leading trial"
         for goal, value in zip(bench.sweep.goals, found.chosen.values, strict=True):
-            tiles.append(
-                Tile(f"{name}, {goal.metric}", metric_text(goal.metric, value), f"trial {found.chosen.number}")
-            )
+            shown, note = metric_text(goal.metric, value), f"trial {found.chosen.number}"
+            if found.verdict is not None:
+                note += f", the mean of {len(found.verdict.leader.by_seed)} fresh seeds; the search itself saw {shown}"
+                shown = metric_text(goal.metric, found.verdict.leader.mean)
+            tiles.append(Tile(f"{name}, {goal.metric}", shown, note))
     if found.tested is not None and "accuracy" in found.tested:
         tested = metric_text("accuracy", found.tested["accuracy"])
-        tiles.append(Tile("test accuracy", tested, "held out: measured once, by this trial"))
+        chose = bench.sweep.selects_on_test
+        note = "no estimate: this split chose among the trials" if chose else "held out: measured once, by this trial"
+        tiles.append(Tile("test accuracy", tested, note))
     tiles.append(Tile("Trials", f"{len(found.trials)}", _counted(found.trials)))
     tiles.append(Tile("Training time", duration(_seconds(bench, found)), "over all workers, confirmation included"))
     return tuple(tiles)
@@ -97,8 +101,9 @@ def _verdict(bench: Bench, found: Found) -> str:
     if found.verdict is not None:
         said = found.verdict.text(goal)
         if found.verdict.winner is None:
+            untouched = "" if bench.sweep.selects_on_test else ", and the test split is untouched"
             said += (
-                " No winner is named, and the test split is untouched. best.yaml holds the one with the best mean; "
+                f" No winner is named{untouched}. best.yaml holds the one with the best mean; "
                 "any of them would do as well."
             )
         return said
@@ -168,10 +173,11 @@ def _confirmation(sweep: Sweep, found: Found) -> list[Section]:
     for candidate in verdict.candidates:
         lead = leads.get(candidate.number)
         told = lead is not None and math.isfinite(lead.low)
-        spread = f"{_number(goal, lead.low)} to {_number(goal, lead.high)}" if lead is not None and told else "-"
+        behind = f"{_number(goal, lead.low)} to {_number(goal, lead.high)}" if lead is not None and told else "-"
         values = ", ".join(f"{seed}: {metric_text(goal.metric, value)}" for seed, value in candidate.by_seed.items())
-        mean = f"{metric_text(goal.metric, candidate.mean)} \u00b1 {_number(goal, candidate.deviation)}"
-        rows.append((f"trial {candidate.number}", mean, spread, values))
+        spread = "" if candidate.deviation is None else f" \u00b1 {_number(goal, candidate.deviation)}"
+        mean = f"{metric_text(goal.metric, candidate.mean)}{spread}"
+        rows.append((f"trial {candidate.number}", mean, behind, values))
     headers = ("trial", goal.metric, "behind the first by", "by seed")
     caption = "The best few again by fresh seeds: mean, standard deviation, and the paired interval of the lead"
     unit = "points" if "accuracy" in goal.metric else goal.metric
@@ -355,16 +361,25 @@ def _deviation(goal: Goal, trial: Trial) -> str:
 
 def _time(bench: Bench, found: Found) -> Section:
     """Return what the trials took, and what pruning has left undone."""
-    planned = bench.recipe.train.epochs * len(bench.seeds)
+    planned = sum(_planned(bench, trial) for trial in found.trials)
     done = sum(_epochs(bench, trial) for trial in found.trials)
     sent_away = sum(trial.state == "pruned" for trial in found.trials)
     rows = [
         ("trials' training time", duration(sum(trial.seconds for trial in found.trials))),
         ("with confirmation", duration(_seconds(bench, found))),
-        ("epochs trained", f"{done} of {planned * len(found.trials)} that all trials would have in full"),
+        ("epochs trained", f"{done} of {planned} that all trials would have in full"),
         ("pruned", f"{sent_away} of {len(found.trials)} trials"),
     ]
     return Section("Time", (Table("Time spent", ("", ""), tuple(rows)),), "time")
+
+
+def _planned(bench: Bench, trial: Trial) -> int:
+    """Return the epochs that a trial would have in full, which its recipe may have drawn."""
+    epochs = bench.recipe.train.epochs
+    for choice, value in zip(bench.sweep.choices, trial.texts, strict=False):
+        if choice.path == "train.epochs":
+            epochs = int(float(value))
+    return epochs * len(bench.seeds)
 
 
 def _epochs(bench: Bench, trial: Trial) -> int:

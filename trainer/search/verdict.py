@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.printing import metric_text
@@ -41,10 +41,12 @@ class Candidate:
     Attributes:
         number: of the trial.
         by_seed: seed -> value.
+        failed: seeds by which it came to no number.
     """
 
     number: int
     by_seed: Mapping[int, float]
+    failed: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -52,9 +54,9 @@ class Candidate:
         return statistics.fmean(self.by_seed.values())
 
     @property
-    def deviation(self) -> float:
-        """Standard deviation over the seeds; 0 with one."""
-        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else 0.0
+    def deviation(self) -> float | None:
+        """Standard deviation over the seeds; None with one."""
+        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,14 @@ class Verdict:
     Attributes:
         candidates: the leader first.
         leads: of the leader over each of the others.
-        winner: the leader's number, where every interval is above zero.
+        winner: the leader's number, where every interval is above zero and it failed by no seed.
+        failed: trial -> seeds by which it came to no number.
     """
 
     candidates: tuple[Candidate, ...]
     leads: tuple[Lead, ...]
     winner: int | None
+    failed: Mapping[int, tuple[int, ...]]
 
     @property
     def leader(self) -> Candidate:
@@ -96,9 +100,18 @@ class Verdict:
         return self.candidates[0]
 
     def text(self, goal: Goal) -> str:
-        """Return the verdict in one or two sentences."""
+        """Return the verdict in a few sentences."""
+        return " ".join([self._verdict(goal), *self._failures()])
+
+    def _failures(self) -> Iterator[str]:
+        for trial, seeds in self.failed.items():
+            by = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            yield f"Trial {trial} came to no end by {by}: it stands behind those that did."
+
+    def _verdict(self, goal: Goal) -> str:
         leader, seeds = self.leader, min((lead.seeds for lead in self.leads), default=len(self.leader.by_seed))
-        said = f"{goal.metric} {metric_text(goal.metric, leader.mean)} on average over {seeds} fresh seeds"
+        count = len(leader.by_seed)
+        said = f"{goal.metric} {metric_text(goal.metric, leader.mean)} on average over {count} fresh seeds"
         if self.winner is not None:
             nearest = min(self.leads, key=lambda lead: lead.low)
             return (
@@ -116,6 +129,8 @@ class Verdict:
 
 
 def _span(lead: Lead, goal: Goal) -> str:
+    if not lead.seeds:
+        return "what no seed that both have can tell"
     if not math.isfinite(lead.low):
         size = f"{100 * lead.mean:.2f} points" if "accuracy" in goal.metric else f"{lead.mean:.4g}"
         return f"{size} (no interval: {'one seed' if lead.seeds < 2 else 'by each seed the same'})"
@@ -132,13 +147,14 @@ def judged(candidates: Sequence[Candidate], goal: Goal) -> Verdict | None:
         goal: the objective.
     """
     measured = [each for each in candidates if each.by_seed]
-    ranked = sorted(measured, key=lambda each: (-goal.sign * each.mean, each.number))
+    ranked = sorted(measured, key=lambda each: (bool(each.failed), -goal.sign * each.mean, each.number))
     if not ranked:
         return None
     leader, others = ranked[0], ranked[1:]
     leads = tuple(_lead(leader, other, goal, len(others)) for other in others)  # by Bonferroni they hold together
-    wins = bool(leads) and all(lead.low > 0 for lead in leads)
-    return Verdict(tuple(ranked), leads, leader.number if wins else None)
+    wins = bool(leads) and not leader.failed and all(lead.low > 0 for lead in leads)
+    failed = {each.number: each.failed for each in candidates if each.failed}
+    return Verdict(tuple(ranked), leads, leader.number if wins else None, failed)
 
 
 def _lead(leader: Candidate, other: Candidate, goal: Goal, comparisons: int) -> Lead:
