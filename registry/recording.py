@@ -44,6 +44,7 @@ class RunInfo:
         hparams: flat recipe values that make the run what it is, "optimizer.lr" -> 0.1, what is looked for first first.
         resumed_epoch: last whole epoch already recorded; 0 in a fresh run.
         resumed_step: optimizer steps already recorded; 0 in a fresh run.
+        history: rows of the epochs up to `resumed_epoch`, for a sink that was not there to take them.
     """
 
     name: str
@@ -52,12 +53,13 @@ class RunInfo:
     hparams: Mapping[str, bool | int | float | str]
     resumed_epoch: int = 0
     resumed_step: int = 0
+    history: Sequence[Mapping[str, float]] = ()
 
 
 class Sink:
     """Something that keeps or shows what the Recorder is told; the base ignores everything.
 
-    Tags are "train/loss", "val/accuracy", "lr", "finder/loss", "gradcam/...". A sink never raises into training: the
+    Tags are "train/loss", "val/accuracy", "lr", "lr_finder/loss", "gradcam/...". A sink never raises into training: the
     recorder switches off one that does, with one warning.
     """
 

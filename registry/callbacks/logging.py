@@ -76,16 +76,14 @@ class CSV(Sink):
         self._rows: list[Mapping[str, str]] = []
 
     def open(self, run: RunInfo) -> None:
-        """Start, keeping the rows up to where a resumed run continues."""
+        """Start, with the rows up to where a resumed run continues, whoever has taken them."""
         self._folder, self._path = run.folder, run.folder / self._file
-        if run.resumed_epoch and self._path.exists():
-            rows = list(csv.DictReader(io.StringIO(files.read_text(self._path)), delimiter=self._delimiter))
-            self._rows = [row for row in rows if float(row["epoch"]) <= run.resumed_epoch]
+        self._rows = [_cells(row, int(row["epoch"])) for row in run.history]
         self._write()
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Add a row; a column that is new stays empty in the rows before."""
-        self._rows.append({key: repr(value) for key, value in {**row, "epoch": epoch}.items()})
+        self._rows.append(_cells(row, epoch))
         self._write()
 
     def _write(self) -> None:
@@ -96,3 +94,7 @@ class CSV(Sink):
         writer.writerows(self._rows)
         text = printable(table.getvalue())  # whole or not at all: a table cut short would lose rows at a resume
         files.write(self._path, text.encode(), below=self._folder, lasting=False)
+
+
+def _cells(row: Mapping[str, float], epoch: int) -> dict[str, str]:
+    return {key: repr(value) for key, value in {**row, "epoch": epoch}.items()}

@@ -60,6 +60,8 @@ class MLflow(Sink):
             self._client.update_run(known, status="RUNNING")
         self._id: str = known
         self._tell_config()
+        for row in run.history:  # whose epochs a sink that is new does not have
+            self.epoch(int(row["epoch"]), row)
 
     def _experiment_id(self) -> str:
         name = self._experiment or self._run.name

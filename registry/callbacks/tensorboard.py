@@ -43,7 +43,7 @@ class TensorBoard(Sink, Callback):
     Args:
         images: write the pictures of the report (galleries, GradCAM) too.
         histograms: write the distribution of every weight after every epoch, and of every gradient of the epoch's
-            first batch (under fp16, as the scaler has scaled it); costs disk and copies off the device.
+            first micro-batch (under fp16, as the scaler has scaled it); costs disk and copies off the device.
         pr_curves: write a precision-recall curve of every class at the end, of the first 20 where there are more.
         flush_seconds: seconds after which what was recorded reaches the disk.
     """
@@ -73,7 +73,11 @@ class TensorBoard(Sink, Callback):
         }
         for name, keep in wanted.items():
             keep_events(folder / name, keep, below=run.folder)
+            begun = any((folder / name).glob("*tfevents*"))
             self._files[name] = EventFile(folder / name, self._flush_seconds, below=run.folder)
+            if name == "val" and not begun:  # it was not there to take what a resumed run has behind it
+                for row in run.history:
+                    self.epoch(int(row["epoch"]), row)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Write "train/loss" as `loss` of the train line, "val/loss" as `loss` of the val line."""
@@ -112,7 +116,7 @@ class TensorBoard(Sink, Callback):
         self._files["."].add(words(tag, text), 0)
 
     def epoch_started(self, view: View) -> None:
-        """Have the gradients of the first batch taken: they are gone when the step is done."""
+        """Have the gradients of the first micro-batch taken: they are gone when the step is done."""
         if self._histograms:
             for name, parameter in view.model.named_parameters():
                 if parameter.requires_grad:

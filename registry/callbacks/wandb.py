@@ -67,6 +67,8 @@ class WandB(Sink):
         )
         self._tracked.define_metric("epoch")
         self._tracked.define_metric("*", step_metric="epoch")
+        for row in run.history:  # whose epochs a sink that is new does not have
+            self.epoch(int(row["epoch"]), row)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Record an epoch's numbers, each over its epoch."""

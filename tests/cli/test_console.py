@@ -33,7 +33,7 @@ def console_on(monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "stdout", stream)
         console = Console()
-        console.plan(epochs=3, steps_per_epoch=10, batch_size=8)
+        console.plan(epochs=3, steps_per_epoch=10, images_per_step=8)
         return console
 
     return make

@@ -3,7 +3,10 @@
 import json
 import math
 
-from trainer.engine import checkpoint, progress
+import torch
+from small_training import Memory, batch, training
+
+from trainer.engine import checkpoint, loop, progress
 from trainer.engine.progress import Progress, history_in
 
 
@@ -30,6 +33,26 @@ def test_an_epoch_more_costs_a_state_one_row_more(monkeypatch):
         state = checkpoint.snapshot(kept.state())
     assert len(written) == 500
     assert len(list(checkpoint.leaves(state))) == len(list(checkpoint.leaves(Progress().state())))
+
+
+def test_a_state_within_an_epoch_has_the_time_until_then(monkeypatch):
+    """Else a run that is killed again and again would seem to have taken no time, and outlive train.max_minutes."""
+    clock = [100.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+
+    class Slow(Memory):
+        def step_finished(self, each) -> None:
+            clock[0] += 2.5
+            super().step_finished(each)
+
+    keeper = Slow(every=3)
+    made, _ = training(
+        [batch(seed) for seed in range(4)], lambda model: torch.optim.SGD(model.parameters(), 0.1), keeper=keeper
+    )
+    made.run()
+    within, end = (each["progress"] for each in keeper.saved)
+    assert (within["seconds"], within["epoch_seconds"]) == (7.5, 7.5)
+    assert (end["seconds"], made.progress.history[0]["seconds"]) == (10.0, 10.0)
 
 
 def test_a_state_is_not_changed_by_what_follows_and_goes_on_after_a_load():

@@ -257,7 +257,7 @@ def test_a_warning_reads_like_a_problem_and_says_that_it_is_none() -> None:
     Path("recipe.yaml").write_text(RIGHT.replace("{fraction: 0.1}", "test"))
     assert render(load_recipe("recipe.yaml").warnings) == (
         "recipe.yaml:3:31: warning: the test split chooses the best epoch, so its accuracy is no estimate for new "
-        "images (take {fraction: 0.1}; the test split is then evaluated once, at the end) [W001]\n"
+        "images (take {fraction: 0.1}; the test split then chooses nothing) [W001]\n"
         "    data: {dataset: CIFAR10, val: test}\n"
         "                                  ^"
     )

@@ -205,6 +205,23 @@ def test_a_completed_run_is_evaluated_and_reported_anew_with_what_was_asked_for(
     assert metric_lines(completed) == before
 
 
+def test_another_report_takes_no_verdict_away(capsys):
+    assert command(capsys, recipe(TINY + 'expect: {best val/accuracy: ">= 0.99"}\n')).code == 8
+    assert command(capsys, "resume", str(only_run()), "report=[ConfusionMatrix]", "description=again").code == 8
+    assert summary_of(only_run())["expect"]["not_judged"] == ""
+
+
+def test_a_sink_that_is_new_has_the_epochs_before_it_too(capsys, completed):
+    words = ["train.epochs=3", "callbacks=[{type: CSV, delimiter: ';'}, TensorBoard, ModelSummary]"]
+    ended = command(capsys, "resume", str(completed), *words)
+    assert ended.code == 0
+    rows = (completed / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.partition(";")[0] for row in rows] == ["epoch", "1", "2", "3"]
+    assert [step for step, _ in points(completed)["train lr"]] == [1, 2, 3]
+    assert "| (whole) | " in (completed / "log.txt").read_text(encoding="utf-8")
+    assert re.search(r"\n1 of 3 epochs left x \d+ steps", ended.out), "the forecast is of what is left"
+
+
 def test_the_page_of_a_run_that_may_go_on_says_so_and_leaves_the_test_split_alone(capsys, completed):
     summary = summary_of(completed)
     assert "held out, chose nothing" in (completed / "report.html").read_text(encoding="utf-8")

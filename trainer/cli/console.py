@@ -87,7 +87,7 @@ class Console(Display):
         self._task: TaskID | None = None
         self._next_redraw = 0.0
         self._epochs = 0
-        self._plan: tuple[int, int, int] = (0, 0, 0)
+        self._plan: tuple[int, int, float] = (0, 0, 0.0)
         self._started: tuple[float, int] = (0.0, 0)
 
     # -------------------------------------------------------------------------------------------------------- log lines
@@ -105,9 +105,9 @@ class Console(Display):
         self._write_down(text)
 
     # ----------------------------------------------------------------------------------------------------------- epochs
-    def plan(self, *, epochs: int, steps_per_epoch: int, batch_size: int) -> None:
+    def plan(self, *, epochs: int, steps_per_epoch: int, images_per_step: float) -> None:
         """Say how much there is to do, so that pulses can tell what is left."""
-        self._plan = (epochs, steps_per_epoch, batch_size)
+        self._plan = (epochs, steps_per_epoch, images_per_step)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Show one clean line for a finished epoch, with a star where the training has made it the best so far."""
@@ -133,7 +133,7 @@ class Console(Display):
         if now < self._next_redraw:
             return
         self._next_redraw = now + REDRAW_SECONDS
-        epochs, steps, batch_size = self._plan
+        epochs, steps, images = self._plan
         done = progress.step - progress.epoch * steps
         if not self._started[0]:
             self._started = (now, progress.step)
@@ -145,7 +145,7 @@ class Console(Display):
             words.insert(0, f"loss {float(loss):.3f}")
         if speed:
             left = timedelta(seconds=round((epochs * steps - progress.step) / speed))
-            words += [f"{speed * batch_size:,.0f} images/s", f"{left} left"]
+            words += [f"{speed * images:,.0f} images/s", f"{left} left"]
         assert self._task is not None
         self._bar.update(
             self._task,

@@ -63,7 +63,7 @@ class LoadedData:
     Attributes:
         train: images learnt from.
         val: images that choose the best epoch.
-        test: images held out, evaluated once at the end; None where there are none.
+        test: images held out, evaluated at the end; None where there are none.
         class_names: one per class index.
         channels: 3 for RGB, 1 for grey.
         image_size: (height, width) in pixels; None where images differ in size.

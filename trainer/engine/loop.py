@@ -422,6 +422,8 @@ class Loop:
             DivergedError: something is not finite, and `on_nan` cannot take it back: it is not to be kept.
         """
         self._require_sound()
+        if self.progress.batch:  # within an epoch nobody has read it since the epoch began
+            self._read_clock()
         parts = self.parts
         own = {"meter": self.meter.state(), "rng": rng.capture()}
         return {

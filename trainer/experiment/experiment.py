@@ -442,6 +442,12 @@ class Experiment(Assembly):
         """Optimizer steps per epoch."""
         return -(-len(self.batches("train")) // self.recipe.train.accumulate)
 
+    @property
+    def images_per_step(self) -> float:
+        """Images of an optimizer step, on average: the last of an epoch may have fewer."""
+        most = self.steps_per_epoch * self.recipe.data.batch_size * self.recipe.train.accumulate
+        return min(most, len(self.data.train)) / max(self.steps_per_epoch, 1)
+
     # ------------------------------------------------------------------------------------------------ fresh for a stage
     def precision(self) -> Precision:
         """Return the number format, with a scaler of its own where it has one."""

@@ -142,7 +142,8 @@ class Data:
             tenth.
         batch_size: images per micro-batch.
         eval_batch_size: images per batch where nothing is learnt.
-        workers: processes that read images where they do not lie in memory; `auto` reads them in threads, one per core.
+        workers: processes that read images where they do not lie in memory; `auto` reads them in threads, one per core
+            up to 16.
         decode: `reduced` decodes a JPEG of more than 512 x 512 pixels at 1/2, 1/4 or 1/8 of its size where the first
             transforms shrink what they keep of it by as much: faster, and pixels differ a little. `full` never does.
         store: keep every picture on the disk with its short side shrunk, so that it is decoded once and not every
@@ -154,7 +155,7 @@ class Data:
         preprocess: transforms of every image, also in predict, after `augment` or `eval`; makes float.
         augment_backend: `batched` refuses what has no batched version, `albumentations` uses none, `auto` takes what
             there is.
-        limit: use only the first N training and validation images, drawn evenly over the classes.
+        limit: use only N training and validation images, drawn by `seed` evenly over the classes.
         fixes: a table of pictures whose labels were decided anew: path, given, suggested, decision, as `audit --labels`
             and a run on pictures of one's own write it.
         on_bad_image: `fail` at an unreadable image, or `skip` it and say so.

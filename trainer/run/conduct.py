@@ -212,6 +212,7 @@ class Run:
             hparams=hparams(self._recipe, experiment.facts, found=None if finding is None else finding.lr),
             resumed_epoch=0 if progress is None else progress["epoch"],
             resumed_step=0 if progress is None else progress["step"],
+            history=() if progress is None else tuple(history_in(progress)),
         )
 
     def _experiment(self, names: Catalogue) -> Experiment:
@@ -285,14 +286,14 @@ class Run:
         finder = self._recipe.lr_finder
         searches = finder is not None and self.folder.read_finding() is None
         steps, epochs = experiment.steps_per_epoch, self._recipe.train.epochs
-        total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0)
+        done = 0 if self._state is None else self._state["progress"]["step"] / max(steps, 1)
+        left = max(0.0, epochs - done)
+        total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0, left)
         first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
-        self._log(f"{first}{epochs} epochs x {steps:,} steps x {step:.3g} s: about {duration(total)}")
-        self._display.plan(
-            epochs=epochs,
-            steps_per_epoch=steps,
-            batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
-        )
+        which = f"{left:.3g} of {epochs} epochs left" if done else f"{epochs} epochs"
+        if left:
+            self._log(f"{first}{which} x {steps:,} steps x {step:.3g} s: about {duration(total)}")
+        self._display.plan(epochs=epochs, steps_per_epoch=steps, images_per_step=experiment.images_per_step)
 
     def _find_lr(self, experiment: Experiment) -> LRFinding | None:
         section = self._recipe.lr_finder

@@ -27,8 +27,14 @@ class Display(Sink):
     def table(self, rows: Mapping[str, str]) -> None:
         """Show a short two-column table."""
 
-    def plan(self, *, epochs: int, steps_per_epoch: int, batch_size: int) -> None:
-        """Say how much there is to do, so that pulses can tell what is left."""
+    def plan(self, *, epochs: int, steps_per_epoch: int, images_per_step: float) -> None:
+        """Say how much there is to do, so that pulses can tell what is left.
+
+        Args:
+            epochs: of the whole run.
+            steps_per_epoch: optimizer steps.
+            images_per_step: on average.
+        """
 
     def pulse(self, progress: Progress, meter: Meter) -> None:
         """Show where training stands; called often."""

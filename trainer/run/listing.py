@@ -16,6 +16,7 @@ from typing import Any
 from registry.errors import CheckpointError, RecipeError
 from trainer.run.folder import RunFolder
 from trainer.run.locking import is_held
+from trainer.run.naming import begun
 
 KILLED = "killed"  # said of a run that says it is running while no process is at it
 UNREADABLE = "unreadable"
@@ -90,7 +91,7 @@ def rows_below(root: Path, *, sizes: bool = True, newest: int | None = None) -> 
         sizes: whether the files are counted; with many runs that takes time.
         newest: at most so many; None for all.
     """
-    found = sorted(folders_below(root), key=lambda folder: folder.resolved.stat().st_mtime, reverse=True)
+    found = sorted(folders_below(root), key=lambda folder: begun(folder.path), reverse=True)
     return [row_of(folder, sizes=sizes) for folder in found[:newest]]
 
 

@@ -49,7 +49,7 @@ def located(path: Path) -> Path:
     if not _stands_for_newest(path):
         return path
     above = RUNS if path == Path(LATEST) else path.parent
-    found = max(runs_below(above), key=_begun, default=None)
+    found = max(runs_below(above), key=begun, default=None)
     if found is None:
         raise CheckpointError(
             f"{path}: there is no run in {above}",
@@ -65,7 +65,7 @@ def newest_of_each(pattern: Path) -> list[Path]:
         CheckpointError: no run lies in any.
     """
     above = [Path(each) for each in sorted(glob(str(pattern.parent)))]  # noqa: PTH207  (a pattern may be absolute)
-    found = [max(runs, key=_begun) for each in above if (runs := list(runs_below(each)))]
+    found = [max(runs, key=begun) for each in above if (runs := list(runs_below(each)))]
     if not found:
         raise CheckpointError(f"{pattern}: there is no run in {pattern.parent}", _MAKE_ONE.format(typed_as()))
     return found
@@ -89,7 +89,7 @@ def _stands_for_newest(path: Path) -> bool:
     return path.name == LATEST and not path.exists()
 
 
-def _begun(run: Path) -> tuple[str, int]:
+def begun(run: Path) -> tuple[str, int]:
     """Return what sorts runs by when they began: the stamp in the name, then when the recipe was written."""
     try:
         written = (run / "recipe.yaml").stat().st_mtime_ns

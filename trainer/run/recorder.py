@@ -21,6 +21,8 @@ from trainer.engine.chain import Chain, plain
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
 
+LOGGED = ("log", "model", "profile")  # tags of texts: lines, and the tables of ModelSummary and Profiler
+
 
 class Recorder:
     """Passes on what it is told, every text printable.
@@ -62,8 +64,8 @@ class Recorder:
         self._each(lambda sink: sink.image(printable(tag), image, step=step))
 
     def text(self, tag: str, text: str) -> None:
-        """Record Markdown text; the tag "log" also goes to the log."""
-        if tag == "log":
+        """Record Markdown text; what is meant for the log also goes there."""
+        if tag in LOGGED:
             self._log(text)
         self._each(lambda sink: sink.text(printable(tag), printable(text)))
 

@@ -200,7 +200,7 @@ class Replay:
         self._display.plan(
             epochs=epoch,
             steps_per_epoch=experiment.steps_per_epoch,
-            batch_size=self._recipe.data.batch_size * self._recipe.train.accumulate,
+            images_per_step=experiment.images_per_step,
         )
         return loop, other
 

@@ -44,7 +44,7 @@ def ending(summary: Mapping[str, Any], metric: str, folder: Path) -> dict[str, s
             rows[name] = f"{metric} {number_text(row[metric])} in epoch {row['epoch']:.0f}{extra}"
     for name, values in summary.get("test", {}).items():
         rows[f"test, {name} weights"] = ", ".join(f"{key} {number_text(value)}" for key, value in values.items())
-    rows["time"] = duration(summary["seconds"])
+    rows["training time"] = duration(summary["seconds"])
     rows["report"] = str(folder / "report.html")
     if has_curves(folder):
         rows["TensorBoard"] = f"tensorboard --logdir {folder.parent.parent}"

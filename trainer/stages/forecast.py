@@ -31,8 +31,8 @@ def seconds_per_step(experiment: Experiment) -> float:
     return min(times[1:] or times)
 
 
-def total_seconds(experiment: Experiment, step_seconds: float, finder_steps: int) -> float:
-    """Return the expected time of LR finder, training and validation."""
-    epochs, steps = experiment.recipe.train.epochs, experiment.steps_per_epoch
+def total_seconds(experiment: Experiment, step_seconds: float, finder_steps: int, epochs: float) -> float:
+    """Return the expected time of LR finder, training and validation over so many epochs."""
+    steps = experiment.steps_per_epoch
     validation = FORWARD_SHARE * step_seconds * steps * len(experiment.data.val) / max(len(experiment.data.train), 1)
     return finder_steps * step_seconds + epochs * (steps * step_seconds + validation)

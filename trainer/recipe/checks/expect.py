@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from registry.patterns import matches
 from trainer.recipe.checks.check import BANDS
 from trainer.recipe.problems import Collector, shown
 from trainer.recipe.reading.nodes import MapNode, Node, Scalar, plain
@@ -23,7 +24,8 @@ _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _WHEN = re.compile(r"(?:(best|final|epoch [1-9]\d*) )?(\S+)")
 _DROP = re.compile(r"lr drop [1-9]\d* epoch")
 _FREE = (  # may differ, and the run is still as written
-    *("data.dataset.root", "data.dataset.file", "name", "train.device", "data.workers"),
+    *("data.dataset.root", "data.dataset.file", "name", "description", "train.device", "data.workers"),
+    *("report", "report.**", "answers", "answers.**", "train.checkpoint", "train.checkpoint.**"),
 )
 
 
@@ -164,5 +166,5 @@ def not_judged_because(recipe: Recipe) -> str:
     if recipe.fast:
         return "--fast"
     changed = [argument.partition("=")[0] for argument in recipe.overrides]
-    changed = [key for key in changed if key not in _FREE]
+    changed = [key for key in changed if not any(matches(pattern, key) for pattern in _FREE)]
     return f"{', '.join(changed)} set on the command line" if changed else ""

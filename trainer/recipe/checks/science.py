@@ -21,9 +21,7 @@ _MOST_SHARES = {  # of a loss or model, beyond which little is left
 def _selection_on_test(draft: Draft) -> None:
     if draft.recipe.data.val == "test":
         text = "the test split chooses the best epoch, so its accuracy is no estimate for new images"
-        draft.report(
-            "W001", "data.val", text, "take {fraction: 0.1}; the test split is then evaluated once, at the end"
-        )
+        draft.report("W001", "data.val", text, "take {fraction: 0.1}; the test split then chooses nothing")
 
 
 def _two_decays(draft: Draft) -> None:
