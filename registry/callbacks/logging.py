@@ -65,13 +65,15 @@ class CSV(Sink):
     """Writes the epochs' rows as a table, for spreadsheets.
 
     Args:
-        file: name of the file inside the run folder.
+        file: name of the file inside the run folder; ends in .csv or .tsv.
         delimiter: between columns; one character.
     """
 
     def __init__(self, file: str = "metrics.csv", delimiter: str = ",") -> None:
-        if Path(file).name != file:
-            raise ValueError(f"file must be a plain file name, got {file!r}")
+        if Path(file).name != file or not file.endswith((".csv", ".tsv")):
+            raise ValueError(f"file must be a plain file name that ends in .csv or .tsv, got {file!r}")
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ValueError(f"delimiter must be one character, no quote and no line's end, got {delimiter!r}")
         self._file, self._delimiter = file, delimiter
         self._rows: list[Mapping[str, str]] = []
 

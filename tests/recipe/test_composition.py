@@ -156,6 +156,30 @@ def test_a_grandchild_or_an_override_can_decide_too() -> None:
     assert child("extends: torn.yaml\n", "train.epochs=8").train.epochs == 8
 
 
+def test_an_override_within_what_bases_disagree_on_decides_nothing_else() -> None:
+    Path("other.yaml").write_text("optimizer: {type: AdamW, lr: 1}\ndata: {augment: [VerticalFlip]}\n")
+    torn = "extends: [base.yaml, other.yaml]\n"
+    within = ["optimizer.lr=0.01", "data.augment.0.p=0.1"]
+    found = loading(torn, *within).problems
+    assert sorted(problem.path for problem in found if problem.rule == "R042") == ["data.augment", "optimizer"]
+    decided = child(torn, "optimizer.type=SGD", "optimizer.lr=0.01", "data.augment=[]")
+    assert decided.optimizer.arguments == {"lr": 0.01, "momentum": 0.9, "nesterov": True}
+    later = child(torn, "optimizer.lr=0.01", "optimizer.type=AdamW", "data.augment=[]")
+    assert later.optimizer.arguments == {"lr": 0.01}
+
+
+def test_of_three_bases_that_disagree_none_is_forgotten() -> None:
+    Path("two.yaml").write_text("optimizer: {type: AdamW, lr: 1}\n")
+    Path("three.yaml").write_text("optimizer: {type: Adam, lr: 2, betas: [0.5, 0.9]}\n")
+    torn = "extends: [base.yaml, two.yaml, three.yaml]\n"
+    (problem,) = [each for each in loading(torn).problems if each.rule == "R042"]
+    assert problem.text.startswith("three bases set 'optimizer' differently: ")
+    assert "base.yaml:" in problem.text
+    assert "two.yaml:" in problem.text
+    decided = child(f"{torn}optimizer: {{type: Adam, lr: 0.01}}\n")
+    assert decided.optimizer.arguments == {"lr": 0.01, "betas": [0.5, 0.9]}
+
+
 def test_a_file_reached_twice_is_one_base() -> None:
     for name in ("left", "right"):
         Path(f"{name}.yaml").write_text("extends: base.yaml\n")

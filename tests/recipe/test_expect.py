@@ -68,7 +68,8 @@ SUMMARY = {
 def test_a_band_is_held_against_the_right_number(
     key: str, band: str, value: float | None, ok: bool, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(tmp_path, f'"{key}": "{band}"')
+    val = "test" if key.startswith("best val/tta") else "{fraction: 0.1}"  # else the split held out is augmented
+    recipe = recipe_of(tmp_path, f'"{key}": "{band}"', val=val)
     (verdict,) = judge(recipe.expect, HISTORY, SUMMARY)
     assert (verdict.value, verdict.ok) == (value, ok)
 
@@ -136,3 +137,29 @@ def test_bands_that_touch_do_not_contradict_each_other(tmp_path: Path) -> None:
 )
 def test_a_run_is_judged_only_as_written(overrides: tuple[str, ...], fast: bool, why: str, tmp_path: Path) -> None:
     assert not_judged_because(recipe_of(tmp_path, "", *overrides, fast=fast)) == why
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('"best val/tta/accuracy": ">= 0.9"', "is not measured where a test split is held out"),
+        ('"lr drop 5 epoch": "2..5"', "cannot come: 5 epochs have fewer drops"),
+        ('"lr drop 4 epoch": "2..4"', "the epoch of a drop lies between 5 and 5"),
+        ('"best epoch": "1..5"', "epoch lies between 1 and 5, so 'best epoch: 1..5' says nothing"),
+        ('"final lr": ">= 0"', "says nothing"),
+        ('"final seconds": "<= 60"', ""),
+        ('"best epoch": "2..5"', ""),
+    ],
+)
+def test_a_band_that_never_or_always_holds_is_refused(line: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE % ("{fraction: 0.1}", line))
+    problems = load_recipe(tmp_path / "recipe.yaml").problems
+    assert bool(problems) is bool(said), render(problems)
+    assert said in render(problems)
+
+
+def test_a_band_on_the_command_line_is_said_not_to_be_judged(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE % ("{fraction: 0.1}", ""))
+    loaded = load_recipe(tmp_path / "recipe.yaml", ['expect={best val/accuracy: ">= 0.9"}'])
+    (warning,) = [each for each in loaded.warnings if each.rule == "W015"]
+    assert "is set on the command line, and so is shown and not judged" in warning.text

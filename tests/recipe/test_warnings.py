@@ -39,7 +39,7 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     (
         "W004",
         "scheduler: {type: MultiStepLR, milestones: [30, 60]}",
-        "scheduler: {type: MultiStepLR, milestones: [30, 50]}",
+        "scheduler: {type: MultiStepLR, milestones: [30, 49]}",
     ),
     (
         "W004",
@@ -74,7 +74,7 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     (
         "W004",
         "scheduler: {type: StepLR, step_size: 48, warmup: {epochs: 5}}",
-        "scheduler: {type: StepLR, step_size: 45, warmup: {epochs: 5}}",
+        "scheduler: {type: StepLR, step_size: 44, warmup: {epochs: 5}}",
     ),
     ("W005", "scheduler: {type: CosineAnnealingLR, T_max: 10}", "scheduler: CosineAnnealingLR"),
     (
@@ -118,6 +118,17 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "W065",
         "scheduler: {type: ReduceLROnPlateau, min_lr: 0.1, step: {monitor: val/loss}}",
         "scheduler: {type: ReduceLROnPlateau, min_lr: 0.09, step: {monitor: val/loss}}",
+    ),
+    (
+        "W004",
+        "scheduler: {type: StepLR, step_size: 50}",
+        "scheduler: {type: StepLR, step_size: 49}",
+    ),
+    (
+        "W066",
+        "optimizer: {type: SGD, lr: 0.1, momentum: 0.9}\nscheduler: {type: OneCycleLR, max_lr: 0.1}",
+        "optimizer: {type: SGD, lr: 0.1, momentum: 0.9}\n"
+        "scheduler: {type: OneCycleLR, max_lr: 0.1, cycle_momentum: false}",
     ),
     (
         "W065",

@@ -99,6 +99,19 @@ def test_a_whole_component_is_laid_down_before_its_arguments(written):
             "a sweep does not change 'seed' (the sweep's own `seeds` says by which seeds each trial runs)",
         ),
         ("set: {optimizer.lr: 3}", "'optimizer.lr' is both set and searched (leave one of them out) [R162]"),
+        (
+            "set: {optimizer.lr.x: 3}",
+            "'optimizer.lr.x' is set, and 'optimizer.lr' above it is searched, which replaces it",
+        ),
+        (
+            "search:\n  train.ema: {type: CategoricalDistribution, choices: [{decay: 0.9}, null]}\n"
+            "  train.ema.decay: {type: FloatDistribution, low: 0.5, high: 0.9}",
+            "'train.ema.decay' would set 'train.ema' again, one of whose choices is null",
+        ),
+        (
+            "search:\n  model.width: {type: FloatDistribution, low: 4, high: 8}",
+            "model SmallCNN.width: expected integer",
+        ),
         ("trials: 0", "trials: expected integer >= 1, got 0"),
         ("sweep: ../mine", "sweep '../mine' cannot be a folder's name: it contains '/' [R014]"),
         ("version: 2", "this trainer reads version 1 of the recipe language, got 2"),

@@ -124,7 +124,8 @@ class Board:
         seconds = sum(trial.seconds for trial in trials)
         self._out.print(f"{len(trials)} trials: {counted}; {duration(seconds)} of training", markup=False)
         if worker.page.exists():
-            self._out.print(f"page {worker.page}\nrecipe {worker.page.with_name('best.yaml')}", markup=False)
+            recipe = worker.page.with_name("best.yaml")
+            self._out.print(f"page {worker.page}" + (f"\nrecipe {recipe}" if recipe.exists() else ""), markup=False)
 
     def _table(self, trials: Sequence[Trial]) -> Table:
         table = Table(title=f"best of {len(trials)} trials", title_justify="left", box=None, pad_edge=False)

@@ -266,7 +266,8 @@ class Trial:
         sizes = {visit.name: visit.map_shape for visit in seen}
         if not any(matches(pattern, visit.name) for visit in seen if visit.name):
             text = f"{spec.path}.layers: {self.recipe.model.type} has no layer '{pattern}'"
-            hint = f"{_near(pattern, model)}; maps: {cam_layers.layers_by_size(seen)}"
+            near = "layers have names, no kinds" if pattern.startswith("@") else _near(pattern, model)
+            hint = f"{near}; maps: {cam_layers.layers_by_size(seen)}"
             self.draft.report("R073", path, text, hint)
             return
         with self._reported("R073", path):

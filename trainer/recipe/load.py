@@ -22,6 +22,7 @@ from trainer.recipe.checks.consistency import check_together
 from trainer.recipe.checks.expect import expectations
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, refusal, shown
 from trainer.recipe.reading.composition import compose_recipe
+from trainer.recipe.reading.merge import is_removal
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, walk
 from trainer.recipe.reading.references import resolve
 from trainer.recipe.recipe import Origin, Recipe
@@ -85,6 +86,7 @@ def load_recipe(
     if composed is None:
         return Loaded(None, problems.sorted("error"), path=str(path))
     root = resolve(composed.root, problems)
+    _one_value_for_all_seeds(composed.root, problems)
     known, plugins, complete = _catalogue(root, problems)
     checker = Checker(problems)
     Components(checker, known, complete)
@@ -105,6 +107,17 @@ def load_recipe(
     errors = problems.sorted("error")
     whole = recipe if fields is not None and not errors else None
     return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known, str(path))
+
+
+def _one_value_for_all_seeds(root: MapNode, problems: Collector) -> None:
+    """Refuse `$seed` beside `seeds`: references are resolved once, before the recipe is run by each of them."""
+    if root.get("seeds") is None or is_removal(root.entries["seeds"].node):
+        return
+    for at, node in walk(root):
+        if isinstance(node, Scalar) and node.value == "$seed" and not node.quoted:
+            text = "'$seed' beside 'seeds' would be the default seed in every run"
+            hint = "write a number, or leave the key out; or run the recipe once per seed"
+            problems.report("R015", node.origin, text, hint=hint, path=".".join(at))
 
 
 def version_fits(root: MapNode, problems: Collector) -> bool:

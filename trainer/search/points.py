@@ -30,6 +30,8 @@ def check_points(sweep: Sweep, problems: Collector, *, built: bool) -> tuple[Rec
         The first point's recipe, None where it has problems; and what was left untried, a sentence each.
     """
     points, notes = points_of(sweep)
+    if any(choice.is_continuous for choice in sweep.choices if not choice.texts):
+        points = [*points, tuple(0 if choice.texts else 2 for choice in sweep.choices)]
     first: Recipe | None = None
     for number, point in enumerate(points):
         texts = [choice.ends[index] for choice, index in zip(sweep.choices, point, strict=True)]
@@ -80,7 +82,10 @@ def _point(sweep: Sweep, end: int, categorical: Sequence[int], picked: Sequence[
 def _places(sweep: Sweep, point: Sequence[int]) -> list[tuple[Origin, Origin]]:
     """Return where the key and the value of each override stand, in the order of `Sweep.assigned`."""
     drawn = sorted(zip(sweep.choices, point, strict=True), key=lambda pair: pair[0].path.count("."))
-    return [*sweep.places, *((choice.key, choice.values[index]) for choice, index in drawn)]
+    return [
+        *sweep.places,
+        *((choice.key, choice.values[min(index, len(choice.values) - 1)]) for choice, index in drawn),
+    ]
 
 
 def _take(

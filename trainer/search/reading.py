@@ -169,6 +169,10 @@ class _Reader:
         for path, entry in node.entries.items():
             if isinstance(searched, MapNode) and path in searched.entries:
                 self._report("R162", entry.key, f"'{path}' is both set and searched", hint="leave one of them out")
+            above = next((key for key in _entries(searched) if path.startswith(f"{key}.")), None)
+            if above is not None:
+                text = f"'{path}' is set, and '{above}' above it is searched, which replaces it"
+                self._report("R162", entry.key, text, hint=f"write it into the choices of {above}")
             self._drawn(path, entry.key)
         overrides = tuple(f"{path}={flow(plain(entry.node), True)}" for path, entry in node.entries.items())
         return overrides, tuple((entry.key, entry.node.origin) for entry in node.entries.values())
@@ -195,6 +199,12 @@ class _Reader:
                 continue
             found.append(_choice(path, spec, entry))
             self._distinct(found[-1])
+        for choice in found:
+            above = next((one for one in found if choice.path.startswith(f"{one.path}.") and "null" in one.texts), None)
+            if above is not None:
+                text = f"'{choice.path}' would set '{above.path}' again, one of whose choices is null"
+                hint = f"write whole values as the choices of {above.path}"
+                self._report("R162", choice.key, text, hint=hint, path=f"search.{choice.path}")
         return tuple(found)
 
     def _distinct(self, choice: Choice) -> None:
@@ -288,6 +298,10 @@ class _Reader:
 def _section(name: str) -> type:
     found: type = getattr(sections, name, None) or section_class(name)
     return found
+
+
+def _entries(node: Node | None) -> Mapping[str, Entry]:
+    return node.entries if isinstance(node, MapNode) else {}
 
 
 def _without_the_recipes_own(root: MapNode) -> MapNode:

@@ -65,6 +65,9 @@ class Confirm:
     seeds: Annotated[int, Bounds(min=2)] = 3
 
 
+_WITHIN = 0.381966  # of a range: where it is tried within, at a number that nobody would call round
+
+
 @dataclass(frozen=True)
 class Choice:
     """A key of the recipe that a sweep draws.
@@ -85,11 +88,17 @@ class Choice:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """Every choice, or both ends of a range, as YAML."""
+        """Every choice, or both ends of a range and a place within it, as YAML."""
         if self.texts:
             return self.texts
         low, high = (self.distribution.arguments[name] for name in ("low", "high"))
-        return (repr(low), repr(high))
+        return (repr(low), repr(high), repr(low + _WITHIN * (high - low) if self.is_continuous else high))
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether it is a range without steps, of which any number may be drawn."""
+        arguments = self.distribution.arguments
+        return self.distribution.type == "FloatDistribution" and arguments.get("step") is None
 
 
 @dataclass(frozen=True)

@@ -349,5 +349,5 @@ def _repair_of_no_text(found: Mismatch, node: Node) -> str:
     if _is_null(node):
         return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
     if isinstance(node, Scalar) and found.expected == "text":
-        return f"put it in quotes: '{found.got}'"
+        return f"put it in quotes: '{node.text}'"
     return ""

@@ -157,9 +157,11 @@ class Components:
             meant.add(ARGUMENTS[key])
             hint = f"here it is '{ARGUMENTS[key]}'"
         else:
-            near = nearest(key, settable)
+            before, colon, after = key.partition(":")
+            spaced = f"a space is missing: write '{before}: {after}'" if colon and before in settable else ""
+            near = [before] if spaced else nearest(key, settable)
             meant.update(near)
-            hint = did_you_mean(near, f"it takes {listed(settable)}" if settable else "it takes none")
+            hint = spaced or did_you_mean(near, f"it takes {listed(settable)}" if settable else "it takes none")
         path = f"{path}.{sorted(meant)[0]}" if meant else f"{path}.{key}"
         self._report("R021", origin, f"{label} takes no argument '{key}'", hint=hint, path=path)
         return None

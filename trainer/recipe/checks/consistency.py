@@ -6,8 +6,9 @@ probably a mistake stands in science.py.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from registry.catalogue.catalog import Catalogue
 from registry.catalogue.suggest import nearest
@@ -46,12 +47,18 @@ def check_together(recipe: Recipe, catalogue: Catalogue, problems: Collector) ->
 
 
 # -------------------------------------------------------------------------------------------------------- runs, names
+_RANGES: Mapping[str, tuple[float, float]] = {"lr": (0.0, math.inf), "seconds": (0.0, math.inf)}  # of every run
+
+
 def _one_seed(draft: Draft) -> None:
     seeds = draft.recipe.seeds
     if seeds is None:
         return
     if draft.written("seed"):
-        draft.report("R015", "seeds", "'seeds' beside 'seed': a run has one of them", "leave 'seed' out")
+        seed, other = draft.place("seed"), draft.place("seeds")
+        text = "'seeds' beside 'seed': a run has one of them"
+        hint = "leave 'seed' out" if seed.file == other.file else f"'seed' is set in {seed}: set one of both to null"
+        draft.report("R015", "seeds", text, hint)
     if not seeds or len(set(seeds)) < len(seeds):
         text = "'seeds' is empty" if not seeds else "'seeds' names a seed twice"
         draft.report("R015", "seeds", text, "as in seeds: [1, 2, 3]")
@@ -146,6 +153,10 @@ def _expected_metrics(draft: Draft) -> None:
     for expected in draft.recipe.expect:
         key, words = expected.key, expected.when.split()
         known = draft.final_directions if words[0] in ("best", "final") else draft.directions
+        if key.startswith("val/tta/") and key in known and draft.holds_out_test:
+            text = f"expect: '{key}' is not measured where a test split is held out, which is augmented in its place"
+            hint = f"expect test/{key.removeprefix('val/')}"
+            draft.problems.report("R060", expected.origin, text, hint=hint, path="expect")
         if key and key not in known and not draft.may_measure(key):
             hint = did_you_mean(nearest(key, known), f"measured are {listed(known, 20)}")
             draft.problems.report("R060", expected.origin, f"expect: no metric '{key}'", hint=hint, path="expect")
@@ -161,9 +172,16 @@ def _expected_metrics(draft: Draft) -> None:
 def _bands_within_range(draft: Draft) -> None:
     """Refuse a band that no value of its metric can meet, or miss: 92 where accuracies are fractions."""
     for expected in draft.recipe.expect:
-        limits = draft.ranges.get(expected.key)
+        limits = _RANGES.get(expected.key, draft.ranges.get(expected.key))
+        if expected.key == "epoch":
+            limits = (1, draft.recipe.train.epochs)
         if expected.when.startswith("lr drop") and not not_judged_because(draft.recipe):
-            limits = (2, max(2, draft.recipe.train.epochs))
+            least = int(expected.when.split()[2]) + 1  # each drop takes an epoch of its own
+            limits = (least, max(least, draft.recipe.train.epochs))
+            if least > draft.recipe.train.epochs:
+                text = f"expect: '{expected.text}' cannot come: {draft.recipe.train.epochs} epochs have fewer drops"
+                draft.problems.report("R060", expected.origin, text, path="expect")
+                continue
         why = _beyond(expected, *limits) if limits is not None else ""
         if limits is not None and why:
             what = expected.key or "the epoch of a drop"
@@ -179,7 +197,8 @@ def _beyond(expected: Expectation, least: float, greatest: float) -> str:
         return "cannot come true"
     covers = (low is None or low <= least) and (high is None or high >= greatest)
     outside = (low is not None and low < least) or (high is not None and high > greatest)
-    return "says nothing" if covers and outside and expected.key else ""  # that it drops at all is something
+    strict = outside or expected.key in (*_RANGES, "epoch")
+    return "says nothing" if covers and strict and expected.key else ""  # that it drops at all is something
 
 
 def _as_fraction(expected: Expectation) -> str:

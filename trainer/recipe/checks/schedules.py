@@ -7,6 +7,7 @@ dies out, a constructor that refuses) shows in the trial (trainer/experiment/tri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TypeGuard
 
 from trainer.recipe.checks.draft import Draft
@@ -18,6 +19,7 @@ PLATEAU = "ReduceLROnPlateau"
 OWN_RATES = ("OneCycleLR", "CyclicLR")  # say every rate themselves: the optimizer's is overwritten
 _SPANS = ("T_max", "T_0", "total_iters", "step_size", "step_size_up", "total_steps", "patience")  # in its own unit
 _LISTS = ("milestones",)
+_AFTER = ("patience", "step_size", "milestones")  # what happens there happens after so many: at the end nobody sees it
 VANISHED = 1e-7  # share of the highest learning rate from which on nothing is learnt
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
@@ -52,6 +54,52 @@ def _rates_in_order(draft: Draft) -> None:
             draft.report("R063", f"{spec.path}.base_lr", text, "the rate moves from base_lr up to max_lr")
 
 
+def _milestones_rise(draft: Draft) -> None:
+    for spec in _schedulers(draft):
+        ends = draft.argument(spec, "milestones")
+        if spec.type != "SequentialLR" or not isinstance(ends, (list, tuple)) or not all(map(_is_count, ends)):
+            continue
+        if any(later <= earlier for earlier, later in pairwise(ends)):
+            text = f"scheduler SequentialLR.milestones: {list(ends)} do not rise"
+            draft.report("R063", f"{spec.path}.milestones", text, "each is where the next phase begins")
+
+
+def _unread(draft: Draft) -> None:
+    """Refuse arguments that torch does not look at beside others."""
+    for spec in _schedulers(draft):
+        given, unread = spec.arguments, []
+        if spec.type == "OneCycleLR" and "total_steps" in given:
+            unread += [(name, "total_steps says the length") for name in ("epochs", "steps_per_epoch") if name in given]
+        if spec.type in OWN_RATES and draft.argument(spec, "cycle_momentum") is False:
+            names = [name for name in ("base_momentum", "max_momentum") if name in given]
+            unread += [(name, "cycle_momentum is false") for name in names]
+        if spec.type == "CyclicLR" and "gamma" in given and draft.argument(spec, "mode") != "exp_range":
+            unread.append(("gamma", "only mode: exp_range reads it"))
+        for name, why in unread:
+            text = f"nothing reads '{name}' of {spec.type}: {why}"
+            draft.report("R052", f"{spec.path}.{name}", text, "leave it out")
+
+
+def _momentum_overwritten(draft: Draft) -> None:
+    """Warn of a momentum that a cycle sets anew in every step."""
+    cycle = next((spec for spec in _schedulers(draft) if spec.type in OWN_RATES), None)
+    said = () if cycle is None else ("cycle_momentum", "base_momentum", "max_momentum")
+    if (
+        cycle is None
+        or draft.argument(cycle, "cycle_momentum") is not True
+        or any(key in cycle.arguments for key in said)
+    ):
+        return
+    optimizer = draft.recipe.optimizer
+    groups = [group.arguments for group in optimizer.knobs.get("groups", ())]
+    every = [("optimizer", optimizer.arguments), *((f"optimizer.groups.{i}", each) for i, each in enumerate(groups))]
+    for path, arguments in every:
+        for name in {"momentum", "betas"} & arguments.keys():
+            text = f"{cycle.type} moves the momentum, so {path}.{name} is not kept"
+            hint = f"{cycle.path}.cycle_momentum: false keeps it, true says that it may"
+            draft.report("W066", f"{path}.{name}", text, hint)
+
+
 def _warmup(draft: Draft) -> None:
     scheduler, epochs = draft.recipe.scheduler, draft.recipe.train.epochs
     for spec in _schedulers(draft):
@@ -61,8 +109,9 @@ def _warmup(draft: Draft) -> None:
     warmup = None if scheduler is None else scheduler.knobs.get("warmup")
     if scheduler is None or warmup is None:
         return
-    if scheduler.type in OWN_RATES:
-        text = f"scheduler.warmup: {scheduler.type} rises by itself"
+    rising = next((spec.type for spec in _schedulers(draft) if spec.type in OWN_RATES), None)
+    if rising is not None:
+        text = f"scheduler.warmup: {rising} rises by itself"
         draft.report("R052", "scheduler.warmup", text, "leave it out; pct_start and step_size_up say how long it rises")
     elif warmup.epochs >= epochs:
         text = f"scheduler.warmup.epochs: {warmup.epochs} leave nothing of a run of {epochs}"
@@ -99,7 +148,7 @@ def _beyond_its_time(draft: Draft) -> None:
             latest = max(filter(_is_count, counts), default=0)
             if spec.type == PLATEAU and name == "patience" and latest < phase.units:
                 continue  # the epoch after its patience is the first it can lower
-            if latest > phase.units or (name == "patience" and latest >= phase.units):
+            if latest > phase.units or (name in _AFTER and latest >= phase.units):
                 counted = "lies beyond the run" if phase.whole else "lies beyond its phase"
                 text = f"scheduler {spec.type}.{name}: {latest:,} {counted}, which takes {_words(phase, length)}"
                 draft.report("W004", f"{spec.path}.{name}", text, f"counted in {length.unit}s")
@@ -153,15 +202,13 @@ def _floor_above_the_rate(draft: Draft) -> None:
 
 
 def _finder_unread(draft: Draft) -> None:
-    scheduler = draft.recipe.scheduler
     if draft.recipe.lr_finder is None:
         return
     readers = [path for path, reference in draft.references() if reference.path == LR_FOUND]
-    overwritten = scheduler is not None and scheduler.type in OWN_RATES
-    if overwritten and readers and all(_is_base_rate(path) for path in readers):
-        assert scheduler is not None
-        text = f"{scheduler.type} overwrites the optimizer's lr, so nobody uses what lr_finder finds"
-        draft.report("W007", "lr_finder", text, f"write scheduler.max_lr: ${LR_FOUND}, or leave lr_finder out")
+    overwriting = next((spec for spec in _schedulers(draft) if spec.type in OWN_RATES), None)
+    if overwriting is not None and readers and all(_is_base_rate(path) for path in readers):
+        text = f"{overwriting.type} overwrites the optimizer's lr, so nobody uses what lr_finder finds"
+        draft.report("W007", "lr_finder", text, f"write {overwriting.path}.max_lr: ${LR_FOUND}, or leave lr_finder out")
     elif not readers:
         text = "nobody reads the learning rate that lr_finder finds; it only reports"
         draft.report("W007", "lr_finder", text, f"write optimizer.lr: ${LR_FOUND}, or leave lr_finder out")
@@ -200,6 +247,8 @@ def _is_number(value: object) -> TypeGuard[float]:
 RULES: tuple[Rule, ...] = (
     (_one_cycle_ends, ("scheduler", *LENGTH)),
     (_rates_in_order, ("scheduler",)),
+    (_milestones_rise, ("scheduler",)),
+    (_unread, ("scheduler",)),
     (_warmup, ("scheduler", "train.epochs")),
 )
 WARNINGS: tuple[Rule, ...] = (
@@ -209,6 +258,7 @@ WARNINGS: tuple[Rule, ...] = (
     (_rising_again, ("scheduler", *LENGTH)),
     (_epochs_for_steps, ("scheduler", *LENGTH)),
     (_growing, ("scheduler",)),
+    (_momentum_overwritten, ("scheduler", "optimizer")),
     (_floor_above_the_rate, ("scheduler", "optimizer.lr")),
     (_finder_unread, ("lr_finder", "optimizer.lr", "scheduler")),
 )

@@ -75,7 +75,11 @@ def _name_of_a_base(draft: Draft) -> None:
 
 def _bands_of_a_base(draft: Draft) -> None:
     for expected in draft.recipe.expect:
-        if expected.origin.file != draft.recipe.file:
+        if expected.origin.file == COMMAND_LINE:
+            text = f"expect: '{expected.text}' is set on the command line, and so is shown and not judged"
+            hint = "write it into a recipe; `verify RUN 'expect={...}'` judges a run that has ended"
+            draft.problems.report("W015", expected.origin, text, hint=hint, path="expect")
+        elif expected.origin.file != draft.recipe.file:
             text = f"expect: '{expected.text}' is inherited, but was measured for another recipe"
             hint = f"set a band for {draft.recipe.file}, or null"
             draft.problems.report("W015", expected.origin, text, hint=hint, path="expect")

@@ -52,9 +52,12 @@ def compose_recipe(path: Path, overrides: Sequence[str], problems: Collector) ->
     if root is None:
         return None
     for at, conflict in conflicts(root):
-        here = f"{shown(plain(conflict.second))} here and {shown(plain(conflict.first))} in {conflict.first.origin}"
-        hint = f"decide in {path.name}: set {at} there"
-        problems.report("R042", conflict.origin, f"two bases set '{at}' differently: {here}", hint=hint, path=at)
+        others = " and ".join(f"{shown(plain(side))} in {side.origin}" for side in conflict.sides[:-1])
+        count = {2: "two", 3: "three"}.get(len(conflict.sides), str(len(conflict.sides)))
+        text = f"{count} bases set '{at}' differently: {shown(plain(conflict.last))} here and {others}"
+        mappings = all(isinstance(side, MapNode) for side in conflict.sides)
+        what = f"{at} there, with its type" if mappings else f"{at} there"
+        problems.report("R042", conflict.origin, text, hint=f"decide in {path.name}: set {what}", path=at)
     whole = without_conflicts(root)
     assert isinstance(whole, MapNode)
     return Composed(whole, "\n".join(problems.sources.lines.get(str(path), [])), tuple(files.notes))

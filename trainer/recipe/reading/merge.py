@@ -21,23 +21,26 @@ from trainer.recipe.sections import step, takes_component
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conflict:
-    """A merge conflict: two bases of one recipe give the same key different values.
+    """A merge conflict: bases of one recipe give the same key different values.
 
     It stands in the tree where the value would. A value laid over it, by the recipe itself or by an override, decides
     it; a conflict that is still there when everything is composed is reported (composition.py).
 
     Attributes:
-        first: value of the base named earlier.
-        second: value of the base named later.
+        sides: values of the bases, the one named earlier first.
     """
 
-    first: Node
-    second: Node
+    sides: tuple[Node, ...]
+
+    @property
+    def last(self) -> Node:
+        """The value of the base named last."""
+        return self.sides[-1]
 
     @property
     def origin(self) -> Origin:
-        """Where the later one stands."""
-        return self.second.origin
+        """Where the last one stands."""
+        return self.last.origin
 
 
 Tree = Node | Conflict  # what is being composed; entries of a MapNode may be conflicts too, until `without_conflicts`
@@ -72,7 +75,8 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
 def join(first: Tree, second: Tree, type: Type | None) -> Tree:
     """Return two bases side by side: what only one says, what both say alike, and a `Conflict` where they differ."""
     if isinstance(first, Conflict) or isinstance(second, Conflict):
-        return first if isinstance(first, Conflict) else second
+        sides = [side for each in (first, second) for side in (each.sides if isinstance(each, Conflict) else (each,))]
+        return Conflict(tuple(side for i, side in enumerate(sides) if not any(_same(side, one) for one in sides[:i])))
     first, second = as_component(first, type), as_component(second, type)
     if isinstance(first, MapNode) and isinstance(second, MapNode) and not _changes_type(first, second):
         entries = dict(first.entries)
@@ -81,7 +85,7 @@ def join(first: Tree, second: Tree, type: Type | None) -> Tree:
             inner = join(ours.node, entry.node, step(type, key)) if ours else entry.node
             entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
         return MapNode(entries, second.origin)
-    return second if _same(first, second) else Conflict(first, second)
+    return second if _same(first, second) else Conflict((first, second))
 
 
 def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
@@ -96,7 +100,7 @@ def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
 def without_conflicts(node: Tree) -> Node:
     """Return a tree in which the later base has won every conflict, so that the rest can be checked."""
     if isinstance(node, Conflict):
-        return node.second
+        return node.last
     if isinstance(node, MapNode):
         return MapNode({k: Entry(e.key, without_conflicts(e.node)) for k, e in node.entries.items()}, node.origin)
     return node
@@ -130,19 +134,18 @@ def _merged(base: MapNode, over: MapNode, type: Type | None, path: str, notes: l
 
 
 def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Tree:
-    """Lay a mapping over a value that two bases set differently.
+    """Lay a mapping over a value that bases set differently.
 
-    A mapping that says its `type` decides: it goes over the base of that type, or replaces both. One that does not is
-    laid over both, and they go on to disagree in the rest.
+    A mapping that says its `type` decides: it goes over the base of that type, or replaces all. One that does not is
+    laid over all, and they go on to disagree in the rest.
     """
-    sides = [as_component(side, type) for side in (base.first, base.second)]
+    sides = [as_component(side, type) for side in base.sides]
     if _type_of(over) is not None:
         alike = next((side for side in sides if _type_of(side) == _type_of(over)), None)
         return over if alike is None else lay_over(alike, over, type, path, notes)
     if not all(isinstance(side, MapNode) for side in sides):
         return over
-    first, second = (lay_over(side, over, type, path, notes) for side in sides)
-    return Conflict(first, second)  # type: ignore[arg-type]
+    return Conflict(tuple(lay_over(side, over, type, path, notes) for side in sides))  # type: ignore[misc]
 
 
 def _type_of(node: Node) -> object:

@@ -132,11 +132,19 @@ class _Setting:
         if not segments:
             return lay_over(node, self.value, type, path, self.notes)
         if isinstance(node, Conflict):
-            node = node.second
+            return self._in_conflict(node, segments, type, path)
         node = as_component(node, type)
         if isinstance(node, ListNode):
             return self._in_list(node, segments, type, path)
         return self._in_mapping(node, segments, type, path)
+
+    def _in_conflict(self, node: Conflict, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
+        """Return a value that bases set differently with something below it set: another type decides, no more does."""
+        (name, place), rest = segments[0], segments[1:]
+        if name == "type" and not rest:
+            return lay_over(node, MapNode({name: Entry(place, self.value)}, place), type, path, self.notes)
+        sides = [self.at(side, segments, type, path) for side in node.sides]
+        return Conflict(tuple(sides))  # type: ignore[arg-type]  # the sides of a conflict are nodes
 
     def _in_mapping(self, node: Node, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]

@@ -412,6 +412,9 @@ def _explain(said: str, context: str, line: str, column: int) -> tuple[str, str]
         return "'${...}' is no reference", "references have no braces: $name"
     if at.startswith(("%", "@", "`")):
         return f"a value cannot begin with '{at[0]}'", "put it in quotes"
+    several = re.search(r":\s*([>|])", line)
+    if several and "block scalar" in f"{context} {said}":
+        return f"what begins with '{several[1]}' is text of several lines", "put the value in quotes"
     if "escape" in said:
         return "a backslash in double quotes begins an escape, and this is none", "use single quotes, or double it"
     if "mapping values are not allowed" in said:
