@@ -83,12 +83,8 @@ def _unread(draft: Draft) -> None:
 def _momentum_overwritten(draft: Draft) -> None:
     """Warn of a momentum that a cycle sets anew in every step."""
     cycle = next((spec for spec in _schedulers(draft) if spec.type in OWN_RATES), None)
-    said = () if cycle is None else ("cycle_momentum", "base_momentum", "max_momentum")
-    if (
-        cycle is None
-        or draft.argument(cycle, "cycle_momentum") is not True
-        or any(key in cycle.arguments for key in said)
-    ):
+    said = {"cycle_momentum", "base_momentum", "max_momentum"}  # whoever writes one of them knows
+    if cycle is None or said & cycle.arguments.keys() or draft.argument(cycle, "cycle_momentum") is not True:
         return
     optimizer = draft.recipe.optimizer
     groups = [group.arguments for group in optimizer.knobs.get("groups", ())]
