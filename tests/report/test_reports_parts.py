@@ -42,7 +42,7 @@ def test_curves_show_train_and_validation_in_one_figure_with_best_epoch_and_drop
     figures = {figure.path: figure for figure in of(section, Figure)}
     assert list(figures) == ["figures/loss.png", "figures/accuracy.png", "figures/lr.png"]
     accuracy = figures["figures/accuracy.png"]
-    for words in (">train<", ">val<", "best: epoch 5", "lr 0.005"):
+    for words in (">train<", ">val<", "best: epoch 5", "lr 0.0015"):
         assert words in accuracy.svg
     assert "train from 44.0 % to 90.6 %" in accuracy.alt
     assert section.facts == {"epochs": 6, "lr_drops": 1}

@@ -153,7 +153,8 @@ def _expected_metrics(draft: Draft) -> None:
     for expected in draft.recipe.expect:
         key, words = expected.key, expected.when.split()
         known = draft.final_directions if words[0] in ("best", "final") else draft.directions
-        if key.startswith("val/tta/") and key in known and draft.holds_out_test:
+        shortened = bool(not_judged_because(draft.recipe))  # on purpose, by the command line
+        if key.startswith("val/tta/") and key in known and draft.holds_out_test and not shortened:
             text = f"expect: '{key}' is not measured where a test split is held out, which is augmented in its place"
             hint = f"expect test/{key.removeprefix('val/')}"
             draft.problems.report("R060", expected.origin, text, hint=hint, path="expect")
@@ -163,7 +164,6 @@ def _expected_metrics(draft: Draft) -> None:
         if words[0] == "lr" and draft.sound("scheduler") and draft.recipe.scheduler is None:
             text = f"expect: '{expected.text}' waits for a drop of the learning rate, and no scheduler moves it"
             draft.problems.report("R060", expected.origin, text, hint="add a scheduler, or leave it out", path="expect")
-        shortened = bool(not_judged_because(draft.recipe))  # on purpose, by the command line
         if words[0] == "epoch" and draft.sound("train.epochs") and int(words[1]) > epochs and not shortened:
             text = f"expect: there is no epoch {words[1]}, training ends after {epochs}"
             draft.problems.report("R060", expected.origin, text, path="expect")
