@@ -125,6 +125,28 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
         "scheduler: {type: StepLR, step_size: 49}",
     ),
     (
+        "W004",
+        "scheduler: {type: CosineAnnealingLR, T_max: $run.total_steps}",
+        "scheduler: {type: CosineAnnealingLR, T_max: $run.total_steps, step: {each: step}}",
+    ),
+    (
+        "W064",
+        "scheduler: {type: StepLR, step_size: $run.epochs, step: {each: step}}",
+        "scheduler: {type: StepLR, step_size: $run.steps_per_epoch, step: {each: step}}",
+    ),
+    (
+        "W002",
+        "optimizer: {type: SGD, lr: 0.1, groups: [{match: ['**'], weight_decay: 1.0e-3}]}\n"
+        "regularizers: [{type: L2, strength: 1.0e-3}]",
+        "optimizer: {type: SGD, lr: 0.1, groups: [{match: ['**'], weight_decay: 0}]}\n"
+        "regularizers: [{type: L2, strength: 1.0e-3}]",
+    ),
+    (
+        "W042",
+        "data: {dataset: CIFAR10, limit: 300, batch_size: 128}\ntrain: {epochs: 50, accumulate: 4}",
+        "data: {dataset: CIFAR10, limit: 300, batch_size: 128}\ntrain: {epochs: 50, accumulate: 3}",
+    ),
+    (
         "W066",
         "optimizer: {type: SGD, lr: 0.1, momentum: 0.9}\nscheduler: {type: OneCycleLR, max_lr: 0.1}",
         "optimizer: {type: SGD, lr: 0.1, momentum: 0.9}\n"

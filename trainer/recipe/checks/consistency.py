@@ -301,6 +301,10 @@ def _group_rates(draft: Draft) -> None:
         if "lr" in group.arguments and draft.written(f"{path}.lr_scale"):
             text = f"nothing reads {path}.lr_scale: 'lr' beside it says the learning rate"
             draft.report("R052", f"{path}.lr_scale", text, "keep one of them")
+        rates = next((spec for spec in draft.specs if isinstance(spec.arguments.get("max_lr"), (list, tuple))), None)
+        if rates is not None and draft.written(f"{path}.lr_scale"):
+            text = f"nothing reads {path}.lr_scale: {rates.path}.max_lr says every group's rate"
+            draft.report("R052", f"{path}.lr_scale", text, "keep one of them")
         if not group.match:
             draft.report("R057", f"{path}.match", f"{path}.match: expected at least one pattern", "as in ['**.bias']")
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.checks.lengths import LENGTH, Length, Phase, phases, run_length
+from trainer.recipe.checks.lengths import LENGTH, Length, Phase, phases, run_length, total_steps
 from trainer.recipe.reading.references import LR_FOUND
 from trainer.recipe.recipe import Reference, Spec
 
@@ -139,7 +139,7 @@ def _beyond_its_time(draft: Draft) -> None:
     for phase, length in _phases(draft):
         spec = phase.spec
         for name in (*_SPANS, *_LISTS):
-            value = draft.argument(spec, name)
+            value = _told(draft, draft.argument(spec, name))
             counts = value if isinstance(value, list) else [value]
             latest = max(filter(_is_count, counts), default=0)
             if spec.type == PLATEAU and name == "patience" and latest < phase.units:
@@ -152,7 +152,7 @@ def _beyond_its_time(draft: Draft) -> None:
 
 def _rising_again(draft: Draft) -> None:
     for phase, length in _phases(draft):
-        period = phase.spec.arguments.get("T_max")
+        period = _told(draft, phase.spec.arguments.get("T_max"))
         if phase.spec.type == "CosineAnnealingLR" and _is_count(period) and period < phase.units:
             counted = "the run" if phase.whole else "its phase"
             text = f"CosineAnnealingLR rises again after T_max = {period}: {counted} takes {_words(phase, length)}"
@@ -167,7 +167,7 @@ def _epochs_for_steps(draft: Draft) -> None:
         if length.unit != "step" or length.steps_per_epoch is None or length.steps_per_epoch <= epochs:
             continue
         for name in ("T_max", "T_0", "step_size", *_LISTS):
-            value = phase.spec.arguments.get(name)
+            value = _told(draft, phase.spec.arguments.get(name))
             counts = [one for one in (value if isinstance(value, list) else [value]) if _is_count(one)]
             if not counts or phase.spec.type == "SequentialLR":
                 continue
@@ -226,6 +226,15 @@ def _phases(draft: Draft) -> Iterator[tuple[Phase, Length]]:
         return
     for phase in phases(scheduler, length.scheduled):
         yield phase, length
+
+
+def _told(draft: Draft, value: object) -> object:
+    """Return a value, or what a run-time reference to the run's length will be, as far as the recipe tells."""
+    if not isinstance(value, Reference):
+        return value
+    total, epochs = total_steps(draft), draft.recipe.train.epochs
+    known = {"run.epochs": epochs, "run.total_steps": total, "run.steps_per_epoch": total and total // epochs}
+    return known.get(value.path)
 
 
 def _words(phase: Phase, length: Length) -> str:

@@ -8,7 +8,7 @@ from registry.catalogue.plugins import provides
 from trainer.recipe.checks import schedules
 from trainer.recipe.checks.classes import COUNTED, counted_classes, told
 from trainer.recipe.checks.draft import Draft
-from trainer.recipe.checks.lengths import LENGTH, total_steps
+from trainer.recipe.checks.lengths import LENGTH, total_steps, train_images
 from trainer.recipe.problems import COMMAND_LINE, listed
 from trainer.recipe.recipe import Checkpoint, Train
 
@@ -26,12 +26,14 @@ def _selection_on_test(draft: Draft) -> None:
 
 def _two_decays(draft: Draft) -> None:
     optimizer = draft.recipe.optimizer
-    decay = draft.argument(optimizer, "weight_decay")
-    if not isinstance(decay, (int, float)) or decay <= 0:
+    groups = [group.arguments.get("weight_decay") for group in optimizer.knobs.get("groups", ())]
+    decays = [draft.argument(optimizer, "weight_decay"), *groups]
+    decay = next((each for each in decays if isinstance(each, (int, float)) and each > 0), None)
+    if decay is None:
         return
     for spec in draft.recipe.regularizers:
         if spec.type == "L2":
-            own = "" if "weight_decay" in optimizer.arguments else ", its default,"
+            own = "" if decay in (optimizer.arguments.get("weight_decay"), *groups) else ", its default,"
             text = f"L2 beside {optimizer.type}'s weight_decay {decay:g}{own} shrinks the weights twice"
             draft.report("W002", spec.path, text, "keep one of them")
 
@@ -144,6 +146,16 @@ def _every_hue(draft: Draft) -> None:
             draft.report("W080", spec.path, text, "hue: [-0.02, 0.02] leaves a red apple red; hue: 0 leaves hues alone")
 
 
+def _accumulates_beyond_an_epoch(draft: Draft) -> None:
+    images, data, accumulate = train_images(draft), draft.recipe.data, draft.recipe.train.accumulate
+    if images is None or accumulate == 1:
+        return
+    batches = images // data.batch_size if data.drop_last else -(-images // data.batch_size)
+    if accumulate > batches:
+        text = f"train.accumulate: an epoch has no {accumulate:,} batches, so a step takes all there are"
+        draft.report("W042", "train.accumulate", text, f"there are {batches:,}")
+
+
 def _waits_beyond_the_run(draft: Draft) -> None:
     """Warn of counts that are never reached, so that what they wait for never comes."""
     train, steps = draft.recipe.train, total_steps(draft)
@@ -159,6 +171,7 @@ def _waits_beyond_the_run(draft: Draft) -> None:
         for unit, name in draft.entry(spec).facts.get("waits", {}).items():
             length = {"epochs": train.epochs - 1, "steps": steps}[unit]  # the first epoch is waited for by nobody
             counts.append((f"{spec.path}.{name}", draft.argument(spec, name), length, unit.removesuffix("s")))
+    _accumulates_beyond_an_epoch(draft)
     for path, count, length, unit in counts:
         if isinstance(count, int) and length is not None and count > length:
             default = "" if draft.written(path) else ", the default,"
