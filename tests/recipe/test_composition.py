@@ -180,6 +180,17 @@ def test_of_three_bases_that_disagree_none_is_forgotten() -> None:
     assert decided.optimizer.arguments == {"lr": 0.01, "betas": [0.5, 0.9]}
 
 
+def test_a_base_that_says_the_same_in_another_form_is_no_further_side() -> None:
+    for name, loss in (("two", "MultiMarginLoss"), ("three", "CrossEntropyLoss"), ("four", "{type: MultiMarginLoss}")):
+        Path(f"{name}.yaml").write_text(f"loss: {loss}\n")
+    (problem,) = [
+        each
+        for each in loading("extends: [base.yaml, two.yaml, three.yaml, four.yaml]\n").problems
+        if each.rule == "R042"
+    ]
+    assert problem.text.startswith("two bases set 'loss' differently: ")
+
+
 def test_a_file_reached_twice_is_one_base() -> None:
     for name in ("left", "right"):
         Path(f"{name}.yaml").write_text("extends: base.yaml\n")

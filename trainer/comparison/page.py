@@ -99,9 +99,8 @@ def _tiles(made: Comparison) -> tuple[Tile, ...]:
 def _tile(label: str, row: Row, number: str, note: str) -> Tile:
     """Return a number of a row as a tile, with its deviation and where it may lie."""
     spread, found, count = row.numbers[number], interval(row, number), row.runs[0].count(number)
-    around = (
-        "" if spread.deviation is None else f"{said(number, spread, _SIGN).partition(' ')[2]} over the {row.kind}; "
-    )
+    deviation = f"{_SIGN}{said(number, spread, _SIGN).rpartition(_SIGN)[2]}"
+    around = "" if spread.deviation is None else f"{deviation} over the {row.kind}; "
     over = f", {row.many}" if len(row.runs) > 1 else f", {count:,} images" if count else ""
     chance = around if found is None else f"{around}95 % interval {interval_text(number, found)}{over}"
     return Tile(label, number_text(number, spread.mean), note, chance.removesuffix("; "))

@@ -75,7 +75,8 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
 def join(first: Tree, second: Tree, type: Type | None) -> Tree:
     """Return two bases side by side: what only one says, what both say alike, and a `Conflict` where they differ."""
     if isinstance(first, Conflict) or isinstance(second, Conflict):
-        sides = [side for each in (first, second) for side in (each.sides if isinstance(each, Conflict) else (each,))]
+        every = [side for each in (first, second) for side in (each.sides if isinstance(each, Conflict) else (each,))]
+        sides = [as_component(side, type) for side in every]
         return Conflict(tuple(side for i, side in enumerate(sides) if not any(_same(side, one) for one in sides[:i])))
     first, second = as_component(first, type), as_component(second, type)
     if isinstance(first, MapNode) and isinstance(second, MapNode) and not _changes_type(first, second):
