@@ -181,13 +181,10 @@ def test_of_three_bases_that_disagree_none_is_forgotten() -> None:
 
 
 def test_a_base_that_says_the_same_in_another_form_is_no_further_side() -> None:
-    for name, loss in (("two", "MultiMarginLoss"), ("three", "CrossEntropyLoss"), ("four", "{type: MultiMarginLoss}")):
+    for name, loss in (("two", "{type: MultiMarginLoss}"), ("three", "CrossEntropyLoss"), ("four", "MultiMarginLoss")):
         Path(f"{name}.yaml").write_text(f"loss: {loss}\n")
-    (problem,) = [
-        each
-        for each in loading("extends: [base.yaml, two.yaml, three.yaml, four.yaml]\n").problems
-        if each.rule == "R042"
-    ]
+    found = loading("extends: [base.yaml, two.yaml, three.yaml, four.yaml]\n").problems
+    (problem,) = [each for each in found if each.rule == "R042"]
     assert problem.text.startswith("two bases set 'loss' differently: ")
 
 
