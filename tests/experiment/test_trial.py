@@ -615,6 +615,22 @@ def test_the_k_greatest_of_no_more_classes_are_warned_of_when_the_classes_are_kn
     assert said(FOLDER, "train.metrics=[Accuracy, {type: TopKAccuracy, k: 2}]", "report=[]", num_classes=3) == []
 
 
+def test_statistics_of_nothing_frozen_are_told() -> None:
+    (line,) = said("train.frozen_statistics=update", "train.freeze=['@bias']")
+    assert "cifar_resnet18 has no frozen norm layers, so it changes nothing" in line
+    assert line.endswith("[W045]")
+    assert said("train.frozen_statistics=update", "train.freeze=['@norm']") == []
+
+
+def test_pictures_too_small_to_be_decoded_smaller_are_told_once_their_size_is_known() -> None:
+    reduced = (FOLDER, "report=[]", "model.num_classes=3", "data.decode=reduced")
+    assert said(*reduced, num_classes=3) == []
+    (line,) = said(*reduced, num_classes=3, image_size=(512, 512))
+    assert "the pictures are 512 x 512, and only larger ones than 512 x 512 are decoded smaller" in line
+    assert line.endswith("[W033]")
+    assert said(*reduced, num_classes=3, image_size=(512, 513)) == []
+
+
 def test_a_part_of_one_class_is_told_before_anything_is_trained() -> None:
     known: dict[str, object] = {"num_classes": 2, "image_size": (32, 32), "class_counts": (40, 40)}
     rest = (FOLDER, "report=[]", "model.num_classes=2", "train.metrics=[Accuracy, AUROC]")

@@ -270,6 +270,65 @@ def test_a_reference_may_name_a_default_or_an_item_of_a_list_or_a_whole_list() -
     assert len(child("extends: base.yaml\ndata: {preprocess: $data.augment}\n").data.preprocess) == 2
 
 
+NET = "extends: base.yaml\nx-net: {type: SmallCNN, dropout: 0.1, width: 16}\nmodel: $x-net\n"
+
+
+def test_what_is_laid_over_a_reference_lies_over_what_it_names(tmp_path: Path) -> None:
+    assert child(NET).model.arguments == {"dropout": 0.1, "width": 16}
+    assert child(NET, "model.dropout=0.2").model.arguments == {"dropout": 0.2, "width": 16}
+    assert child(NET, "model.dropout=0.2", "model.dropout=null").model.arguments == {"width": 16}
+    assert child(NET, "model.dropout=0.2", "x-net.width=8").model.arguments == {"dropout": 0.2, "width": 8}
+    (tmp_path / "base.yaml").write_text(BASE.replace("model: {type: SmallCNN, dropout: 0.3}", NET.partition("\n")[2]))
+    assert child("extends: base.yaml\nname: own\nmodel: {dropout: 0.2}\n").model.arguments == {
+        "dropout": 0.2,
+        "width": 16,
+    }
+    recipe = child("extends: base.yaml\nname: own\nmodel: {dropout: 0.2}\nx-net: {width: 8}\n")
+    assert recipe.model.arguments == {"dropout": 0.2, "width": 8}
+
+
+def test_a_section_that_is_a_reference_takes_what_is_laid_over_it() -> None:
+    text = BASE.replace("data: {", "x-data: {") + "data: $x-data\n"
+    assert child(text, "data.batch_size=32").data.batch_size == 32
+    assert child(text, "data.batch_size=32").data.dataset.type == "Shapes"
+
+
+def test_another_type_laid_over_a_reference_replaces_what_it_names_and_says_what_fell_away() -> None:
+    loaded = loading(NET, "model={type: cifar_resnet18, dropout: 0.2}")
+    assert loaded.recipe is not None
+    assert (loaded.recipe.model.type, loaded.recipe.model.arguments) == ("cifar_resnet18", {"dropout": 0.2})
+    (note,) = [note for note in loaded.notes if "fell away" in note]
+    assert note.startswith("model: cifar_resnet18 replaces SmallCNN; fell away: width (child.yaml:2:")
+
+
+def test_a_bare_name_that_is_referred_to_takes_arguments_laid_over_it() -> None:
+    recipe = child("extends: base.yaml\nx-net: cifar_resnet18\nmodel: $x-net\n", "model.dropout=0.2")
+    assert (recipe.model.type, recipe.model.arguments) == ("cifar_resnet18", {"dropout": 0.2})
+
+
+def test_a_reference_leads_through_references_and_into_bare_names() -> None:
+    assert child(NET + "x-p: $model.dropout\nscheduler: {gamma: $x-p}\n").scheduler.arguments["gamma"] == 0.1
+    assert child(NET + "scheduler: {gamma: $model.dropout}\n", "model.dropout=0.2").scheduler.arguments["gamma"] == 0.2
+    assert (
+        child("extends: base.yaml\nmodel: cifar_resnet18\ndescription: $model.type\n").description == "cifar_resnet18"
+    )
+    text = "extends: base.yaml\nx-net: {type: SmallCNN, dropout: 0.1, width: 16, depth: $model.width}\nmodel: $x-net\n"
+    assert [problem.rule for problem in loading(text).problems] == ["R021"]  # no circle: depth is no argument
+
+
+def test_bases_that_lay_different_things_over_a_reference_disagree(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE.replace("model: {type: SmallCNN, dropout: 0.3}", NET.partition("\n")[2]))
+    (tmp_path / "one.yaml").write_text("extends: base.yaml\nname: one\nmodel: {dropout: 0.2}\n")
+    (tmp_path / "other.yaml").write_text("extends: base.yaml\nname: other\nmodel: {width: 8}\n")
+    assert child("extends: [one.yaml, other.yaml]\nname: both\n").model.arguments == {"dropout": 0.2, "width": 8}
+    (tmp_path / "other.yaml").write_text("extends: base.yaml\nname: other\nmodel: {dropout: 0.4}\n")
+    both = "extends: [one.yaml, other.yaml]\nname: both\n"
+    assert [problem.rule for problem in loading(both).problems] == ["R042"]
+    assert child(both, "model.dropout=0.5").model.arguments == {"dropout": 0.5, "width": 16}
+    (tmp_path / "other.yaml").write_text("extends: base.yaml\nname: other\nx-more: SmallCNN\nmodel: $x-more\n")
+    assert [problem.rule for problem in loading(both).problems] == ["R042"]
+
+
 def test_references_in_a_chain_are_followed() -> None:
     recipe = child("extends: base.yaml\nseed: $x-a\nx-a: $x-b\nx-b: $train.epochs\n")
     assert recipe.seed == 5
@@ -290,6 +349,10 @@ def test_run_time_values_stay_references() -> None:
         ("seed: $train", ["R016"]),
         ("x-a: $x-a\nseed: $x-a", ["R032"]),
         ("seed: $x-a.b\nx-a: {b: $x-a}", ["R032"]),
+        ("x-net: {type: SmallCNN, dropout: $model.dropout}\nmodel: $x-net", ["R032"]),
+        ("seed: $x-a.b.c\nx-a: {b: $x-a.b}", ["R031"]),
+        ("seed: $x-a.b\nx-a: $x-b\nx-b: $x-a", ["R031"]),
+        ("seed: $x-0.b\n" + "\n".join(f"x-{i}: $x-{i + 1}" for i in range(2000)), ["R031"]),
         ("train: {epochs: $train}", ["R032"]),
         ("seed: $", ["R030"]),
         ("seed: $ seed", ["R030"]),

@@ -242,6 +242,12 @@ CASES = [  # rule, a setting it warns of, a setting like it that is fine
     ("W042", "train: {checkpoint: {steps: 17601}}", "train: {checkpoint: {steps: 17600}}"),
     ("W042", "train: {log_every: 20000}", "train: {log_every: 1000}"),
     ("W042", "train: {ema: {decay: 0.9, every: 353}}", "train: {ema: {decay: 0.9, every: 352}}"),
+    ("W016", "optimizer: {as: outer}", "regularizers: [{type: L2, strength: 1e-4, as: decay}]"),
+    (
+        "W016",
+        "data: {augment: [{type: OneOf, transforms: [HorizontalFlip, {type: Rotate, as: turn}]}]}",
+        "train: {metrics: [{type: Accuracy, as: right}], best: {metric: val/right}}",
+    ),
     ("W110", "answers: {abstain_below: 0.1}", "answers: {abstain_below: 0.11}"),
 ]
 
@@ -309,10 +315,12 @@ def test_every_warning_of_the_text_has_a_case() -> None:
         "W011",
         "W012",
         "W030",
+        "W033",
         "W013",
         "W024",
         "W026",
         "W043",
+        "W045",
         "W061",
         "W085",
         "W086",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from registry.catalogue.catalog import Catalogue
+from registry.transforms.shrinking import WHOLE
 from trainer.experiment.known import DataKnown, declared
 from trainer.experiment.trial import Trial
 from trainer.recipe.checks.classes import counts
@@ -58,7 +59,9 @@ def check_built(
     """
     problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
-    trial = Trial(draft, known or declared(draft))
+    known = known or declared(draft)
+    _nothing_reduced(draft, known)
+    trial = Trial(draft, known)
     if only_images:
         trial.images()
     else:
@@ -86,8 +89,17 @@ def check_data(
     _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
     explained_classes(draft, class_names)
+    _nothing_reduced(draft, known)
     Trial(draft, known, resumed).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
+
+
+def _nothing_reduced(draft: Draft, known: DataKnown) -> None:
+    """Warn of `data.decode: reduced` over pictures that are decoded whole all the same: no one is large enough."""
+    height, width = known.image_size or (0, 0)
+    if draft.recipe.data.decode == "reduced" and 0 < height * width <= WHOLE:
+        text = f"data.decode: reduced changes nothing: the pictures are {height} x {width}, and only larger ones than "
+        draft.report("W033", "data.decode", f"{text}512 x 512 are decoded smaller", "leave it out")
 
 
 def _class_counts(draft: Draft, known: DataKnown) -> None:

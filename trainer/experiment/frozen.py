@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
+from trainer.engine.training_mode import frozen_statistics
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.patterns import select, unmatched
 from trainer.recipe.problems import listed
@@ -58,6 +59,18 @@ def check_frozen(draft: Draft, model: nn.Module, frozen: Set[str]) -> None:
     if drawn:
         text = f"train.freeze keeps {listed(sorted(drawn), 3)} as drawn at random: {whose}"
         draft.report("W043", "train.freeze", text, hint)
+
+
+def check_statistics(draft: Draft, model: nn.Module) -> None:
+    """Warn of `train.frozen_statistics: update` where no norm layer is frozen.
+
+    Args:
+        draft: the recipe; takes the warning.
+        model: as the recipe builds and freezes it.
+    """
+    if draft.recipe.train.frozen_statistics == "update" and not frozen_statistics(model):
+        text = f"train.frozen_statistics: {draft.recipe.model.type} has no frozen norm layers, so it changes nothing"
+        draft.report("W045", "train.frozen_statistics", text, "train.freeze freezes layers; or leave it out")
 
 
 def _ways_to_load(arguments: list[str]) -> str:

@@ -28,7 +28,7 @@ from registry.reports import layers as cam_layers
 from registry.reports.layers import Visit
 from trainer.engine.schedule import Schedule
 from trainer.experiment.assembly import Assembly
-from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties
+from trainer.experiment.frozen import WEIGHTS, check_frozen, check_penalties, check_statistics
 from trainer.experiment.groups import ParameterGroups, learnt_by, named_groups
 from trainer.experiment.known import CLASSES, DataKnown
 from trainer.experiment.measures import try_loss, try_metric
@@ -292,6 +292,7 @@ class Trial:
         """Build both as a run does, on stand-ins that have the parameters' shapes and take no memory."""
         spec, parts = self.recipe.optimizer, self.parts
         parts.freeze(model)
+        check_statistics(self.draft, model)
         self._empty_groups(model)
         groups = ParameterGroups.of(spec, model, loss)
         real = {**dict(model.named_parameters()), **learnt_by(loss)}

@@ -85,7 +85,8 @@ def load_recipe(
     composed = compose_recipe(Path(path), overrides, problems)
     if composed is None:
         return Loaded(None, problems.sorted("error"), path=str(path))
-    root = resolve(composed.root, problems)
+    notes = list(composed.notes)
+    root = resolve(composed.root, problems, notes)
     _one_value_for_all_seeds(composed.root, problems)
     known, plugins, complete = _catalogue(root, problems)
     checker = Checker(problems)
@@ -106,7 +107,7 @@ def load_recipe(
         problems.found = single | together
     errors = problems.sorted("error")
     whole = recipe if fields is not None and not errors else None
-    return Loaded(whole, errors, problems.sorted("warning"), composed.notes, known, str(path))
+    return Loaded(whole, errors, problems.sorted("warning"), tuple(notes), known, str(path))
 
 
 def _one_value_for_all_seeds(root: MapNode, problems: Collector) -> None:

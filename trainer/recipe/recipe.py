@@ -15,6 +15,7 @@ from registry.catalogue.markers import Bounds, Slot, Text
 from registry.printing import snake_case
 
 CROSS_ENTROPY = "cross_entropy"  # measured beside the loss on every part that is not learnt from
+NAMED = ("train.metrics", "regularizers", "callbacks", "report")  # lists whose parts are told apart by `Spec.key`
 _ENGINE = {"recipe": False}  # marks a field that no recipe sets
 
 

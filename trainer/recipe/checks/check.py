@@ -17,8 +17,8 @@ from registry.catalogue.grammar import Mismatch, Type, mismatch, plain_words, wo
 from registry.catalogue.suggest import nearest
 from trainer.recipe.checks.habits import key_elsewhere
 from trainer.recipe.problems import Collector, did_you_mean, listed
-from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
-from trainer.recipe.reading.references import FACTS, NO_ARITHMETIC, calculates, is_reference, literal, type_of
+from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, is_reference, plain
+from trainer.recipe.reading.references import FACTS, NO_ARITHMETIC, calculates, literal, type_of
 from trainer.recipe.reading.scalars import resolve
 from trainer.recipe.reading.scalars import spelling as quotable
 from trainer.recipe.recipe import Origin, Reference, Spec

@@ -23,7 +23,7 @@ from trainer.recipe.checks.science import WARNINGS
 from trainer.recipe.patterns import KINDS
 from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.reading.references import LR_FOUND, needs_what_comes_later
-from trainer.recipe.recipe import CROSS_ENTROPY, Expectation, Recipe, Spec
+from trainer.recipe.recipe import CROSS_ENTROPY, NAMED, Expectation, Recipe, Spec
 
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -65,7 +65,7 @@ def _one_seed(draft: Draft) -> None:
 
 
 def _unique_names(draft: Draft) -> None:
-    for path in ("train.metrics", "regularizers", "callbacks", "report"):
+    for path in NAMED:
         _unique(draft, draft.those(path))
     for spec in draft.those("train.metrics"):
         if spec.key == LOSS:

@@ -10,7 +10,7 @@ from trainer.recipe.checks.classes import COUNTED, counted_classes, told
 from trainer.recipe.checks.draft import Draft
 from trainer.recipe.checks.lengths import LENGTH, total_steps, train_images
 from trainer.recipe.problems import COMMAND_LINE, listed
-from trainer.recipe.recipe import Checkpoint, Train
+from trainer.recipe.recipe import NAMED, Checkpoint, Train
 
 _MOST_SHARES = {  # of a loss or model, beyond which little is left
     "label_smoothing": 0.5,
@@ -121,6 +121,17 @@ def _unusual(draft: Draft, path: str, value: object, limits: Sequence[float], na
         draft.report("W040", path, text, f"{limits[0]:g} to {limits[1]:g}")
 
 
+def _named_for_nothing(draft: Draft) -> None:
+    """Warn of `as` where nothing is told apart by name."""
+    told_apart = {spec.path for path in NAMED for spec in draft.those(path)}
+    for spec in draft.specs:
+        if spec.renamed and spec.path not in told_apart:
+            text = f"'as' names this {spec.slot} '{spec.name}', which nothing reads"
+            draft.report(
+                "W016", f"{spec.path}.as", text, f"leave it out: it tells apart what stands in {listed(NAMED)}"
+            )
+
+
 def _swapped_betas(draft: Draft) -> None:
     betas = draft.recipe.optimizer.arguments.get("betas")
     if isinstance(betas, (list, tuple)) and len(betas) == 2 and betas[0] > betas[1]:
@@ -205,6 +216,7 @@ WARNINGS: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_class_not_learnt, COUNTED),
     (_best_on_training, ("train.best",)),
     (_unusual_numbers, ("optimizer", "scheduler", "regularizers", "lr_finder")),
+    (_named_for_nothing, ("data", "model", "loss", "optimizer", "scheduler", "train")),
     (_swapped_betas, ("optimizer",)),
     (_little_left, ("model", "loss")),
     (_every_hue, ("data",)),

@@ -4,6 +4,7 @@
     component of another type   it replaces the inherited one whole, arguments included
     list or plain value         it replaces what is inherited
     null                        it removes the inherited key
+    mapping over a reference    it lies over what is referred to, which is known when all is composed (references.py)
 
 Knows nodes and, to tell a component from another value, the sections' types. Reads no files (composition.py).
 """
@@ -11,10 +12,10 @@ Knows nodes and, to tell a component from another value, the sections' types. Re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.catalogue.grammar import Type
-from trainer.recipe.reading.nodes import Entry, MapNode, Node, Scalar, plain
+from trainer.recipe.reading.nodes import Entry, MapNode, Node, Scalar, is_reference, plain
 from trainer.recipe.recipe import Origin
 from trainer.recipe.sections import step, takes_component
 
@@ -63,7 +64,7 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
         return over
     if isinstance(base, Conflict):
         return _lay_over_conflict(base, over, type, path, notes)
-    base = as_component(base, type)
+    base = as_mapping(base, type)
     if not isinstance(base, MapNode):
         return over
     if _changes_type(base, over):
@@ -79,13 +80,13 @@ def join(first: Tree, second: Tree, type: Type | None) -> Tree:
         sides = [as_component(side, type) for side in every]
         return Conflict(tuple(side for i, side in enumerate(sides) if not any(_same(side, one) for one in sides[:i])))
     first, second = as_component(first, type), as_component(second, type)
-    if isinstance(first, MapNode) and isinstance(second, MapNode) and not _changes_type(first, second):
+    if isinstance(first, MapNode) and isinstance(second, MapNode) and _may_merge(first, second):
         entries = dict(first.entries)
         for key, entry in second.entries.items():
             ours = entries.get(key)
             inner = join(ours.node, entry.node, step(type, key)) if ours else entry.node
             entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
-        return MapNode(entries, second.origin)
+        return MapNode(entries, second.origin, first.over or second.over)
     return second if _same(first, second) else Conflict((first, second))
 
 
@@ -103,7 +104,7 @@ def without_conflicts(node: Tree) -> Node:
     if isinstance(node, Conflict):
         return node.last
     if isinstance(node, MapNode):
-        return MapNode({k: Entry(e.key, without_conflicts(e.node)) for k, e in node.entries.items()}, node.origin)
+        return replace(node, entries={k: Entry(e.key, without_conflicts(e.node)) for k, e in node.entries.items()})
     return node
 
 
@@ -114,9 +115,16 @@ def is_removal(node: Tree) -> bool:
 
 def as_component(node: Node, type: Type | None) -> Node:
     """Return a component's long form: a bare name where a component may stand becomes a mapping with `type`."""
-    if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type):
+    if isinstance(node, Scalar) and isinstance(node.value, str) and takes_component(type) and not is_reference(node):
         return MapNode({"type": Entry(node.origin, node)}, node.origin)
     return node
+
+
+def as_mapping(node: Node, type: Type | None) -> Node:
+    """Return what a mapping can be laid over: a bare name's long form, and an empty mapping over a reference."""
+    if isinstance(node, Scalar) and is_reference(node):
+        return MapNode({}, node.origin, node)
+    return as_component(node, type)
 
 
 def _merged(base: MapNode, over: MapNode, type: Type | None, path: str, notes: list[str]) -> MapNode:
@@ -126,12 +134,12 @@ def _merged(base: MapNode, over: MapNode, type: Type | None, path: str, notes: l
         inherited = entries.get(key)
         if inherited is None:
             entries[key] = entry
-        elif is_removal(entry.node):
+        elif is_removal(entry.node) and base.over is None:
             del entries[key]
         else:
             inner = lay_over(inherited.node, entry.node, step(type, key), _below(path, key), notes)
             entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
-    return MapNode(entries, over.origin)
+    return MapNode(entries, over.origin, base.over)
 
 
 def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Tree:
@@ -140,7 +148,7 @@ def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: s
     A mapping that says its `type` decides: it goes over the base of that type, or replaces all. One that does not is
     laid over all, and they go on to disagree in the rest.
     """
-    sides = [as_component(side, type) for side in base.sides]
+    sides = [as_mapping(side, type) for side in base.sides]
     if _type_of(over) is not None:
         alike = next((side for side in sides if _type_of(side) == _type_of(over)), None)
         return over if alike is None else lay_over(alike, over, type, path, notes)
@@ -152,6 +160,11 @@ def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: s
 def _type_of(node: Node) -> object:
     named = node.get("type") if isinstance(node, MapNode) else None
     return named.value if isinstance(named, Scalar) else None
+
+
+def _may_merge(first: MapNode, second: MapNode) -> bool:
+    overs = {each.over.value for each in (first, second) if each.over is not None}
+    return len(overs) < 2 and not _changes_type(first, second)
 
 
 def _changes_type(base: MapNode, over: MapNode) -> bool:

@@ -47,10 +47,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapNode:
-    """Keys and values, in the order written."""
+    """Keys and values, in the order written.
+
+    Attributes:
+        entries: by key.
+        origin: where it was written.
+        over: a reference to the mapping that the entries are laid over once it is resolved.
+    """
 
     entries: Mapping[str, Entry]
     origin: Origin
+    over: Scalar | None = None
 
     def get(self, key: str) -> Node | None:
         """Return the value of `key`; None where it is missing."""
@@ -67,7 +74,13 @@ def plain(node: Node) -> Plain | list[object] | dict[str, object]:
         return node.value
     if isinstance(node, ListNode):
         return [plain(item) for item in node.items]
-    return {key: plain(entry.node) for key, entry in node.entries.items()}
+    below = {} if node.over is None else {"<<": node.over.value}
+    return {**below, **{key: plain(entry.node) for key, entry in node.entries.items()}}
+
+
+def is_reference(node: Node) -> bool:
+    """Say whether a value is a reference: text that begins with one dollar sign."""
+    return isinstance(node, Scalar) and isinstance(node.value, str) and node.value[:1] == "$" != node.value[1:2]
 
 
 def walk(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:

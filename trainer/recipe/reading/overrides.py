@@ -7,11 +7,11 @@ with everything else (checks/check.py), at the argument's position.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.catalogue.grammar import Type
 from trainer.recipe.problems import COMMAND_LINE, Collector
-from trainer.recipe.reading.merge import Conflict, Tree, as_component, is_removal, lay_over
+from trainer.recipe.reading.merge import Conflict, Tree, as_mapping, is_removal, lay_over
 from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar
 from trainer.recipe.reading.scalars import quoted
 from trainer.recipe.reading.text import MAX_DEPTH, comment_in, compose_value
@@ -133,7 +133,7 @@ class _Setting:
             return lay_over(node, self.value, type, path, self.notes)
         if isinstance(node, Conflict):
             return self._in_conflict(node, segments, type, path)
-        node = as_component(node, type)
+        node = as_mapping(node, type)
         if isinstance(node, ListNode):
             return self._in_list(node, segments, type, path)
         return self._in_mapping(node, segments, type, path)
@@ -148,13 +148,14 @@ class _Setting:
 
     def _in_mapping(self, node: Node, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]
-        entries = dict(node.entries) if isinstance(node, MapNode) else {}
+        node = node if isinstance(node, MapNode) else MapNode({}, node.origin)
+        entries = dict(node.entries)
         here, inner = f"{path}.{name}".lstrip("."), step(type, name)
         known = entries.get(name)
         inherited = default(type, name)
         if known is None and rest and isinstance(inherited, (list, str)):
             known = Entry(place, node_of(inherited, place))  # `callbacks.0.x=` means the default's first callback
-        if known is not None and not rest and is_removal(self.value):
+        if known is not None and not rest and is_removal(self.value) and node.over is None:
             del entries[name]
         elif known is not None:
             entries[name] = Entry(place, self.at(known.node, rest, inner, here))  # type: ignore[arg-type]
@@ -162,7 +163,7 @@ class _Setting:
             empty = MapNode({}, place)
             below = self.at(empty, rest, inner, here) if rest else self.value
             entries[name] = Entry(place, below)  # type: ignore[arg-type]
-        return MapNode(entries, node.origin)
+        return replace(node, entries=entries)
 
     def _in_list(self, node: ListNode, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]

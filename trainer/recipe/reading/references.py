@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from registry.catalogue.grammar import Type
 from registry.catalogue.suggest import nearest
 from trainer.recipe.problems import Collector, did_you_mean
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, walk
+from trainer.recipe.reading.merge import Conflict, as_component, lay_over
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, is_reference, walk
 from trainer.recipe.reading.text import MAX_DEPTH, MAX_NODES
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.sections import default, node_of, recipe_type, step
@@ -46,11 +47,6 @@ _MAX_CHAIN = 32
 _LONGEST, _MOST = 100, 1_000  # letters and number of the paths that suggestions are looked for among
 
 T = TypeVar("T")
-
-
-def is_reference(node: Node) -> bool:
-    """Say whether a value is a reference: text that begins with one dollar sign."""
-    return isinstance(node, Scalar) and isinstance(node.value, str) and node.value[:1] == "$" != node.value[1:2]
 
 
 def calculates(text: str) -> bool:
@@ -114,14 +110,15 @@ def _bound(value: Any, facts: Mapping[str, object]) -> Any:
     return value
 
 
-def resolve(root: MapNode, problems: Collector) -> MapNode:
+def resolve(root: MapNode, problems: Collector, notes: list[str] | None = None) -> MapNode:
     """Return the recipe with its references to itself replaced by what they name; run-time references stay.
 
     Args:
         root: the composed recipe.
         problems: takes dangling references and circles.
+        notes: takes one line for every component that a reference named and whose arguments fell away.
     """
-    resolved = _Resolution(root, problems).whole()
+    resolved = _Resolution(root, problems, [] if notes is None else notes).whole()
     return resolved if _is_bounded(resolved, problems) else root
 
 
@@ -141,6 +138,7 @@ class _Resolution:
 
     root: MapNode
     problems: Collector
+    notes: list[str]  # what fell away where something lies over a reference
     done: dict[str, Node] = field(default_factory=dict)  # every referred place is resolved once
     paths: list[str] = field(default_factory=list)
 
@@ -156,7 +154,13 @@ class _Resolution:
             return ListNode(tuple(self._node(n, f"{path}.{i}", trail) for i, n in enumerate(node.items)), node.origin)
         if isinstance(node, MapNode):
             entries = {k: Entry(e.key, self._node(e.node, f"{path}.{k}", trail)) for k, e in node.entries.items()}
-            return MapNode(entries, node.origin)
+            own = MapNode(entries, node.origin)
+            base = None if node.over is None else self._node(node.over, path, trail)
+            if (
+                base is None or base is node.over
+            ):  # of what leads nowhere, or is known at run time, nothing is inherited
+                return own
+            return _laid(base, own, _type_at(path), path, self.notes)
         if not is_reference(node):
             return node
         return self._target(node, path, trail)
@@ -188,11 +192,12 @@ class _Resolution:
         target = self.done[name]
         return dataclasses.replace(target, origin=node.origin)
 
-    def _find(self, name: str) -> Node | None:
+    def _find(self, name: str, trail: tuple[str, ...] = ()) -> Node | None:
         """Return the value a dotted path leads to, a default where the recipe leaves it out."""
         node: Node | None = self.root
         type: Type | None = recipe_type()
         for key in name.split("."):
+            node = None if node is None else self._opened(node, type, trail)
             inherited = default(type, key)
             if isinstance(node, ListNode):
                 node = node.items[int(key)] if key.isdigit() and int(key) < len(node.items) else None
@@ -203,6 +208,18 @@ class _Resolution:
             if node is None:
                 return None
         return node
+
+    def _opened(self, node: Node, type: Type | None, trail: tuple[str, ...]) -> Node:
+        """Return what a key leads into: what a reference names, as it is written, or a bare name's long form."""
+        if isinstance(node, MapNode) and node.over is not None:
+            base = self._opened(node.over, type, trail)
+            return _laid(base, MapNode(node.entries, node.origin), type, "", [])
+        if not isinstance(node, Scalar) or not is_reference(node):
+            return as_component(node, type)
+        name = str(node.value)[1:]
+        ends = name in trail or len(trail) >= _MAX_CHAIN
+        found = None if ends else self._find(name, (*trail, name))
+        return node if found is None else self._opened(found, type, (*trail, name))
 
     def _paths(self) -> list[str]:
         """Return the dotted paths a reference may have meant; the first few, of a sensible length."""
@@ -219,3 +236,17 @@ class _Resolution:
         hint = did_you_mean([f"${word}" for word in nearest(name, known)], otherwise)
         rule = "R030" if facts and name.count(".") == 1 else "R031"
         self.problems.report(rule, node.origin, f"reference '${name}' leads nowhere", hint=hint, path=path)
+
+
+def _laid(base: Node, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Node:
+    """Return entries laid over what a reference names, in a tree that has no conflicts any more."""
+    laid = lay_over(base, over, type, path, notes)
+    assert not isinstance(laid, Conflict)
+    return laid
+
+
+def _type_at(path: str) -> Type | None:
+    type: Type | None = recipe_type()
+    for key in path.split("."):
+        type = step(type, key)
+    return type
