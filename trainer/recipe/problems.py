@@ -105,6 +105,8 @@ class Collector:
         path: str = "",
     ) -> None:
         """Keep a problem; a rule whose id begins with W makes a warning."""
+        if origin.file == COMMAND_LINE and "in quotes" in hint and "shell" not in hint:
+            hint += ", within a pair for the shell"
         severity: Literal["error", "warning"] = "warning" if rule.startswith("W") else "error"
         if path and severity == "error":
             self.wrong.add(path)

@@ -412,6 +412,12 @@ def _explain(said: str, context: str, line: str, column: int) -> tuple[str, str]
         return "'${...}' is no reference", "references have no braces: $name"
     if at.startswith(("%", "@", "`")):
         return f"a value cannot begin with '{at[0]}'", "put it in quotes"
+    named = re.search("scanning an (alias|anchor)", context)
+    if named:
+        return (
+            f"what begins with '{'*' if named[1] == 'alias' else '&'}' is an {named[1]}, and this is none",
+            "put it in quotes",
+        )
     several = re.search(r":\s*([>|])", line)
     if several and "block scalar" in f"{context} {said}":
         return f"what begins with '{several[1]}' is text of several lines", "put the value in quotes"
