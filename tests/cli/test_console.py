@@ -50,6 +50,23 @@ def train(console):
         console.epoch(1, ROW)
 
 
+def test_the_time_left_counts_what_an_epoch_does_beside_its_steps(console_on, monkeypatch):
+    clock = iter(range(1, 1000))
+    monkeypatch.setattr("trainer.cli.console.time.monotonic", lambda: float(next(clock)))
+    stream = Terminal()
+    console, progress = console_on(stream, COLUMNS="120"), Progress(lr=0.05)
+    console.plan(epochs=3, steps_per_epoch=10, images_per_step=32)
+    with console.bar():
+        for progress.step in range(1, 11):  # a step a second
+            console.pulse(progress, Meter({}))
+        assert "0:00:20 left" in stream.getvalue()
+        progress.epoch = 1
+        console.epoch(1, {**ROW, "seconds": 15.0})
+        for progress.step in range(11, 14):
+            console.pulse(progress, Meter({}))
+    assert "0:00:27 left" in stream.getvalue()  # 17 steps, and twice the five seconds of validation
+
+
 def test_without_a_terminal_an_epoch_is_one_clean_line(console_on):
     stream = io.StringIO()
     train(console_on(stream))

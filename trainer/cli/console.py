@@ -88,7 +88,9 @@ class Console(Display):
         self._next_redraw = 0.0
         self._epochs = 0
         self._plan: tuple[int, int, float] = (0, 0, 0.0)
-        self._started: tuple[float, int] = (0.0, 0)
+        self._started: tuple[float, int] = (0.0, 0)  # when this epoch's first step was seen, and which it was
+        self._seen: tuple[float, int] = (0.0, 0)  # the same of its last
+        self._beside = 0.0  # seconds of the last epoch that were no steps: validation, checkpoints
 
     # -------------------------------------------------------------------------------------------------------- log lines
     def log_to(self, file: Path) -> None:
@@ -122,7 +124,14 @@ class Console(Display):
             shown.append(f"{part} {', '.join(words)}")
         shown.append(f"{row['seconds']:.1f} s")
         self.line("  ".join(shown) + ("  *" if best is not None and best["epoch"] == epoch else ""))
-        self._started = (0.0, 0)
+        speed = self._speed()
+        self._beside = max(0.0, row["seconds"] - self._plan[1] / speed) if speed else 0.0
+        self._started = self._seen = (0.0, 0)
+
+    def _speed(self) -> float:
+        """Return the steps per second of this epoch; 0 before two are seen."""
+        (since, first), (now, last) = self._started, self._seen
+        return (last - first) / (now - since) if now > since else 0.0
 
     def pulse(self, progress: Progress, meter: Meter) -> None:
         """Redraw the bar, at most a few times a second; what is best is read off `progress` later, too."""
@@ -130,21 +139,22 @@ class Console(Display):
         if self._bar is None:
             return
         now = time.monotonic()
+        self._seen = (now, progress.step)
+        if not self._started[0]:
+            self._started = self._seen
         if now < self._next_redraw:
             return
         self._next_redraw = now + REDRAW_SECONDS
         epochs, steps, images = self._plan
         done = progress.step - progress.epoch * steps
-        if not self._started[0]:
-            self._started = (now, progress.step)
-        since, from_step = self._started
-        speed = (progress.step - from_step) / (now - since) if now > since else 0.0
+        speed = self._speed()
         loss = meter.last_loss
         words = [f"lr {progress.lr:.3g}"]
         if loss is not None and loss.device.type == "cpu":
             words.insert(0, f"loss {float(loss):.3f}")
         if speed:
-            left = timedelta(seconds=round((epochs * steps - progress.step) / speed))
+            beside = (epochs - progress.epoch) * self._beside
+            left = timedelta(seconds=round((epochs * steps - progress.step) / speed + beside))
             words += [f"{speed * images:,.0f} images/s", f"{left} left"]
         assert self._task is not None
         self._bar.update(
