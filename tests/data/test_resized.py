@@ -132,7 +132,8 @@ def test_what_does_not_fit_is_not_kept_and_the_log_says_so(root, monkeypatch):
     assert isinstance(store.source, ShrunkSource)
     assert store.source.image(0).shape == (30, 40, 3)
     assert any("no resized store is kept" in line and caches.LIMIT in line for line in said)
-    assert not list(caches.folder().glob("*.pixels"))
+    assert any("no cache is kept" in line and caches.LIMIT in line for line in said)
+    assert caches.found(caches.folder()) == []  # what was seen of the pictures is not kept either
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path, monkeypatch):

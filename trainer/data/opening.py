@@ -483,7 +483,7 @@ class _Opening:
         path = self._path(kind)
         if path is None:
             return packed
-        if kind == _DECODED and (refused := make_room(path, packed.images.nbytes)):
+        if refused := make_room(path, packed.images.nbytes):
             self._log(f"{done}; no cache is kept in {path.parent}: {refused}")
             return packed
         try:
