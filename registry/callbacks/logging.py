@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 import torch
 
 from registry import files
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
 from registry.norms import norms, sum_of_magnitudes
@@ -26,6 +27,7 @@ class ParameterNorms(Callback):
     """
 
     measures: ClassVar[Sequence[str]] = ("{key}/sum_abs", "{key}/sum_norms")
+    change: ClassVar = Change(facts={"owns": "key"})
 
     def __init__(self, key: str = "parameters") -> None:
         self._key = key
@@ -68,6 +70,8 @@ class CSV(Sink):
         file: name of the file inside the run folder; ends in .csv or .tsv.
         delimiter: between columns; one character.
     """
+
+    change: ClassVar = Change(facts={"owns": "file"})
 
     def __init__(self, file: str = "metrics.csv", delimiter: str = ",") -> None:
         if Path(file).name != file or not file.endswith((".csv", ".tsv")):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from registry import files
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
 from registry.recording import RunInfo, Sink
@@ -27,6 +28,8 @@ class Profiler(Sink, Callback):
     Args:
         skip: readings to let pass first: the first steps allocate and compile.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(self, skip: Annotated[int, Bounds(min=1)] = 1) -> None:
         self._skip = skip

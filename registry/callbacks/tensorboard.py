@@ -16,11 +16,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from registry import files
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Callback, View
 from registry.recording import Curve, RunInfo, Sink
@@ -47,6 +48,8 @@ class TensorBoard(Sink, Callback):
         pr_curves: write a precision-recall curve of every class at the end, of the first 20 where there are more.
         flush_seconds: seconds after which what was recorded reaches the disk.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(
         self,

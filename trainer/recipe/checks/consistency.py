@@ -84,6 +84,22 @@ def _unique(draft: Draft, specs: Sequence[Spec]) -> None:
             draft.report("R025", spec.path, text, "give one a name of its own with 'as'")
 
 
+def _one_writes(draft: Draft) -> None:
+    """Report callbacks of one type that write the same file, or measure under the same key."""
+    first: dict[tuple[str, object], Spec] = {}
+    for spec in draft.those("callbacks"):
+        owned = draft.entry(spec).facts.get("owns")
+        if owned is None:
+            continue
+        value = draft.argument(spec, owned) if owned else ""
+        earlier = first.setdefault((spec.type, value), spec)
+        if earlier is not spec:
+            what = f"the {owned} '{value}'" if owned else "the same files"
+            text = f"two {spec.type} callbacks have {what} (the other in line {earlier.origin.line})"
+            hint = f"give one a {owned} of its own" if owned else "leave one out"
+            draft.report("R114", f"{spec.path}.{owned}" if owned in spec.arguments else spec.path, text, hint)
+
+
 # --------------------------------------------------------------------------------------------------------- references
 def _references_in_time(draft: Draft) -> None:
     for path, reference in draft.references():
@@ -387,6 +403,7 @@ def _something_is_left(draft: Draft) -> None:
 RULES: tuple[Rule, ...] = (
     (_one_seed, ("seed", "seeds")),
     (_unique_names, ()),
+    (_one_writes, ("callbacks",)),
     (_references_in_time, ()),
     (_finder_exists, ("lr_finder",)),
     (_finder_range, ("lr_finder",)),
