@@ -55,9 +55,8 @@ class ConfusionMatrix(ReportPart):
         evidence.recorder.image(key, read_png(evidence.folder / path))
         svg, width = matrix_svgs(counts, names) if labelled else (None, _UNLABELLED)
         mistakes = int(answers.wrong.sum())
-        alt = (
-            f"Confusion matrix of {len(names)} classes on {len(answers.truth)} images; {mistakes} are off the diagonal."
-        )
+        shown = f"{len(names)} classes on {len(answers.truth):,} images"
+        alt = f"Confusion matrix of {shown}; {mistakes:,} are off the diagonal."
         caption = "Images by true class (row) and predicted class (column); the colour is the share of the row."
         figure = Figure(path, alt, caption, svg, width=width)
         return Section(
@@ -84,20 +83,20 @@ class PerClass(ReportPart):
         caption = f"Scores per class on {evidence.split}"
         if len(names) > _MOST_ROWS:
             order = np.argsort(np.nan_to_num(found.f1, nan=2.0), kind="stable")[:_MOST_ROWS]
-            caption += f": the {_MOST_ROWS} of {len(names)} classes with the lowest F1"
+            caption += f": the {_MOST_ROWS} of {len(names):,} classes with the lowest F1"
         rows: list[tuple[str, ...]] = [
             (
                 literal(names[i]),
                 _percent(found.precision[i]),
                 _percent(found.recall[i]),
                 _percent(found.f1[i]),
-                str(found.support[i]),
+                f"{found.support[i]:,}",
             )
             for i in order
         ]
         mean = scores.mean_scores(found)
         means = tuple(_percent(value) for value in (mean.precision, mean.recall, mean.f1))
-        rows.append(("mean over classes", *means, str(int(found.support.sum()))))
+        rows.append(("mean over classes", *means, f"{int(found.support.sum()):,}"))
         table = Table(caption, ("class", "precision", "recall", "F1", "images"), tuple(rows), "lrrrr")
         return Section(title, (table, _how_meant(mean, len(names))), key, {"macro_f1": mean.f1})
 

@@ -21,7 +21,7 @@ _NARROW_CELL, _MOST_NARROW = 27, 11  # of a matrix for a phone, and the classes 
 _FAINT = 0.625  # opacity of a cell up to which a dark page needs white words on it
 _FULL = {True: 0.86, False: 0.9}  # opacity of a hit and of a miss from which a light page needs white words on it
 _LETTER = 7.0
-_LONGEST, _SHORT = 18, 8  # letters of a class name, and of one on a phone
+_LONGEST, _SHORT = 18, 10  # letters of a class name, and of one on a phone
 _SIDE, _LEFT, _TOP, _COUNTS, _BOTTOM = 270, 58, 92, 48, 46  # of the reliability diagram
 
 

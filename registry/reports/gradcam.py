@@ -240,7 +240,7 @@ def _tensor(classes: np.ndarray) -> Tensor:
 def _which_mistakes(all_wrong: int, shown: int, filled: int, split: str) -> str:
     if all_wrong == 0:
         return f"The model made **no mistake** on {split}; these are its {filled} least confident right answers."
-    words = f"The {shown} most confident of {all_wrong} mistakes on {split}"
+    words = f"The {shown} most confident of {all_wrong:,} mistakes on {split}"
     return words + (f", filled up with the {filled} least confident right answers." if filled else ".")
 
 

@@ -38,9 +38,11 @@ class Misclassified(ReportPart):
         mistakes, total = int(answers.wrong.sum()), len(answers.truth)
         facts = {"mistakes": float(mistakes), "images": float(total)}
         if mistakes == 0:
-            words = f"The model made no mistake on the {total} images of {evidence.split}."
+            words = f"The model made no mistake on the {total:,} images of {evidence.split}."
             return Section(title, (Paragraph(words, "note"),), key, facts)
-        share = f"{mistakes} of {total} images of {evidence.split} ({100 * mistakes / total:.2f} %) are misclassified."
+        share = (
+            f"{mistakes:,} of {total:,} images of {evidence.split} ({100 * mistakes / total:.2f} %) are misclassified."
+        )
         blocks: list[Block] = [Paragraph(share)]
         by_confidence = scores.most_confident_mistakes(answers, self.count)
         by_loss = scores.greatest_losses(answers, self.count)

@@ -9,7 +9,7 @@ from registry.datasets.shapes import Shapes
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
 from trainer.data import splits
-from trainer.data.fingerprint import fingerprint
+from trainer.data.fingerprint import fingerprint, same
 from trainer.data.splits import by_class, draw_share, open_data
 from trainer.recipe.recipe import Data, Fraction
 
@@ -317,6 +317,15 @@ def test_folds_of_one_split_have_the_same_whole_and_another_part_each():
     others = fingerprint(loaded({"train": source(TRAIN, seed=1)}, val=Fraction(folds=4, fold=0)))
     assert others["whole"]["used"] == prints[0]["whole"]["used"], "as many of each class"
     assert others["whole"]["pixels"] != prints[0]["whole"]["pixels"]
+
+
+def test_a_print_in_its_first_form_is_of_places_and_labels():
+    """Runs that began before pixels were taken note of go on."""
+    parts = {"train": source(TRAIN)}
+    now = fingerprint(loaded(parts, val=Fraction(folds=4, fold=0)))["train"]
+    other = fingerprint(loaded(parts, val=Fraction(folds=4, fold=1)))["train"]
+    assert same(now["used"], now)
+    assert not same(other["used"], now)
 
 
 def test_where_validation_is_a_split_of_its_own_there_is_no_whole():

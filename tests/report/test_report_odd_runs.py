@@ -32,7 +32,7 @@ def test_one_class(tmp_path):
 
 def test_a_thousand_classes(tmp_path):
     text = page(made_evidence(tmp_path, classes=1000, count=300))
-    assert "the 40 of 1000 classes with the lowest F1" in text
+    assert "the 40 of 1,000 classes with the lowest F1" in text
 
 
 def test_maps_of_one_pixel(tmp_path):

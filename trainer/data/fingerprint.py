@@ -52,6 +52,8 @@ def print_of(part: Part) -> Print:
 
 def same(before: object, now: Print) -> bool:
     """Whether a stored print is of the same images, as far as both tell: by pixels, else by their files."""
+    if isinstance(before, str):  # the first form, of places and labels alone
+        before = {"used": before}
     if not isinstance(before, Mapping):
         return False
     told = next((what for what in ("pixels", "contents", "bytes") if what in before and what in now), "used")

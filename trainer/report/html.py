@@ -89,10 +89,12 @@ def style() -> str:
 def inline(text: str) -> Markup:
     """Return `text` escaped, with its bold and code marks as elements."""
     tags = {"text": "{}", "bold": "<strong>{}</strong>", "code": "<code>{}</code>"}
-    # A number and its per cent sign stay on one line.
-    return Markup("").join(
-        Markup(tags[kind]).format(escape(words.replace(" %", "\u00a0%"))) for kind, words in pieces(text)
-    )
+    return Markup("").join(Markup(tags[kind]).format(escape(_unbroken(words))) for kind, words in pieces(text))
+
+
+def _unbroken(words: str) -> str:
+    """Return words in which a number stays on one line with its per cent sign, and with what says it is beyond."""
+    return re.sub(r" (?=%)|(?<=[<>]) (?=\d)", "\u00a0", words)
 
 
 def _breaking(header: str) -> Markup:
