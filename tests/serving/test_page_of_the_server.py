@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_an_answer_a_doubt_and_an_error_can_be_read_on_every_screen(page, tmp_pa
     assert page.violations() == []
     assert page.overflow() <= 0
     assert [line for line in page.console if "422" not in line] == [], "but for the status of the error"
+
+
+def test_classes_that_are_called_by_numbers_are_shown_by_their_probability(chromium_page, tmp_path):
+    run = load(train_small(tmp_path))
+    for names in (("7", "3"), ("3", "7")):  # an object of JavaScript has the smaller number first
+        numbered = dataclasses.replace(run, class_names=names)
+        with in_this_process(Served(numbered, "small", "of digits"), Limits(bytes=MB)) as url:
+            chromium_page.open(url, width=1280, dark=False)
+            bring(
+                chromium_page,
+                "DragEvent",
+                "drop",
+                "dataTransfer",
+                content(picture("red", 4)),
+                content(picture("blue", 5)),
+            )
+            wanted = [names[run.class_names.index(name)] for name in ("blue", "red")]
+            assert [said for said, _ in answers(chromium_page, 2)] == wanted
+            first = "[...document.querySelectorAll('.answer tbody tr:first-child th')].map(name => name.textContent)"
+            assert chromium_page.evaluate(first) == wanted
 
 
 def test_pictures_are_dropped_and_pasted(page):

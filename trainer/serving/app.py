@@ -150,11 +150,12 @@ class App:
         named = {self._served.class_names[place]: round(float(told.probabilities[place]), 6) for place in order[:top]}
         sure = self._served.is_sure(float(told.probabilities[order[0]]))
         self.counts.pictures.labels("answered" if sure else "unsure").inc()
-        answer = self._served.class_names[order[0]] if sure else None
-        found: dict[str, Any] = {"name": sent.name, "answer": answer, "sure": sure, "probabilities": named}
+        likeliest = self._served.class_names[order[0]]
+        found: dict[str, Any] = {"name": sent.name, "answer": likeliest if sure else None, "sure": sure}
+        found |= {"likeliest": likeliest, "probabilities": named}
         if told.map:
             picture = f"data:image/png;base64,{base64.b64encode(told.map).decode()}"
-            found["map"] = {"class": self._served.class_names[order[0]], "layer": told.layer, "png": picture}
+            found["map"] = {"class": likeliest, "layer": told.layer, "png": picture}
         return found
 
     # ----------------------------------------------------------------------------------------------------------- errors

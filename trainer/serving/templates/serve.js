@@ -54,8 +54,12 @@ const asked = async (file) => {
   }
 };
 
-const bars = (probabilities) =>
-  Object.entries(probabilities).map(([name, value]) => {
+// By value: an object has keys that look like numbers first, in their own order, so "0" before "2".
+const ordered = ({ probabilities, likeliest }) =>
+  Object.entries(probabilities).sort(([one, p], [other, q]) => q - p || (other === likeliest) - (one === likeliest));
+
+const bars = (told) =>
+  ordered(told).map(([name, value]) => {
     const row = document.createElement("tr");
     const head = element("th", "", name);
     head.scope = "row";
@@ -68,7 +72,7 @@ const bars = (probabilities) =>
   });
 
 const show = (item, told) => {
-  const [likeliest, value] = Object.entries(told.probabilities)[0];
+  const [likeliest, value] = ordered(told)[0];
   const title = told.sure ? likeliest : "Not sure";
   const why = told.sure
     ? `${share(value)} sure`
@@ -78,7 +82,7 @@ const show = (item, told) => {
   item.querySelector(".value").textContent = title;
   item.querySelector(".why").textContent = why;
   item.querySelector("caption").textContent = "Probabilities of the likeliest classes";
-  item.querySelector("tbody").replaceChildren(...bars(told.probabilities));
+  item.querySelector("tbody").replaceChildren(...bars(told));
   if (told.map) {
     const figure = item.querySelector(".map");
     const words = `Where it looked for ${told.map.class} (GradCAM at ${told.map.layer})`;
