@@ -8,6 +8,7 @@ Owns that choice. Which datasets there are is torchvision_table.py.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -135,9 +136,15 @@ def _class_names(dataset: Any, targets: NDArray[np.int64]) -> tuple[str, ...]:
     for attribute in NAMES:
         names = getattr(dataset, attribute, None)
         if isinstance(names, (list, tuple)) and names:
-            return tuple(_plain(name) for name in names)
+            return _apart([_plain(name) for name in names])
     count = int(getattr(dataset, "num_classes", 0)) or int(targets.max(initial=-1)) + 1
     return tuple(str(label) for label in range(count))
+
+
+def _apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that differ: ImageNet has two classes called crane, which get their numbers behind."""
+    counts = Counter(names)
+    return tuple(f"{name} ({index})" if counts[name] > 1 else name for index, name in enumerate(names))
 
 
 def _plain(name: object) -> str:

@@ -309,6 +309,11 @@ def test_shapes_open_with_their_own_splits_and_masks():
     assert loaded({"train": source(TRAIN)}).train.store.masks([1]) is None
 
 
+def test_classes_of_one_name_are_refused():
+    with pytest.raises(DataError, match="split 'train' has more than one class called 'a'"):
+        loaded({"train": source(TRAIN, names=("a", "b", "a"))})
+
+
 # ------------------------------------------------------------------------------------------------------- fingerprints
 def test_folds_of_one_split_have_the_same_whole_and_another_part_each():
     prints = [fingerprint(loaded({"train": source(TRAIN)}, val=Fraction(folds=4, fold=fold))) for fold in range(4)]

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from registry.datasets import torchvision
 from registry.datasets.source import MissingSplit, stamp
 from registry.datasets.torchvision import open_torchvision
 from registry.datasets.torchvision_table import TABLE
+from registry.datasets.upstream import _class_names
 from registry.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -278,6 +280,12 @@ def test_files_that_upstream_knows_are_listed_for_the_cache(name, made):
 def test_class_names_are_upstreams_or_numbers(name, names, made):
     arguments, _ = made(name)
     assert open_torchvision(name, "train", False, **arguments).class_names[0] == names
+
+
+def test_namesakes_among_classes_get_their_numbers():
+    """As ImageNet's two cranes."""
+    told = SimpleNamespace(classes=[("crane",), ("tench", "Tinca tinca"), ("crane",)])
+    assert _class_names(told, np.array([0, 1, 2])) == ("crane (0)", "tench, Tinca tinca", "crane (2)")
 
 
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])

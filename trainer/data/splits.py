@@ -7,6 +7,7 @@ standard deviation. Knows nothing of batches; opens datasets only through the fu
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -449,6 +450,11 @@ def _check_store(store: AnyStore, split: str, facts: DataFacts, like: AnyStore |
     if len(store) == 0:
         raise DataError(f"split {split!r} of the dataset has 0 images")
     classes = len(store.class_names)
+    if namesakes := [name for name, count in Counter(store.class_names).items() if count > 1]:
+        raise DataError(
+            f"split {split!r} has more than one class called {listed(map(repr, namesakes))}",
+            "give each a name of its own: classes are told apart by them",
+        )
     if facts.class_names is not None and classes != len(facts.class_names):
         raise DataError(f"the dataset declares {len(facts.class_names)} classes, but split {split!r} has {classes}")
     low, high = int(store.targets.min()), int(store.targets.max())
