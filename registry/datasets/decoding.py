@@ -39,7 +39,8 @@ MAX_PIXELS = 178_956_970  # of a PNG, which packs without limit (half a GB as RG
 GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0)}  # RGB that shows through transparent pixels, by its name
 WHITE = GROUNDS["white"]
 FULL = 65_535  # the greatest value of 16 bits
-LOOKED_AT = 16  # files, evenly spread, that stand for all where something is said of a folder
+HEADS = 1000  # files, evenly spread, whose beginnings are read where something is said of a folder
+LOOKED_AT = 16  # files of those that may be odd, which are decoded for it
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*")
@@ -184,13 +185,12 @@ class Decoding:
         Returns:
             Sentences for the run's log.
         """
-        some = sorted({round(step * (count - 1) / (LOOKED_AT - 1)) for step in range(LOOKED_AT)}) if count else []
+        some = _spread(count, HEADS)
+        likely = [name for name in map(path, some) if _may_be_odd(name)]
+        more = "at least " if len(likely) > LOOKED_AT else ""
         deep, clear, brightest = 0, 0, 0
-        for name in map(path, some):
+        for name in (likely[place] for place in _spread(len(likely), LOOKED_AT)):
             try:
-                head = content_of(name, _HEAD)
-                if not (_may_be_transparent(head) or _may_be_deep(head)):
-                    continue
                 content = content_of(name)
                 pixels = _decoded(content, name)
             except DataError:  # said where the image is needed
@@ -201,10 +201,12 @@ class Decoding:
                 deep, brightest = deep + 1, max(brightest, int(pixels.max()))
         said = []
         if deep:
-            said.append(f"{deep} of {len(some)} images looked at have 16 bits: {self._kept(brightest)}")
+            said.append(f"{more}{deep} of {len(some):,} images looked at have 16 bits: {self._kept(brightest)}")
         if clear:
             shown = next((name for name, ground in GROUNDS.items() if ground == self.ground), f"RGB {self.ground}")
-            said.append(f"{clear} of {len(some)} images looked at are transparent in places: {shown} shows through")
+            said.append(
+                f"{more}{clear} of {len(some):,} images looked at are transparent in places: {shown} shows through"
+            )
         return said
 
     def _kept(self, brightest: int) -> str:
@@ -216,6 +218,20 @@ class Decoding:
         if bits == 16:
             return kept
         return f"{kept}; data.dataset.white_level: {2**bits - 1} would take all of {bits} bits"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return up to `most` places of `count`, evenly apart, the first and the last among them."""
+    return sorted({round(step * (count - 1) / (most - 1)) for step in range(most)}) if count else []
+
+
+def _may_be_odd(name: str) -> bool:
+    """Whether a file's beginning lets it hold transparent pixels or more than 8 bits."""
+    try:
+        head = content_of(name, _HEAD)
+    except DataError:  # said where the image is needed
+        return False
+    return _may_be_transparent(head) or _may_be_deep(head)
 
 
 def read_image(path: str) -> Pixels:

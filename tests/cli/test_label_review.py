@@ -91,6 +91,28 @@ def test_the_list_corrects_a_run_which_counts_it_in_its_log_and_on_its_page(plac
     assert "fixes: fixes.csv" in (summary.parent / "resolved.yaml").read_text(encoding="utf-8")
 
 
+def test_other_pictures_of_the_same_names_keep_their_labels_when_they_are_measured(
+    place, monkeypatch, tmp_path, capsys
+):
+    (summary,) = place.glob("runs/colours/*/summary.json")
+    for path in DECIDED.splitlines()[1:]:
+        name = path.partition(",")[0]
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(
+            str(tmp_path / "new" / name), np.random.default_rng(7).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        )
+    monkeypatch.chdir(place)
+    assert main(["evaluate", str(summary.parent), f"data.dataset.root={tmp_path / 'new'}"]) == 0
+    said = capsys.readouterr().out
+    assert "data.fixes (fixes.csv) is about the run's own pictures, which these are not" in said
+    assert "labels changed" not in said
+    assert main(["evaluate", str(summary.parent)]) == 0
+    assert "2 labels changed, 1 picture left out" in capsys.readouterr().out
+    words = [f"data.dataset.root={tmp_path / 'new'}", "data.fixes=fixes.csv"]  # said for these
+    assert main(["evaluate", str(summary.parent), *words]) == 0
+    assert "2 labels changed, 1 picture left out" in capsys.readouterr().out
+
+
 def test_a_run_reviews_its_own_validation_part(place):
     """Of the four planted two are corrected and one is left out; the last lies in validation, or is learnt from."""
     (summary,) = place.glob("runs/colours/*/summary.json")

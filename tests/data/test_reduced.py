@@ -11,6 +11,7 @@ from PIL import Image
 from registry.datasets.decoding import Decoding, upright_size
 from registry.datasets.folder import ImageFolder
 from trainer.data.batches import Batches
+from trainer.data.fitting import Fitting
 from trainer.data.pipeline import Pipeline
 from trainer.data.splits import Part
 from trainer.data.store import LazyStore
@@ -138,6 +139,29 @@ def test_threads_processes_and_the_training_itself_make_the_same_of_a_picture(ph
     full = batches(photos, "auto", reduces=False)
     assert not any(map(torch.equal, expected, full))
     assert torch.cat([(one - other).abs().flatten() for one, other in zip(expected, full, strict=True)]).median() < 0.1
+
+
+def test_photos_of_one_size_are_handed_in_as_small_as_training_decoded_them(tmp_path):
+    """And those of another size are made to that one first, and then as much smaller."""
+    for index in range(2):
+        photo(tmp_path / "train" / "ab"[index] / f"{index}.jpg", (900, 1000))
+    source = ImageFolder(str(tmp_path), split="train", download=False)
+    pipeline, at = Pipeline([A.Resize(64, 64)], [A.Normalize()], seed=5, reduces=True), torch.tensor([1])
+    (factor,) = pipeline.factors(epoch=0, indices=at)
+    (trained,) = LazyStore(source, 3).gather(at, [factor])
+    fitting, decoding = Fitting(3, (900, 1000)), Decoding()
+    path = tmp_path / "train/b/1.jpg"
+    assert trained.shape == (113, 125, 3)
+    assert np.array_equal(fitting.reduced(decoding.read(str(path), fitting.at_size(factor)), factor), trained)
+    whole = fitting.reduced(decoding.read(str(path)), factor)  # as an array, decoded by somebody else
+    assert whole.shape == trained.shape
+    assert np.abs(whole.astype(int) - trained).mean() < 3
+    photo(tmp_path / "larger.jpg", (1800, 2000))
+    larger = decoding.read(str(tmp_path / "larger.jpg"), fitting.at_size(factor))
+    assert larger.shape == (1800, 2000, 3)
+    assert fitting.reduced(larger, factor).shape == trained.shape
+    grey = Fitting(1, (900, 1000)).reduced(np.zeros((900, 1000), np.uint8), factor)
+    assert grey.shape == (113, 125, 1)
 
 
 def test_what_is_shown_and_predicted_is_decoded_as_in_training(photos):

@@ -14,18 +14,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_run import picture, put, train_small
 from torch import nn
 
 import trainer
+from registry.datasets.decoding import WHITE, over_ground
 from registry.errors import CheckpointError, DataError, ExportError
 from registry.transforms.graph import scaled_levels
 from trainer.cli.main import main
+from trainer.data.resized import shrunk
+from trainer.experiment.trained import Trained
 from trainer.export import exporting
 from trainer.export.about import About
 from trainer.export.exported import ExportedFile, load_exported
 from trainer.export.formats import PACKAGES, SUFFIX
 from trainer.export.parting import where_they_part
-from trainer.export.proof import held_together
+from trainer.export.proof import held_together, name_of
 from trainer.export.whole import Whole
 from trainer.export.writing import written
 from trainer.run.folder import RunFolder
@@ -266,3 +270,20 @@ def test_pictures_are_shrunk_before_a_file_is_asked_where_its_runs_were():
     about = About.of({"class_names": ["a", "b"], "pictures": pictures, "abstain_below": None})
     file = ExportedFile(Path("it.onnx"), lambda _: np.zeros((1, 2)), about)
     assert [image.shape for image in file.images([np.zeros((60, 80, 3), np.uint8)])] == [(30, 40, 3)]
+    hidden = np.random.default_rng(0).integers(0, 256, (60, 80, 4), dtype=np.uint8)
+    hidden[:, ::2, 3] = 0  # colours that nobody sees do not run into their neighbours
+    seen = over_ground(hidden[..., :3], hidden[..., 3], WHITE)
+    assert np.array_equal(file.images([hidden])[0], shrunk(seen, 30))
+
+
+def test_an_accuracy_on_other_pictures_is_not_called_the_runs_own(tmp_path):
+    folder = train_small(tmp_path)
+    for name in ("blue", "red"):
+        for index in range(4):
+            put(tmp_path / "others" / name / f"{index:02}.png", picture(name, 100 + index))
+    open_run = RunFolder.open(folder)
+    _, own = exporting._experiment(Trained.read(folder), open_run, lambda _: None)
+    assert own.name == "val"
+    others = Trained.read(folder, [f"data.dataset.root={tmp_path / 'others'}"])
+    _, part = exporting._experiment(others, open_run, lambda _: None)
+    assert name_of(part) == "other data"

@@ -368,6 +368,16 @@ def test_what_becomes_of_deep_and_transparent_images_is_said(put):
     assert "white_level 4095 becomes 255" in next(iter(opened(root, white_level=4095).remarks()))
 
 
+def test_a_few_deep_images_among_many_are_seen(tmp_path):
+    for index in range(200):
+        path = tmp_path / "train" / "ab"[index % 2] / f"{index:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((4, 4), 4080, np.uint16) if index % 40 == 7 else np.zeros((4, 4), np.uint8)
+        cv2.imwrite(str(path), pixels)
+    (said,) = opened(str(tmp_path / "train")).remarks()
+    assert said.startswith("5 of 200 images looked at have 16 bits: the upper 8 bits are used, the greatest value in")
+
+
 # --------------------------------------------------------------------------------------------------- what is chosen
 def test_chosen_classes_leave_the_others_out_and_count_them(put):
     root = put(

@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 import trainer
+from registry.datasets.decoding import Decoding
 from registry.errors import DataError, RecipeError
 from registry.printing import metric_text
 from trainer.run import glance
 from trainer.run.loading import LoadedRun
+from trainer.run.pictures import Reader
 
 FLAT = """\
 version: 1
@@ -111,6 +113,17 @@ def test_a_pil_image_is_turned_as_its_camera_says(run: LoadedRun) -> None:
     image.save("turned.png", exif=exif)
     assert run.images(Image.open("turned.png"))[0].shape == (30, 20, 3)
     assert np.array_equal(run.images(Image.open("turned.png"))[0], run.images("turned.png")[0])
+
+
+def test_deep_colours_that_pil_would_cut_are_read_from_their_file_or_refused(tmp_path: Path) -> None:
+    reader = Reader(Decoding(4095))
+    for name in ("deep.png", "deep.tif"):
+        path = str(tmp_path / name)
+        cv2.imwrite(path, np.random.default_rng(0).integers(0, 4096, (8, 8, 3), dtype=np.uint16))
+        assert np.array_equal(reader.read(Image.open(path), 0), reader.read(path, 0))
+        with pytest.raises(DataError, match="of its 16 bits PIL keeps the upper 8, and white is lower here"):
+            reader.read(Image.open(io.BytesIO(Path(path).read_bytes())), 0)
+        assert Reader(Decoding()).read(Image.open(path), 0).max() < 16, "where white is 65535, the upper 8 are meant"
 
 
 def broken() -> Image.Image:

@@ -44,7 +44,7 @@ from trainer.engine.training_mode import frozen_statistics, train
 from trainer.engine.weights import load_weights
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.components import build
-from trainer.experiment.dataset import no_reference, place_of, read_data, split_opener, usable_deviations
+from trainer.experiment.dataset import no_reference, place_of, read_data, usable_deviations
 from trainer.experiment.facts import Facts
 from trainer.experiment.features import Features, Keeping, NotKeptError, is_part_frozen, why_not
 from trainer.experiment.groups import Bind, ParameterGroups, learnt_by
@@ -189,7 +189,7 @@ class Experiment(Assembly):
         rng.seed_everything(recipe.seed)
         device = choose_device(recipe.train.device)
         tune_backends(device, deterministic=recipe.train.deterministic)
-        measured = open_measured(trained, split_opener(recipe, trained.catalogue), log)
+        measured = open_measured(trained, log)
         experiment = cls(recipe, trained.catalogue, device, measured.data, Facts(), log, trained)
         experiment._define_facts()
         experiment.facts.take({*experiment.facts, *trained.facts} - KNOWN_WITHOUT_DATA, trained.fact)

@@ -35,8 +35,9 @@ from trainer.data.reading import Factor
 from trainer.data.splits import LoadedData, Part, divided, lacking, limited, readable
 from trainer.data.standing import StandIn
 from trainer.data.store import AnyStore, LazyStore, Store
+from trainer.experiment.dataset import split_opener
 from trainer.experiment.trained import Trained
-from trainer.recipe.problems import listed
+from trainer.recipe.problems import COMMAND_LINE, listed
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction
 
 Log = Callable[[str], None]
@@ -49,35 +50,51 @@ class Measured:
     Attributes:
         parts: each on its own, in this order; at least one.
         data: the same as a run's data; a part that is not there is empty, and so is the training part.
+        own: names of the parts that are known to be the run's own.
     """
 
     parts: tuple[Part, ...]
     data: LoadedData
+    own: frozenset[str]
 
 
 class UnknownClasses(DataError):
     """A split has images of classes that the network does not know."""
 
 
-def open_measured(trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> Measured:
+def open_measured(trained: Trained, log: Log) -> Measured:
     """Open the data that the recipe names, for measuring alone.
 
     Args:
         trained: what the network was trained with, and the recipe that names the data.
-        open_split: opens a split of the dataset by name.
         log: takes a line for what is left out or made to fit.
 
     Raises:
         DataError: there is no image, a class is unknown, or all images have been learnt from.
     """
-    return _Measuring(trained, open_split, log).measured()
+    recipe = trained.recipe
+    fixes, given = recipe.data.fixes, recipe.origins.get("data.fixes")
+    if fixes is None or (given is not None and given.file == COMMAND_LINE):
+        return _Measuring(trained, log).measured()
+    said: list[str] = []
+    with suppress(DataError):  # other pictures of the same names may not fit the list
+        corrected = _Measuring(trained, said.append).measured()
+        if corrected.own or not trained.prints:
+            for line in said:
+                log(line)
+            return corrected
+    log(
+        f"data.fixes ({fixes}) is about the run's own pictures, which these are not: their labels are taken as they are"
+    )
+    return _Measuring(replace(trained, recipe=replace(recipe, data=replace(recipe.data, fixes=None))), log).measured()
 
 
 class _Measuring:
     """The data of one measurement while they are opened; the arguments are those of `open_measured`."""
 
-    def __init__(self, trained: Trained, open_split: Callable[[str], ImageSource], log: Log) -> None:
-        self._trained, self._open_split, self._log = trained, open_split, log
+    def __init__(self, trained: Trained, log: Log) -> None:
+        self._trained, self._log = trained, log
+        self._open_split = split_opener(trained.recipe, trained.catalogue)
         self._section = trained.recipe.data
         self._budget = Budget(physical_memory())
         self._fitting = Fitting(trained.channels, trained.stored_size)
@@ -104,7 +121,8 @@ class _Measuring:
                 "there is no image to measure on" + (": the network has learnt from all of them" if parts else ""),
                 "name images that it has not seen: data.dataset.root=...",
             )
-        return Measured(kept, self._as_data(kept, own or "val"))
+        ours = frozenset(part.name for part in kept if self._trained.prints and self._is_own(part))
+        return Measured(kept, self._as_data(kept, own or "val"), ours)
 
     # ----------------------------------------------------------------------------------------------------------- stores
     def _store(self, split: str) -> AnyStore | None:
@@ -274,11 +292,11 @@ class _FittedSource(StandIn):
         return self._fitting.apply(self._source.image(index))
 
     def reduced(self, index: int, factor: Factor) -> NDArray[np.uint8]:
-        """Return image `index`, fitted, decoded smaller where its size is left to it."""
+        """Return image `index`, fitted, decoded smaller as training did."""
         reduced = getattr(self._source, "reduced", None)
-        if reduced is None or self._fitting.size is not None:
+        if reduced is None:
             return self.image(index)
-        return self._fitting.apply(reduced(index, factor))
+        return self._fitting.reduced(reduced(index, self._fitting.at_size(factor)), factor)
 
     def packed(self) -> None:
         """Return None: it was opened already."""

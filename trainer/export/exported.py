@@ -75,7 +75,7 @@ class ExportedFile(Answerer):
         side = self.about.short_side
         shrinking = (lambda image: image) if side is None else Shrinking(side, reduces=False)
         for place, picture in enumerate(several(pictures)):
-            yield self._fitting.apply(shrinking(self._reader.read(picture, place)))
+            yield self._fitting.apply(shrinking(self._fitting.coloured(self._reader.read(picture, place))))
 
     def _together(self, pictures: Pictures) -> Iterator[NDArray[np.uint8]]:
         """Yield pictures in their order, as many together as follow in one size and fit in."""

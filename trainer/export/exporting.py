@@ -20,6 +20,8 @@ from registry.contracts import Predictions
 from registry.errors import ExportError, RecipeError, StorageError
 from registry.printing import one_line, printable
 from registry.reports import scores
+from registry.transforms.shrinking import WHOLE
+from trainer.data.fingerprint import print_of, same
 from trainer.data.splits import Part
 from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
@@ -40,6 +42,7 @@ from trainer.run.loading import decoding_of
 TOLERANCE = 1e-4  # of a probability, up to which a file in fp32 is the run's
 ROUNDED = 1e-2  # the same where means over areas may be rounded to the next grey level
 MOST_LOST = 0.01  # of the accuracy, up to which a file in whole numbers is
+_OTHERS = "other data"  # what a part is called that is not the run's own
 _BINS = 15
 _FREE = (
     Free("data.dataset.root", "the same images in another place"),
@@ -152,7 +155,10 @@ def _experiment(trained: Trained, folder: RunFolder, log: Log) -> tuple[Experime
     train = replace(trained.recipe.train, device="cpu", precision="fp32", compile=False, tta="none")
     experiment, parts = Experiment.of_trained(replace(trained, recipe=replace(trained.recipe, train=train)), log=log)
     reported = "test" if folder.read_summary().get("test") else "val"
-    return experiment, next((part for part in parts if part.name == reported), parts[-1])
+    part = next((part for part in parts if part.name == reported), parts[-1])
+    if trained.prints and not same(trained.prints.get(part.name), print_of(part)):
+        part = replace(part, name=_OTHERS, dataset_split="")
+    return experiment, part
 
 
 def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabilities, how: Sureness) -> About:
@@ -261,12 +267,17 @@ def _kept(candidate: Path, target: Path, text: str, proof: Proof, request: Reque
 
 def _remarks(request: Request, trained: Trained, proof: Proof) -> list[str]:
     remarks = []
-    if trained.recipe.data.decode == "reduced" and trained.stored_size is None:
-        remarks.append(
-            "The run decodes large JPEGs at 1/2, 1/4 or 1/8 of their size (data.decode: reduced); the file is given "
-            "pictures in full size. On those the run and the file were measured; the report's accuracy is of pictures "
-            "decoded smaller."
+    if proof.split == _OTHERS:
+        remarks.append("The pictures are not those that the run was measured on: what it reached is in its report.")
+    data, (height, width) = trained.recipe.data, trained.stored_size or (0, 0)
+    if data.decode == "reduced" and (data.store is not None or not 0 < height * width <= WHOLE):
+        on = (
+            "so were those on which the run and the file were measured, and the file's own decoding differs a little."
+            if data.store is not None
+            else "the file is given pictures in full size. On those the run and the file were measured; the report's "
+            "accuracy is of pictures decoded smaller."
         )
+        remarks.append(f"The run decodes large JPEGs at 1/2, 1/4 or 1/8 of their size (data.decode: reduced); {on}")
     if request.whole_numbers:
         remarks.append(
             "It computes in whole numbers of 8 bits, their ranges taken from training pictures: "

@@ -16,7 +16,6 @@ from registry.errors import RecipeError
 from registry.metrics.counting import CrossEntropy
 from registry.reports import scores
 from trainer.data.splits import Part
-from trainer.experiment.dataset import split_opener
 from trainer.experiment.evaluation_keys import is_unread
 from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
@@ -28,6 +27,7 @@ from trainer.recipe.recipe import CROSS_ENTROPY
 
 READ = (
     Free("data.dataset.**", "other images, or the same in another place"),
+    Free("data.fixes", "labels decided anew of the pictures that are measured"),
     Free("data.workers", "speed"),
     Free("data.on_bad_image", "images that cannot be read"),
     Free("train.metrics.**", "what else is measured"),
@@ -93,7 +93,7 @@ def measure(
     Raises:
         DataError: the data are missing or do not fit.
     """
-    parts = open_measured(trained, split_opener(trained.recipe, trained.catalogue), log).parts
+    parts = open_measured(trained, log).parts
     return [
         Measured(part, _values(file, trained, part, counting(f"measuring {part.name}", batches_of(part))))
         for part in parts

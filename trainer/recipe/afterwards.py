@@ -53,6 +53,7 @@ FREE_AT_RESUME = (
 # Everything else was said to the training, which is over; network, classes and statistics lie in the checkpoint.
 READ_BY_EVALUATE = (
     Free("data.dataset.**", "other images, or the same in another place"),
+    Free("data.fixes", "labels decided anew of the pictures that are measured"),
     Free("data.eval.**", "what happens to an image before it is measured"),
     Free("data.preprocess.**", "how pixels become the network's numbers"),
     Free("data.augment_backend", "what computes the transforms"),

@@ -206,10 +206,12 @@ class LoadedRun(Answerer):
         shrinking = shrinking_of(self.recipe.data)
         for place, picture in enumerate(several(pictures)):
             if shrinking is not None:
-                yield fitting.apply(shrinking(reader.read(picture, place, shrinking.factor)))
-                continue
-            reduced = None if self.size is not None else self.pipeline.factors(epoch=0, indices=torch.tensor([place]))
-            yield fitting.apply(reader.read(picture, place, None if reduced is None else reduced[0]))
+                yield fitting.apply(shrinking(fitting.coloured(reader.read(picture, place, shrinking.factor))))
+            elif (factors := self.pipeline.factors(epoch=0, indices=torch.tensor([place]))) is not None:
+                (factor,) = factors
+                yield fitting.reduced(reader.read(picture, place, fitting.at_size(factor)), factor)
+            else:
+                yield fitting.apply(reader.read(picture, place))
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Yield the model's input of pictures in their order, as many together as can be and fit in."""

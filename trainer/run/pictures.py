@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from registry.datasets.decoding import Decoding, Factor
+from registry.datasets.decoding import FULL, Decoding, Factor
 from registry.errors import DataError
 
 Picture: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"  # bytes: a file's content
@@ -68,6 +68,11 @@ class Reader:
         if isinstance(picture, bytes):
             return self.decoding.decode(picture, name, factor)
         if isinstance(picture, Image.Image):
+            if self.decoding.white_level != FULL and _is_cut(picture):
+                if filename := getattr(picture, "filename", ""):
+                    return self.decoding.read(str(filename), factor)
+                hint = "hand in its path or its bytes, or an array uint16 (H, W, C)"
+                raise DataError(f"{name}: of its 16 bits PIL keeps the upper 8, and white is lower here", hint)
             return self._from_array(_unfolded(picture, name), name)
         if isinstance(picture, np.ndarray):
             return self._from_array(picture, name)
@@ -84,6 +89,11 @@ class Reader:
         if not fits or 0 in pixels.shape:
             raise DataError(f"{name}: its shape is {pixels.shape}, which is no picture's", _TAKEN)
         return pixels  # type: ignore[return-value]
+
+
+def _is_cut(image: Image.Image) -> bool:
+    """Whether a PIL image, not loaded yet, is of a file with more than the 8 bits per colour that PIL will keep."""
+    return image.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
 
 
 def _unfolded(image: Image.Image, name: str) -> NDArray[np.generic]:
