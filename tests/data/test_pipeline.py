@@ -96,6 +96,32 @@ def test_float_before_preprocess_is_refused() -> None:
         Pipeline(normalize(), [], seed=1)
 
 
+@pytest.mark.parametrize("inside", [A.Sequential([A.Normalize()]), A.OneOf([A.ToFloat(), A.NoOp()], p=1)])
+@pytest.mark.parametrize("one_size", [True, False])
+def test_float_that_a_transform_makes_before_preprocess_is_refused_when_it_is_made(inside, one_size) -> None:
+    several = [RNG.integers(0, 256, (20 + i, 40 - i, 3), dtype=np.uint8) for i in range(6)]
+    images = IMAGES[:6] if one_size else several
+    pipeline = Pipeline([A.Resize(16, 16), inside], [], seed=1)
+    with pytest.raises(RecipeError, match="makes float32, but augment and eval keep uint8"):
+        pipeline.apply(images, epoch=1, indices=torch.arange(6))
+
+
+def test_what_works_in_place_acts_behind_a_transform_that_gives_another_view() -> None:
+    class Turned:
+        def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:
+            return torch.rot90(images, 1, (1, 2))
+
+    class Trimmed:
+        def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:
+            return images[:, 2:-2, 2:-2]
+
+    for first in (Turned(), Trimmed()):
+        plain = Pipeline([first], [], seed=1).uint8(IMAGES, epoch=1, indices=INDICES)
+        for second in (A.CoarseDropout(p=1), A.RandomBrightnessContrast((0.3, 0.3), (0, 0), p=1)):
+            done = Pipeline([first, second], [], seed=1, backend="auto").uint8(IMAGES, epoch=1, indices=INDICES)
+            assert (done != plain).flatten(1).any(dim=1).all()
+
+
 def test_images_of_several_sizes_pass_once_a_transform_gives_them_one() -> None:
     images = [RNG.integers(0, 256, (20 + i, 40 - i, 3), dtype=np.uint8) for i in range(6)]
     pipeline = Pipeline([A.HorizontalFlip(), A.Resize(16, 16), A.Rotate(15)], normalize(), seed=1)

@@ -615,6 +615,14 @@ def test_the_k_greatest_of_no_more_classes_are_warned_of_when_the_classes_are_kn
     assert said(FOLDER, "train.metrics=[Accuracy, {type: TopKAccuracy, k: 2}]", "report=[]", num_classes=3) == []
 
 
+def test_float_in_augment_is_told_whether_or_not_images_have_one_size() -> None:
+    inside = "data.augment=[{type: Resize, height: 32, width: 32}, {type: Sequential, transforms: [Normalize]}]"
+    for known in ({}, {"num_classes": 3}, {"num_classes": 3, "image_size": (32, 32)}):
+        (line,) = said(FOLDER, "report=[]", "model.num_classes=3", inside, **known)
+        assert "Sequential makes float32, but augment and eval keep uint8" in line
+        assert line.endswith("[R075]")
+
+
 def test_statistics_of_nothing_frozen_are_told() -> None:
     (line,) = said("train.frozen_statistics=update", "train.freeze=['@bias']")
     assert "cifar_resnet18 has no frozen norm layers, so it changes nothing" in line

@@ -120,10 +120,15 @@ def test_deep_colours_that_pil_would_cut_are_read_from_their_file_or_refused(tmp
     for name in ("deep.png", "deep.tif"):
         path = str(tmp_path / name)
         cv2.imwrite(path, np.random.default_rng(0).integers(0, 4096, (8, 8, 3), dtype=np.uint16))
-        assert np.array_equal(reader.read(Image.open(path), 0), reader.read(path, 0))
-        with pytest.raises(DataError, match="of its 16 bits PIL keeps the upper 8, and white is lower here"):
-            reader.read(Image.open(io.BytesIO(Path(path).read_bytes())), 0)
-        assert Reader(Decoding()).read(Image.open(path), 0).max() < 16, "where white is 65535, the upper 8 are meant"
+        with (
+            Image.open(path) as one,
+            Image.open(path) as other,
+            Image.open(io.BytesIO(Path(path).read_bytes())) as third,
+        ):
+            assert np.array_equal(reader.read(one, 0), reader.read(path, 0))
+            assert Reader(Decoding()).read(other, 0).max() < 16, "where white is 65535, the upper 8 are meant"
+            with pytest.raises(DataError, match="of its 16 bits PIL keeps the upper 8, and white is lower here"):
+                reader.read(third, 0)
 
 
 def broken() -> Image.Image:

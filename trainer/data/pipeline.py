@@ -171,12 +171,7 @@ class Pipeline:
         Raises:
             RecipeError: a transform of the first list made float.
         """
-        done = self._run(images, self._augment, epoch, indices)
-        if done.dtype != torch.uint8:
-            raise RecipeError(
-                f"augment and eval keep uint8, but end in {done.dtype}", "move what makes float to preprocess"
-            )
-        return done
+        return self._run(images, self._augment, epoch, indices)
 
     def shown(self, images: Images, *, epoch: int, indices: Tensor) -> list[np.ndarray]:
         """Return the images as they last are in grey levels, before they are normalised, otherwise as `apply`.
@@ -250,7 +245,9 @@ class Pipeline:
             if number < one_by_one or stage.batched is None or (self._chooses and stage.loses_on(images)):
                 images = stage.one_by_one(_apart(images), draws)
             else:
-                images = stage.batched(_together(images), draws.at(stage.position))
+                images = stage.batched(_together(images), draws.at(stage.position)).contiguous()  # the next may write
+            if number < len(self._augment):
+                _require_levels(images, stage)
             yield images
 
     def _brought(self, images: Tensor, *, on_cpu: bool) -> Tensor:
@@ -359,6 +356,20 @@ def _area_after(stage: Stage, before: int) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------------- images
+def _require_levels(images: Images, stage: Stage) -> None:
+    """Refuse what a transform of the first list has made of grey levels.
+
+    Raises:
+        RecipeError: it is no uint8; some images may be, where it acts on some.
+    """
+    kinds = {str(images.dtype)} if isinstance(images, Tensor) else {str(image.dtype) for image in images}
+    if others := kinds - {"torch.uint8", "uint8"}:
+        made = ", ".join(sorted(kind.removeprefix("torch.") for kind in others))
+        raise RecipeError(
+            f"{stage.name} makes {made}, but augment and eval keep uint8", "move what makes float to data.preprocess"
+        )
+
+
 def _together(images: Images) -> Tensor:
     """Return images as a batch (N, H, W, C)."""
     if not isinstance(images, list):

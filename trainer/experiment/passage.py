@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry.errors import UserError
+from registry.errors import RecipeError, UserError
 from trainer.data.pipeline import MAKES_ONE_SIZE, Pipeline
 from trainer.experiment.known import DataKnown
 from trainer.recipe.checks.draft import Draft
@@ -189,7 +189,7 @@ class Passage:
 
         Raises:
             _SizeError: they do not pass.
-            RecipeError: the transforms make no pipeline.
+            RecipeError: the transforms make no pipeline, or floats where grey levels belong.
         """
         generator = torch.Generator().manual_seed(0)
         size = (IMAGES, *self.known.size, self.known.channels)
@@ -199,6 +199,8 @@ class Passage:
         try:
             pipeline.uint8(images, epoch=epoch, indices=indices)
             return pipeline.apply(images, epoch=epoch, indices=indices)
+        except RecipeError:  # of whatever size images are
+            raise
         except UserError as error:
             raise _SizeError(error.message, error.hint) from error
         except Exception as error:  # whatever a transform of somebody else's raises, the recipe named it
