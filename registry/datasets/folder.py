@@ -20,7 +20,7 @@ from registry.catalogue.suggest import nearest
 from registry.contracts import DataFacts, FromArgument
 from registry.datasets.decoding import FULL, Background, Decoding, Factor, content_of, ending, endings_of, is_image
 from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
-from registry.datasets.source import MissingSplit, stamp
+from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.errors import DataError
 from registry.printing import alike
 
@@ -86,7 +86,12 @@ class ImageFolder:
         targets: list[int] = []
         number = {name: index for index, name in enumerate(self.class_names)}
         if classes is not None and not set(present) & set(number):
-            raise MissingSplit(f"ImageFolder has no split {split!r}: {self._folder} has no folder of a chosen class")
+            why = f"{self._folder} has no folder of a chosen class"
+            meant = {name.casefold() for name in chosen}
+            if twins := [name for name in present if name.casefold() in meant]:
+                there = f"there {'are' if len(twins) > 1 else 'is'} {', '.join(twins[:5])}"
+                raise DataError(why, f"{there}: give a class one name everywhere")
+            raise UnchosenSplit(f"ImageFolder has no split {split!r}: {why}")
         for name in (name for name in present if name in number):
             found = sorted(_images(os.path.join(self._folder, name), name, passed_over))  # noqa: PTH118
             if not found:

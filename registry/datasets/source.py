@@ -19,6 +19,10 @@ class MissingSplit(DataError):
     """The data are fine but hold no such split; the engine may then choose another."""
 
 
+class UnchosenSplit(MissingSplit):
+    """There is such a split, but none of the chosen classes in it: something to be said."""
+
+
 def stamp(facts: os.stat_result) -> int:
     """Return a number that changes whenever the content of a file may have: 64 bits of both its times and its inode.
 

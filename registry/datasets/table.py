@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -84,6 +86,7 @@ class Table:
         self._file = file
         self._decoding = Decoding.of(white_level, bits, channels, background)
         rows = read_table(file)
+        self._content, self._columns = _digest_of(file), dict[str, list[str]]()
         found = listed(
             rows,
             Columns(image, target, split or "", self.group),
@@ -132,12 +135,14 @@ class Table:
         """Return another column of the table, one text per image, "" where it says nothing; read when asked for.
 
         Raises:
-            DataError: there is no such column.
+            DataError: there is no such column, or the table is another one by now.
         """
-        cells = read_table(self._file).names(name, "data.val.group")
-        if self._rows.max(initial=-1) >= len(cells):
-            raise DataError(f"{self._file} has fewer rows than when it was opened", "start again once it is written")
-        return [cells[row] for row in self._rows]
+        if name not in self._columns:
+            if _digest_of(self._file) != self._content:
+                raise DataError(f"{self._file} has changed since it was opened", "start again once it is written")
+            cells = read_table(self._file).names(name, "data.val.group")
+            self._columns[name] = [cells[row] for row in self._rows]
+        return self._columns[name]
 
     def count_of(self, split: str) -> int:
         """Return how many rows of a split can be used, as far as the table tells."""
@@ -159,3 +164,10 @@ class Table:
     def remarks(self) -> Sequence[str]:
         """Say which rows were left out, and what becomes of images that are not plain 8-bit RGB, for the run's log."""
         return [*self._remarks, *self._decoding.remarks(len(self._paths), self.describe)]
+
+
+def _digest_of(file: str) -> str:
+    try:
+        return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+    except OSError:  # gone: another one
+        return ""

@@ -78,8 +78,18 @@ def test_a_film_of_a_thousand_frames_makes_few_pairs():
     frames = np.repeat(thumbnails_of(scenes(1, side=32)), 300, axis=0)
     owners = np.arange(300, dtype=np.int8) % 2
     pairs = candidates_among(*descriptors_of(frames), owners)
-    counts = np.bincount(pairs.first, minlength=300)
-    assert counts.max() == 2 * KEPT
+    assert len(pairs) <= 4 * KEPT * 300, "six of either part for each frame, as the earlier one and as the later"
+
+
+def test_each_of_many_copies_of_one_picture_is_paired_with_it():
+    """As twenty test pictures that were made of one training picture: none of them may pass for clean."""
+    original = thumbnails_of(scenes(1, side=32))
+    copies = np.concatenate(
+        [original, np.clip(original.astype(int) + np.arange(20)[:, None, None], 0, 255).astype(np.uint8)]
+    )
+    owners = np.array([0] + [1] * 20, dtype=np.int8)
+    pairs = candidates_among(*descriptors_of(copies), owners)
+    assert set(pairs.second[pairs.first == 0]) == set(range(1, 21))
 
 
 def test_blocks_of_pairs_leave_none_out(monkeypatch):

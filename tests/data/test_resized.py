@@ -67,6 +67,27 @@ def test_pictures_come_from_the_file_as_they_were_shrunk_and_nothing_is_decoded_
     assert again.digests.tolist() == first.digests.tolist()
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_picture_that_could_not_be_read_once_is_itself_all_the_same(root, monkeypatch, failing):
+    """As after too many open files: while all are shrunk it has no place in the file, and afterwards it can be read."""
+    whole, reads = decoding.content_of, []
+
+    def once(path, most=-1):
+        if path.endswith("08.png") and most < 0:
+            reads.append(path)
+            if len(reads) == failing:
+                raise DataError(f"{path} cannot be read: too many open files")
+        return whole(path, most)
+
+    monkeypatch.setattr(decoding, "content_of", once)
+    for _ in range(2):  # made, and taken from the cache
+        store = opened(root)
+        assert not len(store.bad)
+        for index in range(COUNT):
+            assert np.array_equal(store.source.image(index), shrunk(store.source._source._source.image(index), 30))
+    assert len(reads) >= failing
+
+
 def test_another_process_maps_the_file_itself(root):
     made = opened(root).source
     content = pickle.dumps(made)

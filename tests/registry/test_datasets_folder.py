@@ -398,6 +398,14 @@ def test_chosen_classes_leave_the_others_out_and_count_them(put):
     assert list(val.remarks()) == [f"{root}/val: 1 image is left out, its class is not chosen: owl 1"]
 
 
+def test_a_split_that_writes_the_chosen_classes_otherwise_is_no_missing_one(put):
+    root = put("train/cat/1.png", "train/dog/2.png", "val/Cat/3.png", "val/Dog/4.png")
+    with pytest.raises(DataError, match="has no folder of a chosen class") as told:
+        opened(root, "val", classes=["cat", "dog"])
+    assert not isinstance(told.value, MissingSplit)
+    assert told.value.hint == "there are Cat, Dog: give a class one name everywhere"
+
+
 def test_a_chosen_class_without_a_folder_is_answered_with_the_nearest(put):
     root = put("train/cat/1.png", "train/fox/3.png")
     with pytest.raises(DataError) as caught:

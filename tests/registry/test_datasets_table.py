@@ -349,6 +349,14 @@ def test_what_the_engine_sets_is_none_of_the_recipes(argument):
 def test_other_columns_are_read_when_asked_for(put):
     file = put("pics/0.png,a,test,p1", "pics/1.png,a,train,p2", "pics/2.png,b,train,", header="image,label,split,who")
     assert split(file).column("who") == ["p2", ""]
+    opened, kept = split(file), split(file)
+    assert kept.column("who") == ["p2", ""]
+    Path(file).write_text(
+        "\n".join([*Path(file).read_text().splitlines()[:1], *reversed(Path(file).read_text().splitlines()[1:])])
+    )
+    with pytest.raises(DataError, match="has changed since it was opened"):
+        opened.column("who")  # its rows stand elsewhere by now
+    assert kept.column("who") == ["p2", ""]
     with pytest.raises(DataError, match=r"no column 'patient'.*\n.*data\.val\.group names the column"):
         split(file).column("patient")
 

@@ -115,6 +115,8 @@ def candidates_among(
         ]
         first, second, mirrored, products = (torch.cat(each) for each in zip(*block, strict=True))
         best = _best_of_each(first, owners[second], products)
+        # Of many that are like one the later ones have nobody else, so each keeps its best as well.
+        best = torch.cat([best, _best_of_each(second, owners[first], products)]).unique()
         found.append((first[best], second[best], mirrored[best], products[best]))
         progress(1 - (1 - min(1.0, (start + ROWS) / count)) ** 2)  # of a triangle
     if not found:

@@ -113,7 +113,8 @@ class ResizedSource(StandIn):
     def __init__(self, source: ShrunkSource, path: Path, survey: Survey) -> None:
         super().__init__(source)
         self._path = path
-        self._sizes, self._channels = survey.image_sizes, survey.channels
+        # A copy: of a picture that can be read by now, whose size the survey then learns, the file holds nothing.
+        self._sizes, self._channels = survey.image_sizes.copy(), survey.channels
         lengths = self._sizes.prod(axis=1) * survey.channels
         self._ends = np.cumsum(lengths)
         self._pixels = self._mapped()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registry.contracts import DataFacts, ImageSource
-from registry.datasets.source import MissingSplit
+from registry.datasets.source import MissingSplit, UnchosenSplit
 from registry.errors import DataError
 from registry.printing import composed_otherwise, one_line
 from trainer.data.dealing import deal, deal_groups
@@ -334,7 +334,9 @@ class _Splits:
         """Open a split that may be missing; None where it is."""
         try:
             return self.opened(name, like) if name in self.facts.splits else None
-        except MissingSplit:
+        except MissingSplit as error:
+            if isinstance(error, UnchosenSplit):
+                self.log(f"warning: {error.message}")
             return None
 
     def train_and_val(self, store: AnyStore) -> tuple[Part, Part]:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from registry.contracts import ImageSource
-from registry.datasets.source import MissingSplit
+from registry.datasets.source import MissingSplit, UnchosenSplit
 from registry.errors import DataError
 from registry.printing import composed_otherwise, one_line
 from trainer.data.cache import Packed
@@ -129,7 +129,9 @@ class _Measuring:
         """Open a split and match it to the network; None where there is none."""
         try:
             source = self._open_split(split)
-        except MissingSplit:
+        except MissingSplit as error:
+            if isinstance(error, UnchosenSplit):
+                self._log(f"warning: {error.message}")
             return None
         for remark in getattr(source, "remarks", tuple)():
             self._log(one_line(remark))

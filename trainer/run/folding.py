@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from registry.errors import CheckpointError
 from trainer.data.fingerprint import print_of
-from trainer.data.splits import Part, divided, limited
+from trainer.data.splits import Part, divided, limited, readable
 from trainer.experiment.experiment import Experiment
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction, Recipe
@@ -63,7 +63,8 @@ def out_of_fold(experiment: Experiment, folds: int, root: Path, command: Sequenc
     """
     recipe, store = experiment.recipe, experiment.data.train.store
     whole = Part("train", store, experiment.data.train.indices, "train")
-    digest = short_digest(f"{resolved_yaml(_of_fold(recipe, folds, None))} {print_of(whole)}")
+    folded = print_of(replace(whole, indices=readable(store)))  # with the share that the recipe validates on
+    digest = short_digest(f"{resolved_yaml(_of_fold(recipe, folds, None))} {folded}")
     places, logits = [], []
     for fold in range(folds):
         single = _of_fold(recipe, folds, fold)
