@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,24 @@ def snapshot(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [snapshot(item) for item in value]
     return value
+
+
+def as_kept(saved: Any, now: Any) -> Any:
+    """Return what `snapshot` made of a value in the containers of the one it is to replace.
+
+    A checkpoint holds lists and dicts. Optimizers of torch have tuples (betas), its schedulers counters (milestones),
+    and a list of the same numbers is another value to whoever compares them.
+    """
+    if isinstance(saved, Mapping):
+        if isinstance(now, Counter):
+            return Counter(saved)
+        before = now if isinstance(now, Mapping) else {}
+        return {key: as_kept(item, before.get(key)) for key, item in saved.items()}
+    if isinstance(saved, (list, tuple)):
+        there: Any = now if isinstance(now, (list, tuple)) and len(now) == len(saved) else [None] * len(saved)
+        items = [as_kept(item, other) for item, other in zip(saved, there, strict=True)]
+        return tuple(items) if isinstance(now, tuple) else items
+    return saved
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

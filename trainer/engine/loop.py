@@ -27,7 +27,7 @@ from registry.contracts import Callback, Metric, Pause, Stop, View
 from registry.errors import DivergedError
 from registry.recording import Recorder
 from trainer.data.batches import Batches
-from trainer.engine import rng
+from trainer.engine import checkpoint, rng
 from trainer.engine.averaging import Averaging
 from trainer.engine.chain import Chain, weights_digest
 from trainer.engine.criterion import Loss
@@ -476,7 +476,8 @@ class Loop:
         for name, module in parts.modules.items():
             if name in state.get("modules", {}):  # a callback may be new, a checkpoint of an earlier version
                 load_state(module, state["modules"][name])
-        parts.step.optimizer.load_state_dict(state["optimizer"])
+        optimizer = parts.step.optimizer
+        optimizer.load_state_dict(checkpoint.as_kept(state["optimizer"], optimizer.state_dict()))
         parts.precision.load(state["precision"])
         if parts.averaging is not None and state["averaging"] is not None:
             parts.averaging.load(state["averaging"])

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from registry.errors import CheckpointError, DivergedError
+from trainer.engine.checkpoint import as_kept
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Lead(Optimizer):
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Continue from what was `saved`; the groups have their own."""
-        self.param_groups[0].update(saved["group"])
+        self.param_groups[0].update(as_kept(saved["group"], self.param_groups[0]))
         self.steps, self.epochs = saved["steps"], saved["epochs"]
 
 
@@ -203,12 +204,12 @@ class Schedule:
         if self._scheduler is None:
             return
         if self._lead is None:
-            self._scheduler.load_state_dict(dict(state))
+            self._scheduler.load_state_dict(as_kept(state, self._scheduler.state_dict()))
             return
         if "lead" not in state:
             raise CheckpointError(
                 "the checkpoint was written by a version that moved the groups' rates in another way",
                 "resume it with that version, or start a new run with train.start_from",
             )
-        self._scheduler.load_state_dict(dict(state["scheduler"]))
+        self._scheduler.load_state_dict(as_kept(state["scheduler"], self._scheduler.state_dict()))
         self._lead.restore(state["lead"])
