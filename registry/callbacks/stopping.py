@@ -32,6 +32,7 @@ class EarlyStopping(Callback):
         min_delta: Annotated[float, Bounds(min=0)] = 0.0,
     ) -> None:
         self._monitor, self._sign = monitor, 1.0 if mode == "max" else -1.0
+        self._watched = f"{mode} {monitor}"
         self._patience, self._min_delta = patience, min_delta
         self._best = -math.inf
         self._waited = 0
@@ -53,8 +54,9 @@ class EarlyStopping(Callback):
 
     def state(self) -> dict[str, Plain]:
         """Return the best value and the count."""
-        return {"best": self._best, "waited": self._waited}
+        return {"best": self._best, "waited": self._waited, "watched": self._watched}
 
     def load(self, state: Mapping[str, Plain]) -> None:
-        """Continue from `state`."""
-        self._best, self._waited = state["best"], state["waited"]
+        """Continue from `state`; begin anew where it is of another metric, or of the same the other way round."""
+        if state.get("watched", self._watched) == self._watched:
+            self._best, self._waited = state["best"], state["waited"]

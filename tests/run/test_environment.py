@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from trainer.run.environment import commit_of
+from trainer.run.environment import commit_of, made_on, of_training, with_earlier
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,3 +34,22 @@ def test_an_installed_copy_within_somebodys_repository_has_no_commit(tmp_path):
     (tmp_path / "venv" / "code.py").write_text("1")
     assert commit_of(tmp_path / "venv" / "code.py") == ""
     assert commit_of(Path("/nowhere/code.py")) == ""
+
+
+def test_an_environment_keeps_those_of_the_sittings_that_trained_before():
+    gpu, cpu = {"device": "cuda:0", "cpu": "a"}, {"device": "cpu", "cpu": "b"}
+    assert with_earlier(gpu, {}, 0) == gpu
+    first = with_earlier(cpu, gpu, 3)
+    assert first == {**cpu, "earlier": [{**gpu, "until_epoch": 3}]}
+    assert with_earlier(gpu, first, 3)["earlier"] == first["earlier"], "the second has trained nothing"
+    third = with_earlier(gpu, first, 5)
+    assert [made_on(third, epoch)["device"] for epoch in (1, 3, 4, 5, 6)] == [
+        "cuda:0",
+        "cuda:0",
+        "cpu",
+        "cpu",
+        "cuda:0",
+    ]
+    assert of_training(third, 5) == {**cpu, "elsewhere": ["cuda:0 up to epoch 3;"]}
+    assert of_training(first, 3) == gpu
+    assert of_training(cpu, 9) == cpu

@@ -14,6 +14,7 @@ from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link
 from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
+from trainer.run.environment import made_on
 from trainer.run.folder import RunFolder
 from trainer.run.proving import broken, prove
 from trainer.run.replaying import Replay
@@ -420,6 +421,39 @@ def test_another_machine_is_no_excuse_for_another_accuracy(hand_ins):
     edit_summary(run, lambda summary: summary["test"]["best"].update(accuracy=rise(summary)))
     assert main(["grade", str(root), "--against", str(given), "--replay", "1"]) == 8
     assert "best weights again: accuracy" in graded(root)["anna"]["remarks"]
+
+
+def test_more_epochs_than_were_asked_for_are_remarked(hand_ins, tmp_path):
+    given, root = hand_ins
+    run = alone(root)
+    asked = given.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 3")
+    assert asked != given.read_text(encoding="utf-8")
+    (given.parent / "shorter.yaml").write_text(asked, encoding="utf-8")
+    resolved = run / "resolved.yaml"
+    resolved.write_text(resolved.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 3"), "utf-8")
+    assert main(["grade", str(root), "--against", str(given.parent / "shorter.yaml")]) == 8
+    assert "4 epochs where 3 are asked for" in graded(root)["anna"]["remarks"]
+
+
+def test_a_resume_that_trains_nothing_makes_no_other_machine_of_what_was_trained(run, capsys):
+    edit_json(run / "environment.json", lambda there: there.update(cpu="another", device="cuda:7 (a GPU)"))
+    assert main(["resume", str(run), "description=hello"]) == 0
+    there = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    assert [(each["cpu"], each["until_epoch"]) for each in there["earlier"]] == [("another", 4)]
+    assert made_on(there, 4)["cpu"] == "another"
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["device"] == "cuda:7 (a GPU)"
+    assert main(["resume", str(run), "description=again"]) == 0
+    assert len(json.loads((run / "environment.json").read_text(encoding="utf-8"))["earlier"]) == 1
+
+
+def test_what_was_not_judged_stays_so_over_a_resume(made, tmp_path):
+    """resolved.yaml, which a resume reads, does not tell any more what the command line had set."""
+    assert main(["train", "plain.yaml", "name=shorter", "train.epochs=1"]) == 0
+    (path,) = Path("runs/shorter").glob("2*")
+    said = json.loads((path / "summary.json").read_text(encoding="utf-8"))["expect"]["not_judged"]
+    assert "train.epochs set on the command line" in said
+    assert main(["resume", str(path), "description=hello"]) == 0
+    assert json.loads((path / "summary.json").read_text(encoding="utf-8"))["expect"]["not_judged"] == said
 
 
 def test_fewer_replays_than_were_asked_for_are_remarked(hand_ins):

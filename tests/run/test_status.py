@@ -29,5 +29,8 @@ def test_a_completed_run_that_goes_on_tells_none_of_its_old_numbers(tmp_path):
     status.accepted(["Odd."])
     stands = {"metric": "val/accuracy", "seed": 3, "images": {"val": 9}, "fast": False, "warnings": ["Odd."]}
     assert folder.read_json("summary.json") == {**stands, "status": "running"}
+    status.accepted(["Odd."], "train.epochs set on the command line")
+    assert folder.read_json("summary.json")["not_judged"] == "train.epochs set on the command line"
+    status.accepted(["Odd."])
     status.ended_by(Interrupted(15))
     assert folder.read_json("summary.json") == {**stands, "status": "interrupted"}

@@ -26,6 +26,7 @@ from trainer.experiment.trained import Trained
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.report.answer import Answer, Tile
 from trainer.report.markdown import markdown
+from trainer.run.environment import of_training
 from trainer.run.folder import RunFolder
 from trainer.run.loading import decoding_of
 from trainer.run.predictions import read_answers
@@ -70,7 +71,9 @@ class Card:
             CheckpointError: it has no whole checkpoint, or one of its files is damaged.
             RecipeError: its recipe no longer fits this version.
         """
-        return cls(folder, Trained.read(folder.path), folder.read_summary(), folder.read_json("environment.json"))
+        summary = folder.read_summary()
+        environment = of_training(folder.read_json("environment.json"), summary.get("epochs", 0))
+        return cls(folder, Trained.read(folder.path), summary, environment)
 
     def text(self) -> str:
         """Return the card: YAML metadata between dashes, then Markdown."""

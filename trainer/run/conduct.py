@@ -40,7 +40,14 @@ from trainer.report.page import write_report
 from trainer.run import predictions as predictions_file
 from trainer.run import verdicts as verdicts_table
 from trainer.run.display import Display
-from trainer.run.environment import describe_environment, device_name, processes_lines
+from trainer.run.environment import (
+    describe_environment,
+    device_name,
+    made_on,
+    of_training,
+    processes_lines,
+    with_earlier,
+)
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
 from trainer.run.machine_errors import as_user_error
@@ -144,6 +151,7 @@ class Run:
         self._display, self._latest = display, latest
         self._state = None if latest is None else latest.state
         self._recipe, self._log = order.recipe, display.line
+        self._environment: dict[str, Any] = {}
         self._warnings = list(order.warnings)
         if latest is not None and isinstance(kept := folder.read_json("summary.json").get("warnings"), list):
             # resolved.yaml, which a resume reads, has no more what some were about.
@@ -197,10 +205,12 @@ class Run:
     # ---------------------------------------------------------------------------------------------------------- stages
     def _accept(self) -> None:
         """Begin to write: recipe, data and model fit together, and to what a resumed run has done."""
-        self.status.accepted(self._warnings)
+        self.status.accepted(self._warnings, self.order.not_judged)
         self._display.log_to(self.folder.path / "log.txt")
         if self._latest is not None:
             self._latest.put_aside(below=self.folder.path)
+            done = 0 if self._state is None else self._state["progress"]["epoch"]
+            self._environment = with_earlier(self._environment, self.folder.read_json("environment.json"), done)
         self.folder.write_json("environment.json", self._environment)
 
     def _info(self, experiment: Experiment, finding: LRFinding | None) -> RunInfo:
@@ -425,6 +435,7 @@ class Run:
         self, experiment: Experiment, fitted: FitResult, outcomes: Mapping[str, Outcome], finding: LRFinding | None
     ) -> dict[str, Any]:
         progress, data = fitted.progress, experiment.data
+        trained_on = made_on(self._environment, progress.epoch)
         tested = self._measures_test(experiment)
         rows = {"best": progress.best, "final": progress.history[-1] if progress.history else None}
         best = self._recipe.train.best
@@ -446,8 +457,8 @@ class Run:
             "stopped": progress.stopped,
             "out_of_time": progress.out_of_time,
             "skipped_steps": progress.skipped,
-            "device": self._environment["device"],
-            "precision": self._environment["precision"],
+            "device": trained_on["device"],
+            "precision": trained_on["precision"],
             "seed": self._recipe.seed,
             "fast": self.order.recipe.fast,
             "warnings": list(self._warnings),
@@ -480,7 +491,7 @@ class Run:
                 predictions=outcomes.get("best", outcomes["final"]).predictions,
                 finding=finding,
                 summary=summary,
-                environment=self._environment,
+                environment=of_training(self._environment, fitted.progress.epoch),
                 warnings=self._warnings,
                 audit=audit_of_run(experiment, validated),
             )

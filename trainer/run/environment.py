@@ -42,6 +42,35 @@ def describe_environment(device: torch.device, precision: str, command: Sequence
     }
 
 
+def with_earlier(now: Mapping[str, Any], before: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the environment of a sitting with those of the earlier ones that have trained, as "earlier".
+
+    Args:
+        now: of this sitting.
+        before: environment.json of the last one; empty in a new run.
+        epochs: that are done. Each of "earlier" says `until_epoch`: the last that it did.
+    """
+    earlier = list(before.get("earlier", ()))
+    if epochs > (earlier[-1]["until_epoch"] if earlier else 0):
+        earlier.append({**{key: value for key, value in before.items() if key != "earlier"}, "until_epoch": epochs})
+    return {**now, "earlier": earlier} if earlier else dict(now)
+
+
+def made_on(environment: Mapping[str, Any], epoch: int) -> Mapping[str, Any]:
+    """Return what an epoch was trained on, of what `with_earlier` gives."""
+    return next((each for each in environment.get("earlier", ()) if epoch <= each["until_epoch"]), environment)
+
+
+def of_training(environment: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return what a run's last epoch was trained on and, where others were trained elsewhere, on what those were."""
+    told = {key: value for key, value in made_on(environment, epochs).items() if key not in ("earlier", "until_epoch")}
+    earlier = [each for each in environment.get("earlier", ()) if each["until_epoch"] <= epochs]
+    elsewhere = [each for each in earlier if each.get("device") != told.get("device")]
+    if elsewhere:
+        told["elsewhere"] = [f"{each['device']} up to epoch {each['until_epoch']};" for each in elsewhere]
+    return told
+
+
 def program_facts() -> dict[str, str]:
     """Return the versions that processes of one run must have alike."""
     facts = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}

@@ -311,9 +311,11 @@ def _may_stop(recipe: Recipe, known: Catalogue) -> bool:
 
 
 def _unfinished(summary: Mapping[str, Any], done: int, asked: int, may_stop: bool) -> str:
-    """Say why a run is not the whole training; "" where it is, or where a callback or a limit has ended it."""
+    """Say why a run is not the training that was asked for; "" where it is, or a callback or a limit has ended it."""
     if summary.get("status") != "completed":
         return f"not completed ({summary.get('status', 'no summary')}), after {done} of {asked} epochs"
+    if done > asked:
+        return f"{done} epochs where {asked} are asked for"
     return f"only {done} of {asked} epochs" if done < asked and not (may_stop and summary.get("stopped")) else ""
 
 

@@ -33,7 +33,7 @@ from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
 from trainer.run.display import Display
-from trainer.run.environment import describe_environment
+from trainer.run.environment import describe_environment, made_on
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
 from trainer.stages.evaluate import evaluate_weights
@@ -125,7 +125,7 @@ class Replay:
         """
         path = self._files[epoch - 1]
         state = None if path is None else checkpoint.read(path)
-        there = self._folder.read_json("environment.json")
+        there = made_on(self._folder.read_json("environment.json"), epoch)
         with Interrupts().listening() as interrupts, _threads(there.get("threads")):
             loop, other = self._loop(state, epoch, interrupts, there)
             if state is not None and loop.weights_digest() != self._chain.links[epoch - 1].weights:
@@ -143,7 +143,7 @@ class Replay:
             UserError: the data are not there.
         """
         assert given.lr_finder is not None
-        there = self._folder.read_json("environment.json")
+        there = made_on(self._folder.read_json("environment.json"), 1)
         with Interrupts().listening() as interrupts, _threads(there.get("threads")):
             recipe = replace(given, seed=self._recipe.seed)
             experiment = Experiment.from_recipe(recipe, self._names, log=lambda _: None)
@@ -166,7 +166,7 @@ class Replay:
         """
         file = self._folder.checkpoints / BEST
         state, summary = checkpoint.read(file), self._folder.read_json("summary.json")
-        there = self._folder.read_json("environment.json")
+        there = made_on(self._folder.read_json("environment.json"), max(self._rows, default=0))
         with Interrupts().listening() as interrupts, _threads(there.get("threads")):
             experiment, other = self._experiment(Trained.of(file, self._recipe, state), there)
             tested = bool(summary.get("test")) and experiment.data.test is not None

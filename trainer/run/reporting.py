@@ -27,6 +27,7 @@ from trainer.recipe.load import load_recipe
 from trainer.report.page import ReportResult, write_report
 from trainer.run.answering import is_of
 from trainer.run.display import Display
+from trainer.run.environment import of_training
 from trainer.run.folder import RunFolder
 from trainer.run.recorder import Recorder
 from trainer.run.summary import sound
@@ -73,6 +74,7 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
         # A run that may go on, and a trial by which a recipe is chosen, leave the test split alone: so does their page.
         tested = summary.get("status") == "completed" and bool(summary.get("test"))
         held_out = experiment.data.test if tested else None
+        history = [_numbers(row) for row in folder.read_history()]
         evidence = gather(
             experiment,
             folder.path,
@@ -80,12 +82,12 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
             part=experiment.data.val if held_out is None else held_out,
             given=folder.read_given(),
             resolved=folder.resolved.read_text(encoding="utf-8"),
-            history=[_numbers(row) for row in folder.read_history()],
+            history=history,
             best=_best_row(state),
             predictions=validated if held_out is None else evaluate_weights(experiment, "test").predictions,
             finding=finding,
             summary=sound(summary),
-            environment=folder.read_json("environment.json"),
+            environment=of_training(folder.read_json("environment.json"), len(history)),
             warnings=_warnings(folder, summary),
             audit=audit_of_run(experiment, validated),
         )

@@ -69,7 +69,7 @@ def continued(
     order = Order(
         recipe,
         tuple(warning.text for warning in loaded.warnings),
-        not_judged_because(recipe),
+        not_judged_because(recipe) or _not_judged_before(summary),
         tuple(typed),
     )
     try:
@@ -78,6 +78,11 @@ def continued(
         root = path.absolute().parent.parent
         if processes.is_first and (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
             index.refresh(root, display.line)
+
+
+def _not_judged_before(summary: Mapping[str, Any]) -> str:
+    """Return why the run was not judged when it began: resolved.yaml has no more what its command line set."""
+    return str(summary.get("not_judged") or (summary.get("expect") or {}).get("not_judged") or "")
 
 
 def take_up(folder: RunFolder, order: Order, display: Display, processes: Processes = ONE) -> Result:

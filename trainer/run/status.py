@@ -40,13 +40,18 @@ class RunStatus:
         if not resumed:
             self._write("running")
 
-    def accepted(self, warnings: Sequence[str]) -> None:
-        """From now on the run writes; what the recipe was warned of first, which a resume cannot tell any more."""
+    def accepted(self, warnings: Sequence[str], not_judged: str = "") -> None:
+        """From now on the run writes; first what a resume cannot tell any more, which reads resolved.yaml.
+
+        Args:
+            warnings: what the recipe was warned of.
+            not_judged: why its expectations do not count.
+        """
         self._accepted = True
         self._folder.clear_leftovers()
         before = self._folder.read_json("summary.json")
         self._folder.write_json("summary.json", {key: before[key] for key in STANDS if key in before})
-        self._write("running", warnings=list(warnings))
+        self._write("running", warnings=list(warnings), **({"not_judged": not_judged} if not_judged else {}))
 
     def ended_by(self, error: BaseException) -> None:
         """Write down what ended the run before its end; where it was never accepted, leave everything as it was."""
