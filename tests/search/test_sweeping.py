@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,15 +15,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_run import picture, put
 
 pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
 
+import optuna
+
+from registry.errors import DivergedError
 from trainer.cli.main import main
 from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted
 from trainer.recipe.load import load_recipe
 from trainer.recipe.resolve import flat
 from trainer.run.display import Display
+from trainer.search import trial as trial_module
 from trainer.search.reading import load_sweep
 from trainer.search.worker import Worker
 
@@ -100,6 +106,48 @@ def test_another_search_under_the_same_name_is_refused(written, capsys):
         main(["sweep", written("search:\n  optimizer.momentum: {type: FloatDistribution, low: 0.1, high: 0.9}")]) == 2
     )
     assert "recipe and set, search differ" in capsys.readouterr().err
+
+
+def test_runs_of_other_values_are_not_taken_for_a_trials_own(written, here, capsys):
+    """As where the store was removed, or another one is named, and the folders are still there."""
+    swept(written("storage: 'sqlite:///first.db'"))
+    higher = "search:\n  optimizer.lr: {type: FloatDistribution, low: 1e-5, high: 1e-4}"
+    assert main(["sweep", written(higher, "storage: 'sqlite:///second.db'")]) == 5
+    assert re.search(r"trial-0000 holds a run of other values: optimizer.lr \S+, not \S+", capsys.readouterr().err)
+    assert main(["sweep", written("storage: 'sqlite:///third.db'")]) == 0, "the same values are the same run"
+
+
+def test_a_trial_on_other_images_is_refused(written, here, capsys):
+    folder_of = "data: {dataset: {type: ImageFolder, root: pictures}, val: {fraction: 0.5}, batch_size: 4}"
+    (here / "tiny.yaml").write_text(re.sub("data: .*", folder_of, (here / "tiny.yaml").read_text()))
+    for number in range(8):
+        put(here / "pictures" / "ab"[number % 2] / f"{number}.png", picture("red", number, 32, 32))
+    swept(written("trials: 1"))
+    put(here / "pictures/a/0.png", picture("red", 99, 32, 32))
+    assert main(["sweep", written("trials: 2")]) == 3
+    assert "images of trial 1 are not those of trial 0" in capsys.readouterr().err
+
+
+def test_of_several_goals_the_first_tells_what_makes_a_trial_a_good_one(written):
+    """What decides among the good ones, not what makes the bad ones bad."""
+    search = "search:\n" + "".join(
+        f"  optimizer.{name}: {{type: FloatDistribution, low: 0.01, high: 0.99}}\n" for name in ("lr", "momentum")
+    )
+    goals = "objective:\n  - {metric: val/accuracy, at: final}\n  - {metric: val/loss, at: final}"
+    study = worker(written(search.rstrip(), goals))._study
+    draw, uniform = random.Random(0), optuna.distributions.FloatDistribution(0.01, 0.99)
+    for _ in range(200):
+        lr, momentum = (draw.uniform(0.01, 0.99) for _ in range(2))
+        good = lr > 0.5
+        value = 0.5 + lr / 2 if good else momentum / 2
+        study._study.add_trial(
+            optuna.trial.create_trial(
+                params={"optimizer.lr": lr, "optimizer.momentum": momentum},
+                distributions={"optimizer.lr": uniform, "optimizer.momentum": uniform},
+                values=[value, 0.0],
+            )
+        )
+    assert next(iter(study.importances())) == "optimizer.lr"
 
 
 def test_seeds_give_mean_and_each_a_run(written, here):
@@ -244,6 +292,21 @@ def test_without_a_winner_the_test_split_is_not_touched(written, here):
     search = "search:\n  optimizer.lr: {type: FloatDistribution, low: 0.02, high: 0.02}"
     swept(written(search, "confirm: {best: 2, seeds: 2}", "trials: 2"))
     assert "No winner is named, and the test split is untouched" in (here / "runs/mine/report.html").read_text()
+    assert not any("test" in json.loads(path.read_text()) for path in (here / "runs/mine").glob("*/summary.json"))
+
+
+def test_where_no_run_by_a_fresh_seed_comes_to_its_end_nothing_wins(written, here, monkeypatch):
+    whole = trial_module.run
+
+    def diverges(bench, kind, *rest):
+        if kind == "confirm":
+            raise DivergedError("the loss is not finite")
+        return whole(bench, kind, *rest)
+
+    monkeypatch.setattr("trainer.search.ending.run", diverges)
+    swept(written("confirm: {best: 2, seeds: 2}", "trials: 2"))
+    page = (here / "runs/mine/report.html").read_text()
+    assert "It was run again by fresh seeds, but no such run came to an end: it wins nothing." in page
     assert not any("test" in json.loads(path.read_text()) for path in (here / "runs/mine").glob("*/summary.json"))
 
 

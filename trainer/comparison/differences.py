@@ -21,7 +21,7 @@ DATA, DEVICE = "data", "device"  # differences that are no settings
 ITSELF = ("seed", "name", "description", "seeds", r"data\.val\.fold")  # differ between runs of one experiment
 # What changes nothing that is learnt or measured; where the images lie is told by the images themselves.
 _BESIDE = re.compile(
-    r"(report|answers|expect|plugins|train\.checkpoint)(\..*)?|train\.log_every|data\.(workers|dataset\.(root|file))|"
+    r"(report|answers|expect|train\.checkpoint)(\..*)?|train\.log_every|data\.(workers|dataset\.(root|file))|"
     + "|".join(ITSELF)
 )
 _CUT_BY_FAST = re.compile(r"train\.(epochs|max_minutes)|lr_finder\.steps|scheduler\..*pct_start")

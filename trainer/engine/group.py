@@ -31,7 +31,7 @@ from trainer.data.sharing import Sharing
 from trainer.engine import checkpoint, rng
 from trainer.engine.criterion import Criterion, Weight
 from trainer.engine.device import choose_device
-from trainer.engine.interrupts import Interrupted, Interrupts
+from trainer.engine.interrupts import Interrupted, Interrupts, Paused
 from trainer.engine.meters import BatchResult
 from trainer.engine.modules import Slot, slots_of
 from trainer.engine.processes import Lost, Mixer, OwnState, Processes, states_in
@@ -97,14 +97,17 @@ class AgreedInterrupts(Interrupts):
         self._sent: tuple[Any, Tensor] | None = None
 
     def check(self) -> None:
-        """Raise `Interrupted` in all processes if a signal had come to one of them at the look before."""
+        """Raise in all processes what had come to one of them at the look before: a signal, or the wish to pause."""
         if self._sent is not None:
             work, worst = self._sent
             work.wait()
-            if int(worst):
-                self.signum = int(worst)
-                raise Interrupted(self.signum)
-        own = torch.tensor(self.signum or 0)
+            signum, pause = map(int, worst)
+            if signum:
+                self.signum = signum
+                raise Interrupted(signum)
+            if pause:
+                raise Paused(self._pause or "another process asked for it")
+        own = torch.tensor([self.signum or 0, int(bool(self._pause))])
         self._sent = (dist.all_reduce(own, dist.ReduceOp.MAX, self._control, async_op=True), own)
 
 

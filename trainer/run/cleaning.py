@@ -75,7 +75,12 @@ def _of_a_run(path: Path) -> list[Removable]:
         fresh = (status.st_dev, status.st_ino) not in counted  # two names may be one file
         counted.add((status.st_dev, status.st_ino))
         found.append(
-            Removable(file, path, status.st_size if fresh else 0, "only a resume needs it, and the run is done")
+            Removable(
+                file,
+                path,
+                status.st_size if fresh else 0,
+                "needed to resume the run, which is done, or to repeat its epochs (verify --replay)",
+            )
         )
     return found
 

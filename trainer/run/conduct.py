@@ -463,6 +463,9 @@ class Run:
             "fast": self.order.recipe.fast,
             "warnings": list(self._warnings),
             "images": {part.name: len(part) for part in (data.train, data.val, data.test) if part is not None},
+            "fingerprint": {
+                part: short_digest(repr(sorted(known.items()))) for part, known in fingerprint(data).items()
+            },
             "parameters": sum(p.numel() for p in experiment.model.parameters()),
         }
         return summary

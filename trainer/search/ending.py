@@ -35,12 +35,16 @@ def finish(bench: Bench, say: Callable[[str], None]) -> Path:
         StorageError: something cannot be written.
     """
     trials = bench.study.trials()
-    verdict = _confirmed(bench, trials, say)
+    verdict, confirms = _confirmed(bench, trials, say)
     with bench.folder.waiting("ending"):
         chosen = _chosen(bench, trials, verdict)
-        tested = None if chosen is None else _tested(bench, chosen, verdict, say)
+        tested = (
+            None
+            if chosen is None
+            else _tested(bench, chosen, say, wins=not confirms if verdict is None else verdict.winner is not None)
+        )
         recipe = "" if chosen is None else _write_best(bench, chosen)
-        found = Found(trials, verdict, chosen, tested, recipe, bench.study.importances())
+        found = Found(trials, verdict, chosen, tested, recipe, bench.study.importances(), confirms)
         _write(bench.folder.path / PAGE, page(bench, found), bench.folder.path)
         said = "" if verdict is None else verdict.text(bench.sweep.goals[0])
         if said and bench.study.note(VERDICT) != said:  # of several workers one says it
@@ -50,11 +54,11 @@ def finish(bench: Bench, say: Callable[[str], None]) -> Path:
 
 
 # -------------------------------------------------------------------------------------------------------- confirmation
-def _confirmed(bench: Bench, trials: Sequence[Trial], say: Callable[[str], None]) -> Verdict | None:
-    """Run the best few again by fresh seeds and return the verdict; None where that is not wanted or possible."""
+def _confirmed(bench: Bench, trials: Sequence[Trial], say: Callable[[str], None]) -> tuple[Verdict | None, bool]:
+    """Run the best few again by fresh seeds and return the verdict, None without a number; and whether any was run."""
     confirm, ranked = bench.sweep.confirm, best_first(trials, bench.sweep.goals)
     if confirm == "none" or len(bench.sweep.goals) > 1 or len(ranked) < 2:
-        return None
+        return None, False
     few, seeds = ranked[: confirm.best], fresh_seeds(bench, confirm.seeds)
     open_ = [(trial, seed) for seed in seeds for trial in few]
     summaries: dict[tuple[int, int], Mapping[str, Any]] = {}
@@ -69,7 +73,7 @@ def _confirmed(bench: Bench, trials: Sequence[Trial], say: Callable[[str], None]
         values = {seed: value_of(goal, summaries[trial.number, seed]) for seed in seeds}
         reached = {seed: each for seed, each in values.items() if math.isfinite(each)}
         candidates.append(Candidate(trial.number, reached, tuple(seed for seed in seeds if seed not in reached)))
-    return judged(candidates, goal)
+    return judged(candidates, goal), True
 
 
 def fresh_seeds(bench: Bench, count: int) -> list[int]:
@@ -114,15 +118,12 @@ def _chosen(bench: Bench, trials: Sequence[Trial], verdict: Verdict | None) -> T
     return ranked[0] if ranked else None
 
 
-def _tested(
-    bench: Bench, chosen: Trial, verdict: Verdict | None, say: Callable[[str], None]
-) -> Mapping[str, Any] | None:
+def _tested(bench: Bench, chosen: Trial, say: Callable[[str], None], *, wins: bool) -> Mapping[str, Any] | None:
     """Return what the chosen trial's run has reached on the test split, measured once; None where it is left alone.
 
     It is where no winner could be named: whoever takes the leader may still measure it, once.
     """
     folder = bench.folder.run("trial", chosen.number, bench.seeds[0])
-    wins = verdict is None or verdict.winner is not None
     summary = folder.read_json("summary.json")
     wanted = bench.sweep.report == "best" and "report" not in summary
     if (wins and "test" not in summary and "no test" not in summary) or wanted:

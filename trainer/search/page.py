@@ -37,11 +37,12 @@ class Found:
 
     Attributes:
         trials: all of them.
-        verdict: over fresh seeds; None where they were not run.
+        verdict: over fresh seeds; None where they were not run, or none of those runs came to an end.
         chosen: the trial of best.yaml.
         tested: its numbers on the test split, by key; None where it was left alone.
         recipe: text of best.yaml.
         importances: share by dotted path.
+        confirms: whether some were run again by fresh seeds.
     """
 
     trials: Sequence[Trial]
@@ -50,6 +51,7 @@ class Found:
     tested: Mapping[str, Any] | None
     recipe: str
     importances: Mapping[str, float]
+    confirms: bool = False
 
 
 def page(bench: Bench, found: Found) -> str:
@@ -110,7 +112,10 @@ def _verdict(bench: Bench, found: Found) -> str:
     if len(bench.sweep.goals) > 1:
         count = len(front(found.trials, bench.sweep.goals))
         return f"{count} trials are on the Pareto front: of no other trial is every objective at least as good."
-    return f"Trial {found.chosen.number} has the best {goal.metric} of all looks; it was not run again by fresh seeds."
+    best = f"Trial {found.chosen.number} has the best {goal.metric} of all looks"
+    if found.confirms:
+        return f"{best}. It was run again by fresh seeds, but no such run came to an end: it wins nothing."
+    return f"{best}; it was not run again by fresh seeds."
 
 
 def _warnings(bench: Bench, found: Found) -> tuple[str, ...]:

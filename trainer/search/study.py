@@ -319,7 +319,9 @@ class Study:
             try:
                 evaluator = optuna.importance.PedAnovaImportanceEvaluator()
                 several = len(self.sweep.goals) > 1
-                target = (lambda frozen: frozen.values[0]) if several else None
+                # With a target of ours the evaluator takes the smaller values for the better ones.
+                sign = self.sweep.goals[0].sign
+                target = (lambda frozen: -sign * frozen.values[0]) if several else None
                 return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator, target=target))
             except (ValueError, RuntimeError):  # all trials alike
                 return {}

@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from registry.contracts import Callback, Pause, View
-from registry.errors import RecipeError
+from registry.errors import DataError, RecipeError, StorageError
+from registry.printing import few
 from trainer.engine.interrupts import Paused
+from trainer.recipe.afterwards import FREE_AT_RESUME, free
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
+from trainer.recipe.reading.scalars import spelling
 from trainer.recipe.recipe import Recipe
+from trainer.recipe.resolve import flat
 from trainer.run.beginning import start_as
 from trainer.run.conduct import Order
 from trainer.run.display import Display
@@ -104,6 +108,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
         except Paused:
             _left(bench, trial, seed)
             return
+        _refuse_other_images(bench, trial, seed, summary)
         reached = [value_of(goal, summary) for goal in sweep.goals]
         by_seed[str(bench.recipe.seed if seed is None else seed)] = reached
         seconds += float(summary.get("seconds") or 0.0)
@@ -169,11 +174,57 @@ def run(
         order = ordered(recipe_of(bench.sweep, trial.texts, seed), bench.command, callbacks, spares_test=spares_test)
         name = run_name(kind, trial.number, seed)
         return start_as(order, bench.folder.root, name, display).summary
+    _refuse_others(folder, recipe_of(bench.sweep, trial.texts, seed))
     summary = folder.read_summary()
     if summary.get("status") == "completed":
         return summary
     order = ordered(resolved_recipe(folder), bench.command, callbacks, spares_test=spares_test)
     return take_up(folder, order, display).summary
+
+
+def _refuse_other_images(bench: Bench, trial: Trial, seed: int | None, summary: Mapping[str, Any]) -> None:
+    """Refuse a trial on other images than those before it, where the sweep itself does not choose among images.
+
+    Raises:
+        DataError: naming both trials.
+    """
+    if any(choice.path.startswith("data.") for choice in bench.sweep.choices):
+        return
+    for other in bench.study.trials():
+        if other.number == trial.number or other.state != "complete":
+            continue
+        before = bench.folder.run("trial", other.number, seed).read_json("summary.json").get("fingerprint")
+        now = summary.get("fingerprint")
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            parts = [part for part in ("train", "val") if before.get(part) != now.get(part)]
+            if parts:
+                folder = bench.folder.run("trial", trial.number, seed).path
+                raise DataError(
+                    f"the {' and '.join(parts)} images of trial {trial.number} are not those of trial {other.number}",
+                    f"bring them back and remove {folder}; on other images, begin a sweep of another name",
+                )
+            return
+
+
+def _refuse_others(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse a folder in which a trial of the same number but of other values was run.
+
+    Raises:
+        StorageError: naming what is other.
+    """
+    before, now = flat(resolved_recipe(folder)), flat(recipe)
+    # What was a reference is by now what it stood for; `lr_finder` has found its rate.
+    plain = {key: value for key, value in now.items() if not str(value).startswith("$") and key in before}
+    other = [
+        f"{key} {spelling(before[key])}, not {spelling(value)}"
+        for key, value in plain.items()
+        if before[key] != value and free(key, FREE_AT_RESUME) is None
+    ]
+    if other:
+        raise StorageError(
+            f"{folder.path} holds a run of other values: {few(other)}",
+            "remove the folder if nobody needs it, or give the sweep another name",
+        )
 
 
 def resolved_recipe(folder: RunFolder) -> Recipe:
