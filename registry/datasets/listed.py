@@ -102,7 +102,10 @@ def located(name: str, folder: str, endings: Sequence[str] = ()) -> str:
             "network may answer otherwise, or not at all",
             "download the pictures and let the table name the files",
         )
-    path = os.path.normpath(os.path.join(folder, os.path.expanduser(name) if name.startswith("~/") else name))  # noqa: PTH111, PTH118
+    path = os.path.join(folder, os.path.expanduser(name) if name.startswith("~/") else name)  # noqa: PTH111, PTH118
+    short = os.path.normpath(path)
+    # `..` behind a link is above what it leads to, as the system has it.
+    path = short if ".." not in name or _real(path) == _real(short) else _real(path)
     if endings and not os.path.exists(path):  # noqa: PTH110
         return next((path + ending for ending in endings if os.path.exists(path + ending)), path)  # noqa: PTH110
     return path

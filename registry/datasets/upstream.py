@@ -119,7 +119,8 @@ def _labels(dataset: Any) -> NDArray[np.int64]:
     for attribute in LABELS:
         labels = getattr(dataset, attribute, None)
         if labels is not None and not callable(labels):
-            return np.asarray(labels, dtype=np.int64)
+            numbers = np.asarray(labels, dtype=np.int64)
+            return numbers[:, 0] if numbers.ndim == 2 and getattr(dataset, "compat", False) else numbers  # QMNIST
     for attribute in PAIRS:
         pairs = getattr(dataset, attribute, None)
         if isinstance(pairs, list):

@@ -21,6 +21,7 @@ from registry.transforms import elementary
 Bound: TypeAlias = "int | Tensor"
 
 _DRAWS_PER_POSITION = 1 << 20  # draw numbers that a position in the list has for itself
+_FAR, _FAR_EACH = 1 << 40, 1 << 34  # where those lie that a position takes beyond: noise for every pixel of a photo
 _TO_UNIT = 2.0**-53
 
 
@@ -68,8 +69,10 @@ class Draws:
     def bits(self, draw: int, count: int = 1) -> Tensor:
         """Return draws `draw` to `draw + count - 1` as int64 (count, N), all 64 bits random."""
         first = self._position * _DRAWS_PER_POSITION + draw + 1
-        offsets = torch.arange(first, first + count, device=self.device) * _signed(WEYL)
-        return _mixed(offsets[:, None] + self._keys)
+        numbers = torch.arange(first, first + count, device=self.device)
+        if draw + count > _DRAWS_PER_POSITION:
+            numbers[max(0, _DRAWS_PER_POSITION - draw) :] += _FAR + self._position * _FAR_EACH
+        return _mixed((numbers * _signed(WEYL))[:, None] + self._keys)
 
     def uniforms(self, draw: int, count: int) -> Tensor:
         """Return `count` draws from `draw` on, float64 (count, N) in [0, 1)."""

@@ -1,12 +1,14 @@
 """`audit`: what it writes and says, of a recipe and of a run; and the same findings on the run's own report."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from trainer.cli.main import main
+from trainer.run import predictions as predictions_file
 from trainer.stages.audit import audit_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "audit"))
@@ -85,6 +87,25 @@ def test_a_run_whose_pictures_are_others_now_is_audited_without_its_accuracy(pla
     said = capsys.readouterr().out
     assert "are not those that" in said
     assert "test accuracy" not in said
+
+
+def test_a_run_whose_pictures_were_told_by_their_files_is_audited_with_its_accuracy(tmp_path, monkeypatch, capsys):
+    """As JPEGs of several sizes are, which nobody decodes before training."""
+    monkeypatch.chdir(tmp_path)
+    for place, image in enumerate(scenes(24, side=40)):
+        write(tmp_path / "pictures" / NAMES[place % 2] / f"{place:02}.jpg", image[: 30 + place % 7])
+    for copy in range(8):  # some of them are validated on, others learnt from
+        write(tmp_path / "pictures" / NAMES[0] / f"copy-{copy}.jpg", scenes(1, side=40)[0])
+    held_out = RECIPE.replace("name: own", "name: told").replace("data:", "data:\n  val: {fraction: 0.5}", 1)
+    (tmp_path / "told.yaml").write_text(held_out, encoding="utf-8")
+    assert main(["train", "told.yaml"]) == 0
+    run = next(path.parent for path in tmp_path.glob("runs/told/*/summary.json"))
+    assert predictions_file.read(run).keyed_by == predictions_file.CONTENTS
+    capsys.readouterr()
+    assert main(["audit", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "are not those that" not in said
+    assert re.search(r"val accuracy +\d", said)
 
 
 def test_a_run_on_data_that_are_no_files_and_a_fast_one_have_no_audit(tmp_path, monkeypatch):

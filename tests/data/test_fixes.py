@@ -47,6 +47,21 @@ def test_a_decision_changes_a_label_to_what_was_suggested_or_to_another_class_or
     assert store.targets.tolist() == [1, 2, 1, 1, 2]
 
 
+def test_a_class_goes_before_a_word_of_the_list(tmp_path):
+    """Where classes are yes and no, "no" is one of them; `No`, which is none, keeps the label."""
+    path = tmp_path / "fixes.csv"
+    path.write_text("path,given,suggested,decision\n0.png,yes,no,no\n1.png,no,yes,yes\n2.png,yes,no,No\n")
+    of = PackedSource("made", np.zeros((3, 8, 8, 3), np.uint8), np.array([1, 0, 1]), ("no", "yes"))
+    fixes = Fixes(str(path))
+    assert Corrected(of, fixes, "train", lambda index: f"{index}.png").targets.tolist() == [0, 1, 1]
+    assert fixes.said() == "2 labels changed, 0 pictures left out, 1 label kept as given"
+
+
+def test_keeping_a_label_is_a_decision_that_no_other_may_contradict(listed):
+    with pytest.raises(DataError, match=r"0\.png was decided before"):
+        listed("0.png,cat,dog,no", "0.png,cat,dog,drop")
+
+
 def test_what_was_done_is_counted(listed):
     fixes = listed("0.png,cat,dog,yes", "1.png,cat,dog,fox", "2.png,dog,cat,drop", "3.png,dog,cat,no", "4.png,fox,cat,")
     made = corrected(fixes)

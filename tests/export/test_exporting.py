@@ -261,8 +261,12 @@ def test_whole_numbers_are_proved_with_what_they_cost(run, capsys, monkeypatch):
     assert "points of accuracy are lost by that" in card
     import onnx
 
-    kinds = {node.op_type for node in onnx.load(str(run / "export" / "model-int8.onnx")).graph.node}
+    file = load_exported(run / "export" / "model-int8.onnx")
+    kinds = {node.op_type for node in onnx.load(str(file.path)).graph.node}
     assert "QuantizeLinear" in kinds
+    for level in (20, 120, 240):  # what makes a photo small is not quantised: a plain one stays what it is
+        small, large = (np.full((1, *size, 3), level, np.uint8) for size in ((24, 24), (1500, 2000)))
+        assert np.allclose(file.answer(large), file.answer(small), atol=1e-6)
 
 
 def test_pictures_are_shrunk_before_a_file_is_asked_where_its_runs_were():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from registry.catalogue.catalog import catalogue
-from registry.datasets.listed import natural
+from registry.datasets.listed import located, natural
 from registry.datasets.source import MissingSplit, stamp
 from registry.datasets.table import Table
 from registry.errors import DataError
@@ -359,6 +359,15 @@ def test_other_columns_are_read_when_asked_for(put):
     assert kept.column("who") == ["p2", ""]
     with pytest.raises(DataError, match=r"no column 'patient'.*\n.*data\.val\.group names the column"):
         split(file).column("patient")
+
+
+def test_what_lies_above_a_linked_folder_is_above_what_it_leads_to(tmp_path):
+    for place in ("real/imgs", "imgs"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "real/tables").mkdir()
+    (tmp_path / "tables").symlink_to(tmp_path / "real/tables")
+    found = located("../imgs/a.png", str(tmp_path / "tables"), ())
+    assert found == str((tmp_path / "real/imgs/a.png").resolve())
 
 
 def test_groups_that_the_tables_own_splits_divide_are_said(put):

@@ -19,7 +19,7 @@ from registry.datasets import torchvision
 from registry.datasets.source import MissingSplit, stamp
 from registry.datasets.torchvision import open_torchvision
 from registry.datasets.torchvision_table import TABLE
-from registry.datasets.upstream import _class_names
+from registry.datasets.upstream import _class_names, _labels
 from registry.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -280,6 +280,11 @@ def test_files_that_upstream_knows_are_listed_for_the_cache(name, made):
 def test_class_names_are_upstreams_or_numbers(name, names, made):
     arguments, _ = made(name)
     assert open_torchvision(name, "train", False, **arguments).class_names[0] == names
+
+
+def test_of_qmnists_eight_numbers_the_first_is_the_class():
+    told = SimpleNamespace(targets=np.array([[5, 0, 3998], [2, 1, 17]]), compat=True)
+    assert _labels(told).tolist() == [5, 2]
 
 
 def test_namesakes_among_classes_get_their_numbers():

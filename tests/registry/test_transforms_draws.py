@@ -26,6 +26,18 @@ def test_draws_are_what_they_always_were() -> None:
     assert draws.integers(2, 4, 16).tolist() == GOLDEN_INTEGERS
 
 
+def test_what_one_position_draws_for_every_pixel_of_a_photo_no_other_position_draws() -> None:
+    of_one, of_next = (Draws(1, 2, torch.tensor([7]), position) for position in (3, 4))
+    count = (1 << 20) + 5000
+    many, others = of_one.bits(2, count)[:, 0], of_next.bits(0, 10_000)[:, 0]
+    assert not torch.isin(others, many).any()
+    assert len(many.unique()) == count
+    assert torch.equal(
+        many[-7000:], torch.cat([of_one.bits(2 + count - 7000, 3000), of_one.bits(2 + count - 4000, 4000)])[:, 0]
+    )
+    assert not torch.isin(of_next.bits(2, count)[-4000:, 0], many).any()
+
+
 def test_python_arithmetic_gives_the_same_hash() -> None:
     mask, weyl = (1 << 64) - 1, 0x9E3779B97F4A7C15
 

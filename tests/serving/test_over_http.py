@@ -129,6 +129,7 @@ def test_many_at_once_are_answered_each_its_own(server, run):
         (RED, "multipart/form-data; boundary=edge", 400, "the form cannot be read"),
         (NO_FILE, "multipart/form-data; boundary=edge", 400, "there is no picture in it"),
         (b'{"pictures": []}', "application/json", 400, "there is no picture in it"),
+        (b'{"pictures": [""], "top": 1}', "application/json", 400, '"top" beside "pictures" is read by nobody'),
         (b"[" * 100_000, "application/json", 400, "the JSON cannot be read"),
         (b"\xff" * 1_000_001, "image/png", 413, "the request is larger than 1,000,000 bytes"),
     ],

@@ -76,7 +76,8 @@ def _leak_of(run: Path, found: Audit, experiment: Experiment, console: Console) 
     data = experiment.data
     part = data.test if kept.split == "test" and data.test is not None else data.val
     places = part.indices.numpy()
-    digests = part.store.digests
+    by_file = kept.keyed_by == predictions_file.CONTENTS
+    digests = part.store.contents if by_file else part.store.digests
     keys = places if kept.keyed_by == predictions_file.PLACES or digests is None else digests[places]
     if not np.array_equal(keys, kept.keys):
         console.line(f"the {part.name} pictures are not those that {run} was measured on: its accuracy is not told")

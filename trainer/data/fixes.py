@@ -47,6 +47,10 @@ class Fix:
     suggested: str
     decision: str
 
+    def keeps(self, class_names: Sequence[str]) -> bool:
+        """Whether the picture keeps the label that it has."""
+        return self.decision.casefold() == NO and self.decision not in map(one_line, class_names)
+
     def label(self, class_names: Sequence[str]) -> int | None:
         """Return the class index that was decided; None for leaving the picture out.
 
@@ -88,8 +92,8 @@ class Fixes:
         columns = [rows.column(name) for name in ("path", "given", "suggested", "decision")]
         for row, cells in enumerate(zip(*columns, strict=True)):
             path, given, suggested, decision = map(as_meant, cells)
-            if decision.casefold() in ("", NO):
-                self.counts["kept" if decision else "undecided"] += 1
+            if not decision:
+                self.counts["undecided"] += 1
             elif path in self._fixes:
                 before = self._fixes[path].place
                 raise DataError(f"{rows.at(row)}: {path} was decided before, in {before}", "keep one of the two lines")
@@ -117,7 +121,10 @@ class Fixes:
 
     def missing(self) -> str:
         """Say which lines name no picture of the splits that were opened; "" where each does."""
-        left = [f"{path} ({fix.place})" for path, fix in self._fixes.items() if path not in self._used]
+        open_ = (
+            item for item in self._fixes.items() if item[0] not in self._used and item[1].decision.casefold() != NO
+        )
+        left = [f"{path} ({fix.place})" for path, fix in open_]
         if not left:
             return ""
         count, named = _counted(len(left), "decision"), counted_few(left, NAMED)
@@ -149,6 +156,9 @@ class Corrected(StandIn):
         for index, target in enumerate(self.targets.tolist()):
             name = name_of(index)
             if (fix := fixes.of(name)) is None:
+                continue
+            if fix.keeps(source.class_names):
+                fixes.counts["kept"] += 1
                 continue
             label = fix.label(source.class_names)
             now = one_line(source.class_names[target])

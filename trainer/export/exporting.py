@@ -31,7 +31,7 @@ from trainer.export.about import About
 from trainer.export.card import card
 from trainer.export.formats import SUFFIX, Format, require_to_make
 from trainer.export.parting import where_they_part
-from trainer.export.proof import Probabilities, Proof, answers_of_run, batches_of, name_of, prove
+from trainer.export.proof import SMALLEST, Probabilities, Proof, answers_of_run, batches_of, name_of, prove
 from trainer.export.whole import Whole, example, forms, whole_of
 from trainer.export.writing import traced, written
 from trainer.recipe.afterwards import Free, free, patterns
@@ -197,8 +197,7 @@ def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabiliti
 
 def measured(part: Part, answers: Probabilities) -> dict[str, Any]:
     """Return what probabilities (n, classes) of a part's images are worth."""
-    with np.errstate(divide="ignore"):
-        logits = np.log(answers.astype(np.float64))
+    logits = np.log(np.maximum(answers.astype(np.float64), SMALLEST))
     predictions = Predictions(np.arange(len(part)), part.targets.numpy(), logits, float("nan"), {})
     found = scores.read(predictions)
     return {

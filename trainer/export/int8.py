@@ -58,7 +58,7 @@ def quantise(file: Path, trained: Trained, log: Callable[[str], None]) -> None:
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
             calibrate_method=tools.CalibrationMethod.MinMax,
-            nodes_to_exclude=_outside(onnx.load(str(prepared))),
+            nodes_to_exclude=_outside(before, onnx.load(str(prepared))),
         )
     except Exception as error:  # it raises as each of its parts does
         said = " ".join(str(error).split())[:300]
@@ -106,11 +106,21 @@ def _batches(pictures: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8
     yield from (np.stack(some) for some in by_size.values())
 
 
-def _outside(model: Any) -> list[str]:
-    """Return the names of the nodes that stand before the network."""
-    found = []
+def _outside(model: Any, prepared: Any) -> list[str]:
+    """Return the names of the nodes of a prepared model that stand before the network.
+
+    Args:
+        model: whose nodes say which module they are of.
+        prepared: made of it; its nodes do not say so any more, but what they compute has kept its name.
+    """
+    before: set[str] = set()  # what is computed before the network
     for node in model.graph.node:
         scopes = " ".join(each.value for each in node.metadata_props)
         if _OUTSIDE in scopes or _OUTSIDE in node.name:
+            before.update(node.output)
+    found = []
+    for node in reversed(prepared.graph.node):  # in the order of computation, so what a node takes comes after it here
+        if before.intersection(node.output):
+            before.update(node.input)
             found.append(node.name)
     return found

@@ -20,7 +20,7 @@ from trainer.experiment.evaluation_keys import is_unread
 from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
 from trainer.export.exported import ExportedFile
-from trainer.export.proof import batches_of, pictures_of
+from trainer.export.proof import SMALLEST, batches_of, pictures_of
 from trainer.recipe.afterwards import Free, free, patterns
 from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import CROSS_ENTROPY
@@ -108,7 +108,8 @@ def _values(file: ExportedFile, trained: Trained, part: Part, counted: Callable[
     answered: list[torch.Tensor] = []
     for positions, pictures in pictures_of(part):
         counted()
-        logits = torch.from_numpy(np.array(file.answer(pictures), np.float32)).log()  # but for a number per picture
+        answers = torch.from_numpy(np.array(file.answer(pictures), np.float32))
+        logits = answers.clamp_min(SMALLEST).log()  # but for a number per picture
         answered.append(logits)
         for metric in metrics.values():
             metric.update(logits, part.targets[positions])

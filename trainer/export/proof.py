@@ -86,6 +86,9 @@ def pictures_of(part: Part) -> Iterator[tuple[torch.Tensor, NDArray[np.uint8]]]:
                 first = last
 
 
+SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that counts for those that have become 0 by rounding
+
+
 def name_of(part: Part) -> str:
     """Return what people call a part: a test split that chose the best epoch is "test" all the same."""
     return "test" if part.dataset_split == "test" else part.name

@@ -8,6 +8,7 @@ The recipe's `answers` section says so unless whoever asks says otherwise. The t
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Sureness:
 
     def is_sure(self, probability: float) -> bool:
         """Whether the likeliest class is likely enough; what is no number never is."""
-        return self.abstain_below is None or probability >= self.abstain_below
+        return math.isfinite(probability) and (self.abstain_below is None or probability >= self.abstain_below)
 
 
 AS_TOLD = Sureness()  # by the network alone

@@ -173,6 +173,11 @@ def _listed(body: bytes) -> list[tuple[str, bytes]]:
     if "pictures" not in told:
         there = ", but " + ", ".join(json.dumps(key[:40]) for key in list(told)[:5]) if told else ""
         raise _no_json(f'it has no key "pictures"{there}')
+    if others := [key for key in told if key != "pictures"]:
+        named = ", ".join(json.dumps(key[:40]) for key in others[:5])
+        raise Refused(
+            400, f'{named} beside "pictures" is read by nobody', "options stand in the address: ?top=3&explain=1"
+        )
     pictures = [told["pictures"]] if isinstance(told["pictures"], str) else told["pictures"]
     if not isinstance(pictures, list):
         raise _no_json(f'"pictures" is {_kind(pictures)}, not a list of texts in base64')

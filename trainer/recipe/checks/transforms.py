@@ -44,6 +44,22 @@ def _choices(draft: Draft) -> None:
             draft.report("R105", path, text, "in a choice p is a weight: leave it out for equal ones")
 
 
+def _holes(draft: Draft) -> None:
+    """Refuse holes with one side in pixels and the other as a share of the image: a share is no whole pixel."""
+    for spec in in_lists(draft):
+        if spec.type != "CoarseDropout":
+            continue
+        names = ("hole_height_range", "hole_width_range")
+        most = {name: max(draft.argument(spec, name) or (0,)) for name in names}
+        pixels = [name for name in names if most[name] >= 1]
+        if len(pixels) == 1:
+            (other,) = set(names) - set(pixels)
+            default = "" if other in spec.arguments else " (its default)"
+            text = f"transform CoarseDropout: {pixels[0]} is in pixels and {other}{default} in shares: no hole is left"
+            path = f"{spec.path}.{other}" if other in spec.arguments else f"{spec.path}.{pixels[0]}"
+            draft.report("R115", path, text, f"write {other} in pixels, too")
+
+
 def _grouped(draft: Draft) -> None:
     """Refuse what works on whole batches inside a group of Albumentations, which hands on image by image."""
     for spec in in_lists(draft):
@@ -203,6 +219,7 @@ def report_random(draft: Draft, spec: Spec, path: str) -> None:
 RULES: tuple[tuple[Callable[[Draft], None], tuple[str, ...]], ...] = (
     (_choices, LISTS),
     (_grouped, LISTS),
+    (_holes, LISTS),
     (_statistics, LISTS),
     (_after_normalizing, ("data.preprocess",)),
     (_share_leaves_something, ("data.dataset", "data.val")),
