@@ -341,11 +341,20 @@ def test_other_epochs_under_a_schedule_planned_on_them_are_refused_with_the_reas
     assert "nothing to do" in command(capsys, "resume", str(only_run()), "train.epochs=2").out  # as they were
 
 
+def test_other_epochs_under_a_schedule_that_refers_to_them_are_refused_as_well(capsys):
+    text = TINY + "scheduler: {type: CosineAnnealingLR, T_max: $train.epochs}\n"
+    assert command(capsys, recipe(text)).code == 0
+    ended = command(capsys, "resume", str(only_run()), "train.epochs=5")
+    assert ended.code == 2
+    assert "CosineAnnealingLR was planned on the length of the run" in ended.err
+
+
 @pytest.mark.parametrize(
     ("scheduler", "planned"),
     [
         ("{type: CosineAnnealingLR}", True),
         ("{type: CosineAnnealingLR, T_max: 5}", False),
+        ("{type: CosineAnnealingLR, T_max: $train.epochs}", True),
         ("{type: OneCycleLR, max_lr: 0.1, epochs: 2, steps_per_epoch: 4}", False),
         ("{type: CyclicLR, base_lr: 0.01, max_lr: 0.1, step_size_up: $run.total_steps}", True),
         ("{type: CyclicLR, base_lr: 0.01, max_lr: 0.1, step_size_up: 4}", False),

@@ -39,6 +39,7 @@ FACTS: Mapping[str, Type] = {
 }
 
 LR_FOUND = "lr_finder.lr"
+_LENGTH = "train.epochs"
 
 _REFERENCE = re.compile(r"\$[A-Za-z_][\w-]*(\.[\w-]+)*")
 _CALCULATION = re.compile(r"\$[A-Za-z_][\w.-]*\s*[-+*/%^(,]|[-+*/%^(]\s*\$[A-Za-z_]|\d\s*([*/^]|\s[-+]\s)\s*[\d(]")
@@ -169,6 +170,9 @@ class _Resolution:
         """Return what a reference names, at the reference's place; the reference itself where that cannot be."""
         text = str(node.value)
         name = text[1:]
+        if name == _LENGTH and path.startswith("scheduler."):
+            # The same number by the name that tells a resume of other epochs what the schedule was planned on.
+            return dataclasses.replace(node, value="$run.epochs")
         if name in FACTS:
             return node
         if not _REFERENCE.fullmatch(text):
