@@ -6,6 +6,12 @@ Owns the list and its exceptions. When a scheduler steps is the engine's matter.
 from __future__ import annotations
 
 from registry.catalogue.adoption import Change, Registry
+from registry.optimizers.upstream import SHARE
+
+_NOT_BELOW_0 = {"kind": "number", "min": 0}  # a rate below 0 climbs
+_ABOVE_0 = {"kind": "number", "above": 0}
+_COUNT, _SOME = {"kind": "integer", "min": 0}, {"kind": "integer", "min": 1}
+_MOMENTUM = {"kind": "union", "of": [SHARE, {"kind": "list", "of": SHARE}]}
 
 SCHEDULERS = Registry("scheduler")
 SCHEDULERS.adopt(
@@ -28,5 +34,15 @@ SCHEDULERS.adopt(
         # Upstream's 5 would leave a rate of 0 from the sixth epoch on; LinearLR's and ConstantLR's 5 are a warm-up.
         "PolynomialLR": Change(supplied={"total_iters": "the run's length in the unit of step.each"}),
     },
-    every=Change(renamed={"verbose": "the log, which has the learning rate in every line"}),
+    every=Change(
+        types={
+            **dict.fromkeys(("gamma", "eta_min"), _NOT_BELOW_0),
+            **dict.fromkeys(("div_factor", "final_div_factor"), _ABOVE_0),
+            **dict.fromkeys(("max_momentum", "base_momentum"), _MOMENTUM),
+            **dict.fromkeys(("patience", "cooldown"), _COUNT),
+            **dict.fromkeys(("step_size", "step_size_up", "T_0", "T_mult"), _SOME),
+            "milestones": {"kind": "list", "of": _SOME},
+        },
+        renamed={"verbose": "the log, which has the learning rate in every line"},
+    ),
 )

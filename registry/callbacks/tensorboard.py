@@ -44,7 +44,8 @@ class TensorBoard(Sink, Callback):
     Args:
         images: write the pictures of the report (galleries, GradCAM) too.
         histograms: write the distribution of every weight after every epoch, and of every gradient of the epoch's
-            first micro-batch (under fp16, as the scaler has scaled it); costs disk and copies off the device.
+            first micro-batch, as it counts in its step (under fp16, as the scaler has scaled it); costs disk and copies
+            off the device.
         pr_curves: write a precision-recall curve of every class at the end, of the first 20 where there are more.
         flush_seconds: seconds after which what was recorded reaches the disk.
     """

@@ -46,7 +46,8 @@ _OWN_DOCS = {
     "in_channels": "channels of the images; other than 3, the first convolution is made anew.",
 }
 _DOCS = {
-    "dropout": "share of activations zeroed before the last layer, 0..1.",
+    "dropout": "share of activations zeroed wherever upstream's network does: before the last layer in most, behind "
+    "each hidden layer of the classifier in alexnet and vgg, behind embeddings, attention and MLPs in vit, 0..1.",
     "drop_rate": "share of activations zeroed after each dense layer, 0..1.",
     "attention_dropout": "share of attention weights zeroed, 0..1.",
     "stochastic_depth_prob": "share of residual branches dropped at the last block, growing from 0 at the first, 0..1.",
@@ -104,7 +105,8 @@ def build(
         CheckpointError: a file of weights is missing, damaged, or of another network.
     """
     if name in _AUXILIARY and weights is not None:  # as torchvision does with its weights
-        arguments = {"transform_input": in_channels == 3, "init_weights": False, **arguments}
+        of_imagenet = in_channels == 3 and _is_of_torchvision(name, weights)
+        arguments = {"transform_input": of_imagenet, "init_weights": False, **arguments}
     model = _random(name, num_classes, arguments)
     channels = 3
     if weights is not None and weights_are_fetched():
@@ -115,6 +117,14 @@ def build(
     if in_channels != channels:
         _replace_stem(model, in_channels)
     return model
+
+
+def _is_of_torchvision(name: str, weights: str | WeightsEnum) -> bool:
+    """Whether weights are torchvision's own, by name or by the file's: they want pixels scaled otherwise."""
+    if not isinstance(weights, str) or not names_a_file(weights):
+        return True
+    named = importlib.import_module("torchvision.models").get_model_weights(name)
+    return Path(weights).name in {member.url.rpartition("/")[2] for member in named}
 
 
 def _load_named(model: nn.Module, name: str, weights: str | WeightsEnum) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section
 from registry.reports.pictures import Tile, enlarged, sheet, write_png
@@ -20,6 +21,8 @@ class AugmentationSheet(ReportPart):
         images: rows of the sheet at most, a class each.
         draws: augmented versions of each image.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(self, images: Annotated[int, Bounds(min=1)] = 10, draws: Annotated[int, Bounds(min=1)] = 8) -> None:
         self.images = images

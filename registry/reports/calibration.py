@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Paragraph, Predictions, ReportPart, Section, Table
 from registry.reports import scores
@@ -49,6 +50,8 @@ class Calibration(ReportPart):
     Args:
         bins: of equal width, over confidences from 0 to 1.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(self, bins: Annotated[int, Bounds(min=1)] = 15) -> None:
         self.bins = bins

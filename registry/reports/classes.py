@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Evidence, Figure, Paragraph, ReportPart, Section, Table
 from registry.printing import literal
@@ -29,6 +30,8 @@ class ConfusionMatrix(ReportPart):
     Args:
         pairs: confusions named in the table, the most frequent first.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(self, pairs: Annotated[int, Bounds(min=1)] = 10) -> None:
         self.pairs = pairs
@@ -69,6 +72,8 @@ class ConfusionMatrix(ReportPart):
 
 class PerClass(ReportPart):
     """Precision, recall, F1 and support of every class."""
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def render(self, evidence: Evidence) -> Section:
         """Return the table; with many classes, those with the lowest F1."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from registry.catalogue.adoption import Change
 from registry.contracts import Evidence, Figure, LRFinding, Paragraph, ReportPart, Section, Table
 from registry.mixes import MIXED_NUMBERS
 from registry.printing import metric_words, sentence_case
@@ -38,6 +39,8 @@ Rows = Sequence[Mapping[str, float]]
 
 class Curves(ReportPart):
     """Loss, accuracy and learning rate over the epochs, train and validation in one figure, the best epoch marked."""
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def render(self, evidence: Evidence) -> Section:
         """Write figures/loss.png, accuracy.png and lr.png and return them."""
@@ -84,6 +87,8 @@ def _notes(resolved: Mapping[str, Any]) -> list[Paragraph]:
 
 class LRFinderCurve(ReportPart):
     """The learning-rate sweep: raw and smoothed loss, with every rule's pick on one plot."""
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def render(self, evidence: Evidence) -> Section:
         """Write figures/lr_finder.png and return it with a table of the picks."""

@@ -122,7 +122,7 @@ def faithfulness(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], lay
         with undisturbed(network, images.device):
             by_heat.append(pixel_curves(probability, images, heat))
             chance = torch.rand(heat.shape, generator=generator)
-            by_chance.append(pixel_curves(probability, images, chance, STEPS // 2))
+            by_chance.append(pixel_curves(probability, images, chance))
         if shuffled is not None:
             others = explain(shuffled, images, [layer], targets, method).maps[layer][0]
             correlations.append(rank_correlations(maps, others))

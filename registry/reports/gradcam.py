@@ -66,6 +66,7 @@ class GradCAM(ReportPart):
         self.alpha = alpha
         self.colormap: Colormap = colormap
         self.columns = columns
+        self.label = ""
 
     def render(self, evidence: Evidence) -> Section:
         """Write gradcam/gallery.png and a strip and an overlay per image, and return them."""
@@ -111,7 +112,8 @@ class GradCAM(ReportPart):
     def _unlike_the_default(self) -> list[str]:
         """Return what tells this part from a plain one, so that two on one page have places of their own."""
         given = ((self.method, "GradCAM"), (self.select, "misclassified"), (self.target, "predicted"))
-        return [file_name(value) for value, default in given if value != default]
+        told = [file_name(value) for value, default in given if value != default]
+        return [*told, file_name(self.label)] if self.label else told
 
     def _choose(self, answers: scores.Answers, split: str) -> tuple[np.ndarray, str]:
         """Return the positions to explain, and a sentence that says which they are."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
 from registry.printing import literal
@@ -23,6 +24,8 @@ class Misclassified(ReportPart):
         count: images per gallery.
         columns: images in a row.
     """
+
+    change: ClassVar = Change(facts={"owns": ""})
 
     def __init__(self, count: Annotated[int, Bounds(min=1)] = 25, columns: Annotated[int, Bounds(min=1)] = 5) -> None:
         self.count = count

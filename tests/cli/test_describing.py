@@ -230,7 +230,7 @@ def test_describe_tells_all_about_a_component() -> None:
     text = describe_text("ReduceLROnPlateau", components=KNOWN)
     assert text.startswith("ReduceLROnPlateau - scheduler, torch ")
     assert "  mode: 'min' or 'max'; default 'min'\n" in text
-    assert "  patience: integer; default 10\n" in text
+    assert "  patience: integer >= 0; default 10\n" in text
     assert "not settable: optimizer (the recipe's optimizer)" in text
     assert text.endswith("In a recipe:\n  scheduler: ReduceLROnPlateau")
 

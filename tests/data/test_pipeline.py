@@ -106,6 +106,17 @@ def test_float_that_a_transform_makes_before_preprocess_is_refused_when_it_is_ma
         pipeline.apply(images, epoch=1, indices=torch.arange(6))
 
 
+def test_only_what_leaves_every_pixel_where_it_is_keeps_what_is_told_of_places() -> None:
+    class Own:
+        def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:
+            return images
+
+    colours = [A.ColorJitter(p=1), A.OneOf([A.ToGray(), A.Posterize()], p=0.5)]
+    assert Pipeline(colours, normalize(), seed=1).keeps_places
+    for moving in (A.CenterCrop(24, 24), A.HorizontalFlip(), A.OneOf([A.ToGray(), A.Rotate(15)]), Own()):
+        assert not Pipeline([*colours, moving], normalize(), seed=1).keeps_places
+
+
 def test_what_works_in_place_acts_behind_a_transform_that_gives_another_view() -> None:
     class Turned:
         def __call__(self, images: torch.Tensor, draws: object) -> torch.Tensor:

@@ -277,7 +277,10 @@ def test_a_last_batch_of_one_image_is_warned_of_where_the_model_has_batch_norm()
 
 def test_all_problems_of_a_build_are_reported_together() -> None:
     lines = said(
-        "optimizer={type: Adam, lr: 0.1, eps: -1}", "scheduler.step_size=0", "train.freeze=[x]", "report.0.layers=[y]"
+        "optimizer={type: Adam, lr: 0.1, eps: -1}",
+        "scheduler={type: LinearLR, start_factor: 5}",
+        "train.freeze=[x]",
+        "report.0.layers=[y]",
     )
     assert len(lines) >= 3
 

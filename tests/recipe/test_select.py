@@ -58,5 +58,13 @@ def test_a_compiled_model_is_matched_by_its_own_names() -> None:
     assert select(["stem"], wrapped) == ["_orig_mod.stem.weight", "_orig_mod.stem.bias"]
 
 
+def test_attentions_biases_are_biases() -> None:
+    attention = nn.MultiheadAttention(4, 2)
+    assert select(["@bias"], attention) == ["in_proj_bias", "out_proj.bias"]
+    ours = nn.Module()
+    ours.q_bias, ours.v_bias, ours.relative_position_bias_table = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    assert select(["@bias"], ours) == ["q_bias", "v_bias"]
+
+
 def test_a_model_without_weights_has_no_head() -> None:
     assert select(["@head"], nn.Sequential(nn.BatchNorm2d(3))) == []

@@ -120,8 +120,10 @@ def test_auxiliary_heads_are_left_out_and_named() -> None:
     torch.save(torchvision.models.googlenet(init_weights=False).state_dict(), "googlenet.pth")
     model, (line,) = built("./googlenet.pth", "googlenet")
     assert "no place here have aux1.conv.bn.bias" in line
-    assert model.transform_input  # as the weights want it
     assert model.aux1 is None
+    assert not model.transform_input  # as the network that was saved
+    torch.save(torchvision.models.googlenet(init_weights=False).state_dict(), "googlenet-1378be20.pth")
+    assert built("./googlenet-1378be20.pth", "googlenet")[0].transform_input  # as torchvision's own were learnt
     grey, _ = built("./googlenet.pth", "googlenet", in_channels=1)
     assert grey.eval()(torch.zeros(2, 1, 64, 64)).shape == (2, 3)  # there are no colours to transform
 

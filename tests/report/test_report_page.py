@@ -309,6 +309,17 @@ def test_two_gradcam_parts_keep_pictures_anchors_and_facts_apart(tmp_path):
     ).read_bytes()
 
 
+def test_two_that_differ_in_what_names_no_folder_keep_their_pictures_by_their_own_names(tmp_path):
+    parts = [GradCAM(count=1, layers=[layer]) for layer in ("middle", "last")]
+    for part, name in zip(parts, ("early", "late"), strict=True):
+        part.label = name
+    _, page, _, _ = write(made_evidence(tmp_path), tuple(parts))
+    folders = {path.parent.name for path in tmp_path.rglob("gradcam/*/gallery.png")}
+    assert folders == {"early", "late"}
+    assert {"gradcam-early", "gradcam-late"} <= {a.get("id") for _, a in page.all("section")}
+    assert not (tmp_path / "gradcam" / "gallery.png").exists()
+
+
 def test_a_number_and_its_per_cent_sign_stay_on_one_line(written):
     assert "83.24\u00a0%" in written[0].html.read_text()
 

@@ -77,6 +77,10 @@ class Stage:
         """Tell whether Albumentations is faster, image by image, on a batch as large as this."""
         return isinstance(images, Tensor) and images.shape[1] * images.shape[2] > self.wins_up_to
 
+    def keeps_places(self) -> bool:
+        """Tell whether pixels stay where they are, as far as is known; one of somebody's own may move them."""
+        return bool(self.upstream) and all(map(_keeps_places, self.upstream))
+
     def gives_one_size(self) -> bool:
         """Tell whether images of any size have one size after it."""
         return any(type(one).__name__ in MAKES_ONE_SIZE and one.p >= 1 for one in self.upstream)
@@ -101,6 +105,7 @@ class Pipeline:
         drawn: names of the transforms that leave something to chance; after the others an image is always the same.
         begins_on: where `apply` works first, so that images of one size and their indices are best handed over there.
         gives_one_size: whether images of any size have one size after the transforms.
+        keeps_places: whether what is told of a stored image's pixels holds for the same pixels afterwards.
         scales: whether `apply` found uint8 at the end and scaled grey levels 0..255 to 0..1.
 
     Raises:
@@ -128,6 +133,7 @@ class Pipeline:
         self.values_ahead = 3 * reduce(lambda area, stage: _area_after(stage, area), self._all[: len(self.ahead)], 0)
         self.drawn: Sequence[str] = [stage.name for stage in self._all if not stage.is_settled()]
         self.begins_on = torch.device("cpu") if any(s.batched is None for s in self._all) else self._device
+        self.keeps_places = all(stage.keeps_places() for stage in self._all)
         self.gives_one_size = any(stage.gives_one_size() for stage in self._all)
         self.scales = False
 
@@ -356,6 +362,13 @@ def _area_after(stage: Stage, before: int) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------------- images
+def _keeps_places(transform: Any) -> bool:
+    bases = {cls.__name__ for cls in type(transform).__mro__}
+    if "BaseCompose" in bases:
+        return all(map(_keeps_places, transform.transforms))
+    return "ImageOnlyTransform" in bases
+
+
 def _require_levels(images: Images, stage: Stage) -> None:
     """Refuse what a transform of the first list has made of grey levels.
 

@@ -52,7 +52,7 @@ from trainer.experiment.measuring import open_measured
 from trainer.experiment.trained import Trained
 from trainer.recipe import patterns
 from trainer.recipe.reading.references import LR_FOUND
-from trainer.recipe.recipe import CROSS_ENTROPY, Recipe, Reference
+from trainer.recipe.recipe import CROSS_ENTROPY, Recipe, Reference, Spec
 
 KNOWN_WITHOUT_DATA = {"data.num_classes", "data.class_names", "data.image_size", "run.epochs"}
 PREPARE_IMAGES = 5_000  # training images a model's own `prepare` is shown
@@ -222,8 +222,15 @@ class Experiment(Assembly):
         self.penalties = [self.new_penalty(spec, self.model) for spec in recipe.regularizers]
         for penalty in self.penalties:
             self._on_device(penalty.regularizer)
-        self.report = [self.make(spec) for spec in recipe.report]
+        self.report = [self._part_of_report(spec) for spec in recipe.report]
         self.processes.draw_apart(recipe.seed)
+
+    def _part_of_report(self, spec: Spec) -> ReportPart:
+        """Build a part of the report; one that keeps pictures beside another of its type is told its own name."""
+        part: ReportPart = self.make(spec)
+        if spec.renamed and hasattr(part, "label"):
+            part.label = spec.name
+        return part
 
     def _begin_reading(self) -> None:
         """Have the pictures of the first steps read while the network is built."""

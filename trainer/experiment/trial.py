@@ -331,6 +331,10 @@ class Trial:
         if isinstance(rates, _Ended):
             self._ends_early(spec, rates, units, unit)
             return
+        if (lowest := min(rates)) < 0:
+            text = f"scheduler {spec.type}: the learning rate is {lowest:.4g} in {unit} {rates.index(lowest) + 1:,}"
+            self.draft.report("R116", "scheduler", text, "a rate below 0 climbs where it should descend")
+            return
         least = VANISHED * max(rates)
         alive = max((index for index, rate in enumerate(rates) if rate > least), default=units) + 1
         if units - alive > DEAD_SHARE * units:

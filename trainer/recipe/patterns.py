@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _NORM = re.compile(r"\w*Norm(\dd)?|_NormBase")
+_BIAS = re.compile("bias|in_proj_bias|[qkv]_bias")
 _EMBEDDING = re.compile(r"\w*Embedding(Bag)?")
 
 
@@ -53,7 +54,8 @@ def _prefixes(name: str) -> Iterator[str]:
 
 
 def _biases(names: Sequence[str], _: nn.Module) -> list[str]:
-    return [name for name in names if name.rpartition(".")[2] == "bias"]
+    # Attention has its own: in_proj_bias of torch, q_bias and v_bias of timm.
+    return [name for name in names if _BIAS.fullmatch(name.rpartition(".")[2])]
 
 
 def _of_kind(kind: re.Pattern[str]) -> Callable[[Sequence[str], nn.Module], list[str]]:

@@ -59,7 +59,9 @@ class PartImages:
             return self.pipeline.apply(images, epoch=0, indices=indices).to(self.device)
 
     def masks(self, positions: Sequence[int]) -> np.ndarray | None:
-        """Return the object masks, where the dataset knows them."""
+        """Return the object masks, where the dataset knows them and transforms leave them where they are."""
+        if not self.pipeline.keeps_places:
+            return None
         return self.part.store.masks(self._indices(positions).tolist())
 
     def files(self, positions: Sequence[int]) -> list[str]:

@@ -25,6 +25,7 @@ from trainer.recipe.problems import Collector, did_you_mean, listed
 from trainer.recipe.reading.references import LR_FOUND, needs_what_comes_later
 from trainer.recipe.recipe import CROSS_ENTROPY, NAMED, Expectation, Recipe, Spec
 
+SHARES = ("accuracy", "top_k_accuracy")  # keys of metrics that count images
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 TARGETS = ("predicted", "true")  # of a GradCAM, beside the names of classes
@@ -73,6 +74,14 @@ def _unique_names(draft: Draft) -> None:
         elif spec.key == CROSS_ENTROPY and spec.type != "CrossEntropy":
             text = f"a metric cannot be called '{CROSS_ENTROPY}': that is the plain cross entropy's key"
             draft.report("R025", spec.path, text, "give it another name with 'as'")
+        elif spec.key in SHARES and not _counts_images(draft, spec):
+            text = f"{spec.type} cannot be called '{spec.key}': such a number is read as a share of the images"
+            draft.report("R025", spec.path, text, "give it another name with 'as', as in balanced_accuracy")
+
+
+def _counts_images(draft: Draft, spec: Spec) -> bool:
+    """Whether a metric of this name is a share of images, which pages give an interval by their number."""
+    return spec.type in ("Accuracy", "TopKAccuracy") or spec.arguments.get("average") == "micro"
 
 
 def _unique(draft: Draft, specs: Sequence[Spec]) -> None:
@@ -85,9 +94,9 @@ def _unique(draft: Draft, specs: Sequence[Spec]) -> None:
 
 
 def _one_writes(draft: Draft) -> None:
-    """Report callbacks of one type that write the same file, or measure under the same key."""
+    """Report callbacks and parts of the report that write the same files, or measure under the same key."""
     first: dict[tuple[str, object], Spec] = {}
-    for spec in draft.those("callbacks"):
+    for spec in (*draft.those("callbacks"), *draft.those("report")):
         owned = draft.entry(spec).facts.get("owns")
         if owned is None:
             continue
@@ -95,7 +104,8 @@ def _one_writes(draft: Draft) -> None:
         earlier = first.setdefault((spec.type, value), spec)
         if earlier is not spec:
             what = f"the {owned} '{value}'" if owned else "the same files"
-            text = f"two {spec.type} callbacks have {what} (the other in line {earlier.origin.line})"
+            kind = "callbacks" if spec.slot == "callback" else "parts"
+            text = f"two {spec.type} {kind} have {what} (the other in line {earlier.origin.line})"
             hint = f"give one a {owned} of its own" if owned else "leave one out"
             draft.report("R114", f"{spec.path}.{owned}" if owned in spec.arguments else spec.path, text, hint)
 
@@ -403,7 +413,7 @@ def _something_is_left(draft: Draft) -> None:
 RULES: tuple[Rule, ...] = (
     (_one_seed, ("seed", "seeds")),
     (_unique_names, ()),
-    (_one_writes, ("callbacks",)),
+    (_one_writes, ("callbacks", "report")),
     (_references_in_time, ()),
     (_finder_exists, ("lr_finder",)),
     (_finder_range, ("lr_finder",)),
