@@ -6,12 +6,12 @@ Owns the list and its exceptions. When a scheduler steps is the engine's matter.
 from __future__ import annotations
 
 from registry.catalogue.adoption import Change, Registry
-from registry.optimizers.upstream import SHARE
 
 _NOT_BELOW_0 = {"kind": "number", "min": 0}  # a rate below 0 climbs
 _ABOVE_0 = {"kind": "number", "above": 0}
 _COUNT, _SOME = {"kind": "integer", "min": 0}, {"kind": "integer", "min": 1}
-_MOMENTUM = {"kind": "union", "of": [SHARE, {"kind": "list", "of": SHARE}]}
+_SHARE = {"kind": "number", "min": 0, "below": 1}  # 1 would keep the past for ever
+_MOMENTUM = {"kind": "union", "of": [_SHARE, {"kind": "list", "of": _SHARE}]}
 
 SCHEDULERS = Registry("scheduler")
 SCHEDULERS.adopt(

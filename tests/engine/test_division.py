@@ -119,6 +119,30 @@ def test_a_network_that_does_not_divide_is_refused_with_the_reason(model, why, i
         divide(model, images)
 
 
+def test_what_is_changed_in_place_between_layers_is_not_passed_by(images):
+    """As by dropout of torch.nn.functional, which in evaluation does nothing."""
+
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.fc1, self.fc2 = nn.Linear(4, 64), nn.Linear(64, 5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.fc1(self.trunk(images))
+            x = nn.functional.dropout(x, 0.5, self.training, inplace=True)
+            return self.fc2(x)
+
+    model = frozen(Dropping(), "trunk")
+    found = divide(model, images)
+    features = found.features(model, images)
+    torch.manual_seed(1)
+    first = found.head(features)
+    torch.manual_seed(1)
+    assert torch.allclose(first, model(images), atol=1e-6)
+    assert not torch.equal(found.head(features), found.head(features)), "it drops, as the network does"
+
+
 def test_noise_in_a_frozen_layer_and_statistics_that_move_are_noticed(images):
     for norm in (nn.Dropout(0.5), nn.BatchNorm2d(4)):
         model = frozen(Network(norm=norm), "layer1", "layer2")

@@ -1,8 +1,10 @@
 """A resumed training equals the uninterrupted one, bit for bit, from any step."""
 
+import random
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from shared_recipes import EVERYTHING
@@ -84,6 +86,33 @@ def test_the_oracle_notices_every_saved_key(experiment_of, tmp_path, uninterrupt
     with suppress(ValueError):  # a schedule that is ahead of the steps may refuse to go on: noticed, too
         run(experiment_of(EVERYTHING), folder, None, state=state)
     assert whole_state(folder) != uninterrupted
+
+
+class Draws(Callback):
+    """Measures with numbers drawn from everywhere."""
+
+    def measure(self, view: View) -> dict[str, float]:
+        return {"drawn": float(torch.randperm(8)[0]) + random.random() + np.random.random()}
+
+
+def test_what_a_callback_draws_to_measure_leaves_the_training_as_it_was(experiment_of, tmp_path, uninterrupted):
+    experiment = experiment_of(EVERYTHING)
+    _, callbacks = build_callbacks(experiment.recipe, experiment.catalogue)
+    place = tmp_path / "drawn"
+    place.mkdir()
+    fit(
+        experiment,
+        [*callbacks, Draws()],
+        Cut(Interrupts(), None),
+        Interrupts(),
+        place,
+        {},
+        state=None,
+        log=lambda _: None,
+    )
+    drawn = whole_state(place)
+    for key in ("model", "optimizer", "averaging", "rng"):
+        assert drawn[key] == uninterrupted[key], key
 
 
 def test_a_view_tells_callbacks_where_training_stands(experiment_of, tmp_path):

@@ -15,7 +15,8 @@ from torch import nn
 from registry.errors import CheckpointError
 from registry.models import pretrained, torchvision
 from trainer.engine import checkpoint
-from trainer.engine.weights import load_weights, read_weights, to_safetensors
+from trainer.engine.precision import BF16, Precision, products
+from trainer.engine.weights import as_evaluated, load_weights, read_weights, to_safetensors
 
 HEAD = ["2.weight", "2.bias"]
 
@@ -45,6 +46,30 @@ def test_the_head_of_the_same_classes_is_kept(saved):
     model = network()
     assert load_weights(model, path, ["cross", "ring"], HEAD) == f"weights from {path}: all 4 tensors"
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), before.parameters(), strict=True))
+
+
+def test_a_buffer_that_no_state_dict_holds_and_that_training_has_moved_is_said(tmp_path):
+    def centred() -> nn.Module:
+        model = network()
+        model.register_buffer("centre", torch.zeros(3), persistent=False)
+        return model
+
+    for moved, said in ((1.0, "; centre is in no state dict and begins as the network makes it"), (0.0, "")):
+        path, model = tmp_path / f"{moved}.pt", centred()
+        state = {"model": model.state_dict(), "buffers": {"centre": torch.full((3,), moved)}}
+        checkpoint.write(path, {**state, "class_names": ["cross", "ring"]})
+        assert load_weights(centred(), path, ["cross", "ring"], HEAD) == f"weights from {path}: all 4 tensors{said}"
+
+
+def test_averaged_weights_are_taken_under_every_name_that_tied_ones_have():
+    raw, mean = torch.ones(2), torch.zeros(2)
+    state = {"model": {"a": raw, "twin": raw.clone(), "count": torch.tensor(3)}, "averaging": {"average": {"a": mean}}}
+    assert {name: each.tolist() for name, each in as_evaluated(state)["model"].items()} == {
+        "a": [0, 0],
+        "twin": [0, 0],
+        "count": 3,
+    }
+    assert as_evaluated({"model": {"a": raw}, "averaging": None})["model"]["a"] is raw
 
 
 @pytest.mark.parametrize(
@@ -361,3 +386,17 @@ def test_what_pretrained_weights_switch_on_beside_numbers_stays_on():
         built = torchvision.build("googlenet", num_classes=3, weights="DEFAULT")
     assert built.transform_input
     assert built.aux1 is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "deterministic", "said"),
+    [
+        ("fp32", "cuda:0", False, "; products in TF32, whole with train.deterministic: true"),
+        ("fp32", "cuda:0", True, ""),
+        ("fp32", "cpu", False, ""),
+        ("bf16", "cuda:0", False, ""),
+    ],
+)
+def test_that_a_gpu_shortens_the_factors_of_fp32_is_said(kind, device, deterministic, said):
+    precision = Precision() if kind == "fp32" else BF16(torch.device("cpu"))
+    assert products(precision, torch.device(device), deterministic=deterministic) == said

@@ -101,6 +101,13 @@ def test_where_features_would_change_they_are_not_kept_and_the_log_says_why(said
     assert f"frozen layers: what they make of an image is computed in every step: {reason}" in said
 
 
+def test_layers_that_are_passed_over_and_a_compiled_network_do_not_go_together(said_of):
+    """Of a network that a compiler has to read, none may answer by another function."""
+    experiment, said = said_of("train.freeze=['layer1.**']", "train.compile=true")
+    assert experiment.course.train is experiment.batches("train")
+    assert any("train.compile takes no network whose first layers are passed over" in line for line in said)
+
+
 @pytest.mark.parametrize("override", ["train.cache_features=off", "train.freeze=[]"])
 def test_nothing_is_said_where_nobody_asked_for_it(said_of, override):
     experiment, said = said_of(override)

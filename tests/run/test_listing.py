@@ -213,6 +213,12 @@ def test_clean_keeps_best_weights_and_runs_that_may_go_on(old, capsys):
     assert len(left(old[1])) == 4
 
 
+def test_clean_keeps_the_state_of_a_run_that_only_ran_out_of_time(old, capsys):
+    old[0].write_json("summary.json", {"status": "completed", "out_of_time": True})
+    assert "nothing to remove" in printed(capsys, "clean", "--days", "0", "--yes")
+    assert len(left(old[0])) == 4
+
+
 def test_clean_passes_young_runs_and_those_at_work(old, capsys):
     assert "nothing to remove" in printed(capsys, "clean", "--days", "30", "--yes")
     with old[0].locked():

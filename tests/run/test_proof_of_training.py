@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer.cli.main import main
 from trainer.engine import checkpoint
-from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link
+from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
+from trainer.engine.weights import read_weights
+from trainer.experiment.trained import Trained
 from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
 from trainer.run.environment import made_on
@@ -36,19 +39,28 @@ report: []
 expect: {final val/loss: "<= 100"}
 """
 AVERAGED = RECIPE.replace("epochs: 4", "epochs: 4, ema: {decay: 0.9}")
+# Begun with the plain run's weights: frozen layers are folded, or what they make of the images is kept.
+FOLDED = RECIPE.replace("mix: {type: MixUp}", "freeze: ['layer1', 'layer2'], start_from: PLAIN")
+KEPT = FOLDED.replace("[{type: HorizontalFlip, p: 0.5}]", "[]")
+# Ended by a callback on the way, and continued without it.
+STOPPED = RECIPE.replace("report: []", "callbacks: [{type: EarlyStopping, patience: 0, min_delta: 100.0}]\nreport: []")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two trained runs, of plain and of averaged weights; the folder is entered."""
+    """Trained runs by kind; the folder is entered."""
     folder = tmp_path_factory.mktemp("proof")
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, text in {"plain": RECIPE, "averaged": AVERAGED.replace("name: tiny", "name: averaged")}.items():
-            Path(f"{name}.yaml").write_text(text, encoding="utf-8")
-            assert main(["train", f"{name}.yaml"]) == 0
-        runs = {"plain": next(Path("runs/tiny").glob("2*")), "averaged": next(Path("runs/averaged").glob("2*"))}
+        kinds = {"plain": RECIPE, "averaged": AVERAGED, "folded": FOLDED, "kept": KEPT, "stopped": STOPPED}
+        for kind, text in kinds.items():
+            name = "tiny" if kind == "plain" else kind
+            text = text.replace("name: tiny", f"name: {name}").replace("PLAIN", str(runs.get("plain")))
+            Path(f"{kind}.yaml").write_text(text, encoding="utf-8")
+            assert main(["train", f"{kind}.yaml"]) == 0
+            runs[kind] = next(Path(f"runs/{name}").glob("2*"))
+        assert main(["resume", str(runs["stopped"]), "callbacks=[]"]) == 0
         yield folder, runs
 
 
@@ -238,7 +250,30 @@ def repeated(path: Path, epoch: int, *overrides: str):
     return Replay(RunFolder.open(path), overrides, Display()).repeat(epoch)
 
 
-@pytest.mark.parametrize("kind", ["plain", "averaged"])
+def test_without_best_weights_an_averaged_run_answers_with_the_average(made, tmp_path):
+    run = Path(shutil.copytree(made[1]["averaged"], tmp_path / "averaged" / "20260131-120000"))
+    for path in (run / "checkpoints").glob("best.*"):
+        path.unlink()
+    trained = Trained.read(run)
+    assert (trained.which, trained.epoch) == ("final", 4)
+    found = weights_digest({"model": dict(trained.weights), "buffers": dict(trained.buffers)})
+    chain = Chain(checkpoint.read(run / "checkpoints" / "last.pt")["chain"])
+    assert found == chain.links[4].weights, "those that were measured"
+    begun_from = read_weights(run)
+    assert all(torch.equal(begun_from.tensors[name], tensor) for name, tensor in trained.weights.items())
+
+
+def test_lr_find_of_a_run_sweeps_as_the_run_did(made, capsys):
+    assert main(["lr-find", str(made[1]["plain"])]) == 0
+    said = capsys.readouterr().out
+    assert "sweeping 0.001 to 10 in 60 steps" in said
+    rate = json.loads((made[1]["plain"] / "lr_finder.json").read_text(encoding="utf-8"))["lr"]
+    assert f"{rate:.6g} (" in said
+    assert main(["lr-find", str(made[1]["plain"]), "lr_finder.steps=50"]) == 0
+    assert "sweeping 0.001 to 10 in 50 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["plain", "averaged", "folded", "kept", "stopped"])
 def test_every_epoch_of_a_run_can_be_repeated_to_the_last_bit(made, kind):
     replay = Replay(RunFolder.open(made[1][kind]), (), Display())
     assert replay.epochs == [1, 2, 3, 4]

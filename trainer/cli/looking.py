@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from trainer.cli.console import Console
 from trainer.engine.interrupts import Interrupts
 from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
+from trainer.recipe.afterwards import RESOLVED
 from trainer.recipe.load import Loaded
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import LRFinder, Recipe
@@ -44,7 +45,7 @@ def lr_find(loaded: Loaded) -> int:
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
-    section = recipe.lr_finder or LRFinder()
+    section = _finder(loaded, recipe)
     console.line(f"sweeping {section.start:g} to {section.end:g} in {section.steps} steps ...")
     with console.bar(), Interrupts().listening() as interrupts:
         finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
@@ -58,6 +59,14 @@ def lr_find(loaded: Loaded) -> int:
     rows["curve"] = str(folder.path / "figures" / "lr_finder.png")
     console.table(rows)
     return 0
+
+
+def _finder(loaded: Loaded, recipe: Recipe) -> LRFinder:
+    """Return how to sweep: as the recipe says, and as a run has swept, whose resolved recipe holds the rate instead."""
+    written = recipe.lr_finder or LRFinder()
+    kept = RunFolder(Path(loaded.path).parent).finder_settings() if Path(loaded.path).name == RESOLVED else {}
+    known = {each.name for each in fields(LRFinder) if f"lr_finder.{each.name}" not in recipe.origins}
+    return replace(written, **{name: value for name, value in kept.items() if name in known})
 
 
 def preview(loaded: Loaded) -> int:

@@ -106,9 +106,11 @@ class Call:
         visit: which of its calls, from 0.
         started: when it began, on a clock of calls and answers.
         given: its input, where that is one tensor and nothing else.
+        version: of that tensor, which counts up when something changes it in place.
         settled: whether up to its beginning nothing was drawn and no buffer had moved.
         ended: when it answered.
         answer: what it returned, where that is a tensor.
+        answered: its version.
         left_settled: as `settled`, up to its answer.
     """
 
@@ -116,9 +118,11 @@ class Call:
     visit: int
     started: int
     given: Tensor | None
+    version: int
     settled: bool
     ended: float = math.inf
     answer: Tensor | None = None
+    answered: int = 0
     left_settled: bool = False
 
 
@@ -129,12 +133,14 @@ def watched(model: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
 
     def began(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         alone = given[0] if len(given) == 1 and not named and isinstance(given[0], Tensor) else None
-        open_calls.append(Call(module, visits[module], next(clock), alone, _moving(model) == before))
+        version = 0 if alone is None else alone._version
+        open_calls.append(Call(module, visits[module], next(clock), alone, version, _moving(model) == before))
         visits[module] += 1
 
     def ended(_module: nn.Module, _given: tuple[Any, ...], answer: object) -> None:
         call = open_calls.pop()
         call.ended, call.answer = next(clock), answer if isinstance(answer, Tensor) else None
+        call.answered = 0 if call.answer is None else call.answer._version
         call.left_settled = _moving(model) == before
         calls.append(call)
 
@@ -165,7 +171,7 @@ def _found(model: nn.Module, images: Tensor) -> Division:
         calls, answer = watched(model, images)
     if not answer.requires_grad:
         raise UndividedError("nothing in it learns")
-    tail = _tail(calls, answer, math.inf)
+    tail = _tail(calls, answer, answer._version, math.inf)
     if tail is not None:
         first, modules = tail[0], [call.module for call in tail]
         head = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
@@ -179,15 +185,18 @@ def _found(model: nn.Module, images: Tensor) -> Division:
     return Division(_Remainder(model, skipped, last.module, images), last.module, last.visit, at_input=False)
 
 
-def _tail(calls: Sequence[Call], answer: Tensor, until: float) -> list[Call] | None:
+def _tail(calls: Sequence[Call], answer: Tensor, version: int, until: float) -> list[Call] | None:
     """Return the shortest row of calls from frozen features to `answer`, each given what the one before returned.
+
+    What was changed in place in between is no longer what was returned.
 
     Args:
         calls: of the forward pass, in the order of their answers.
         answer: what the last of them is to return.
+        version: of it.
         until: when the last must have ended.
     """
-    makers = [call for call in calls if call.answer is answer and call.ended < until]
+    makers = [call for call in calls if call.answer is answer and call.answered == version and call.ended < until]
     if not makers:
         return None
     innermost = max(makers, key=lambda call: call.started)
@@ -197,7 +206,7 @@ def _tail(calls: Sequence[Call], answer: Tensor, until: float) -> list[Call] | N
             continue
         if call.settled and not call.given.requires_grad:
             return [call]
-        before = _tail(calls, call.given, call.started)
+        before = _tail(calls, call.given, call.version, call.started)
         if before is not None:
             return [*before, call]
     return None

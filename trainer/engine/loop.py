@@ -298,8 +298,9 @@ class Loop:
         row["val/loss"] = validation.loss
         row.update({f"val/{key}": value for key, value in validation.metrics.items()})
         view = self._view()
-        for callback in self.parts.callbacks:
-            row.update(callback.measure(view))
+        with rng.untouched_randomness():
+            for callback in self.parts.callbacks:
+                row.update(callback.measure(view))
         row = self.parts.processes.said_by_first(row)  # its clock, and what its callbacks have measured
         if not math.isfinite(row["val/loss"]):
             self._not_validated(row["val/loss"])

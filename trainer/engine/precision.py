@@ -53,6 +53,19 @@ class Precision:
         """Continue from `state`."""
 
 
+def products(precision: Precision, device: torch.device, *, deterministic: bool) -> str:
+    """Return what is to be said of products of float32 numbers on a device, as device.py sets it; "" for nothing.
+
+    Args:
+        precision: in use.
+        device: it is in use on.
+        deterministic: whether every bit repeats.
+    """
+    if precision.name != "fp32" or device.type != "cuda" or deterministic:
+        return ""
+    return "; products in TF32, whole with train.deterministic: true"
+
+
 class BF16(Precision):
     """Mixed precision with bfloat16, by autocast; weights, gradients and the optimizer stay float32."""
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from registry import state_dicts
 from registry.errors import CheckpointError
 from registry.printing import few
 from trainer.engine import checkpoint
+from trainer.engine.modules import transient_buffers
 
 _DIGEST, _CLASSES = "digest", "class_names"
 
@@ -31,11 +34,13 @@ class Weights:
         file: that was read.
         tensors: the state dict.
         class_names: one per output of the network; None where the file does not tell.
+        buffers: those of the network that no state dict holds, by dotted name; empty where the file does not tell.
     """
 
     file: Path
     tensors: Mapping[str, Tensor]
     class_names: tuple[str, ...] | None
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def to_safetensors(
@@ -80,8 +85,31 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError(error.message, error.hint or (state_dicts.SAFE if path.exists() else "")) from error
     if "model" not in state:
         raise CheckpointError(f"{path}: holds no model weights")
-    names = state.get(_CLASSES)
-    return Weights(path, state["model"], None if names is None else tuple(names))
+    names, state = state.get(_CLASSES), as_evaluated(state)
+    return Weights(path, state["model"], None if names is None else tuple(names), state.get("buffers", {}))
+
+
+def as_evaluated(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint whose weights are those that were measured: averaged ones, where a run averages.
+
+    The state of a training holds both, and goes on with those that learn.
+    """
+    average = (state.get("averaging") or {}).get("average")
+    if not average:
+        return state
+    model = state["model"]
+
+    def averaged(name: str, tensor: Tensor) -> Tensor:
+        tied = (each for each in average if each in model and _is_the_same(model[each], tensor))
+        known = name if name in average else next(tied, None) if tensor.is_floating_point() else None
+        return tensor if known is None else average[known]
+
+    buffers = {name: average.get(name, tensor) for name, tensor in state.get("buffers", {}).items()}
+    return {**state, "model": {name: averaged(name, each) for name, each in model.items()}, "buffers": buffers}
+
+
+def _is_the_same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -137,4 +165,9 @@ def load_weights(model: nn.Module, path: Path, class_names: Sequence[str], head:
         about_head = "; the head is kept, because the file does not tell its classes and their number fits"
     state_dicts.require_useful(weights.file, state, own)
     state_dicts.put_into(model, state)
+    there = transient_buffers(model)
+    both = ((name, each, there[name].cpu()) for name, each in weights.buffers.items() if name in there)
+    others = [name for name, theirs, ours in both if not _is_the_same(theirs, ours)]
+    if others:
+        about_head += f"; {few(others)} is in no state dict and begins as the network makes it"
     return f"weights from {weights.file}: {state_dicts.taken(found.names, len(state), len(own))}{about_head}"

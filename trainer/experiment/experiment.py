@@ -437,7 +437,7 @@ class Experiment(Assembly):
         try:
             if reason:
                 raise NotKeptError(reason)
-            keeping = Keeping(self.model, self.train_mode, self.precision(), self.log)
+            keeping = Keeping(self.model, self.train_mode, self.precision(), self.log, self.recipe.train.compile)
             images = self._batches(self.data.train, training=True, **once)
             return keeping.features({"train": images, "val": self.batches("val")})
         except NotKeptError as error:
@@ -463,7 +463,8 @@ class Experiment(Assembly):
     def describe_precision(self) -> str:
         """Return the number format and why it was chosen."""
         precision, reason = precisions.choose(self.recipe.train.precision, self.device)
-        return f"{precision.name} ({reason})"
+        products = precisions.products(precision, self.device, deterministic=self.recipe.train.deterministic)
+        return f"{precision.name} ({reason}{products})"
 
     def metrics(self) -> dict[str, Metric]:
         """Return fresh metrics by key."""

@@ -56,12 +56,14 @@ class Keeping:
         train_mode: puts it into the mode in which it trains.
         precision: of the forward pass.
         log: takes one line.
+        compiles: whether the head is going to be compiled.
     """
 
     model: nn.Module
     train_mode: Callable[[], None]
     precision: Precision
     log: Callable[[str], None]
+    compiles: bool = False
 
     def features(self, parts: Mapping[str, Batches]) -> Features:
         """Compute the features of all images.
@@ -97,6 +99,8 @@ class Keeping:
         try:
             with self.precision.autocast():
                 division = divide(self.model, images)
+                if self.compiles and not division.at_input:
+                    raise NotKeptError("train.compile takes no network whose first layers are passed over")
                 return division, division.features(self.model, images)[:1]
         except UndividedError as error:
             raise NotKeptError(str(error)) from error

@@ -24,6 +24,7 @@ from trainer.data.fingerprint import fingerprint, learnt
 from trainer.data.splits import LoadedData
 from trainer.engine import checkpoint
 from trainer.engine.modules import load_network
+from trainer.engine.weights import as_evaluated
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.evaluation_keys import is_unread, refuse_idle
 from trainer.recipe.afterwards import RESOLVED
@@ -89,7 +90,7 @@ class Trained(Assembly):
         files = [path for name in ("best.pt", "last.pt") if (path := folder / "checkpoints" / name).exists()]
         if not files:
             raise CheckpointError(f"{folder}: this run has no checkpoint yet", "train it, or resume it")
-        state = checkpoint.read(files[0])
+        state = as_evaluated(checkpoint.read(files[0]))
         resolved = folder / RESOLVED
         loaded = load_recipe(resolved, overrides, unread=is_unread)
         if loaded.recipe is None:

@@ -50,12 +50,22 @@ def proposals(root: Path, rows: Sequence[Row], days: float) -> list[Removable]:
     """
     now, found = time.time(), []
     for row in rows:
-        if row.status in DONE and now - _last_written(row.path) >= days * DAY and not is_held(row.path / "lock"):
+        if (
+            row.status in DONE
+            and not _may_go_on(row.path)
+            and now - _last_written(row.path) >= days * DAY
+            and not is_held(row.path / "lock")
+        ):
             found += _of_a_run(row.path)
     for path in sorted(root.glob(f"*/{HALF_MADE}")):
         if now - path.stat().st_mtime >= max(days, 1.0) * DAY and not path.is_symlink():
             found.append(Removable(path, root, size_of(path), "never became a run"))
     return found
+
+
+def _may_go_on(path: Path) -> bool:
+    """Whether only its limit on time has ended a run: more time lets it go on."""
+    return bool(RunFolder(path).read_json("summary.json").get("out_of_time"))
 
 
 def _last_written(path: Path) -> float:

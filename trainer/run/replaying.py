@@ -194,9 +194,7 @@ class Replay:
         chain = Chain({"origin": self._chain.origin, "links": "{}"})
         loop = assemble(experiment, callbacks, recorder, interrupts, Keepless(), chain, epochs=epoch)
         if state is not None:
-            if trained is not None:
-                trained.load_into(experiment.model)
-            loop.load(state)
+            loop.load(state, ask_again=True)  # what once stopped the run has not kept it from this epoch
         self._display.plan(
             epochs=epoch,
             steps_per_epoch=experiment.steps_per_epoch,
@@ -207,6 +205,8 @@ class Replay:
     def _experiment(self, trained: Trained | None, there: Mapping[str, Any]) -> tuple[Experiment, list[str]]:
         """Return the run's experiment on its own data, and what is other than on the run's machine."""
         experiment = Experiment.from_recipe(self._recipe, self._names, log=lambda _: None, trained=trained)
+        if trained is not None:  # before anything is made of it, such as what frozen layers make of the images
+            trained.load_into(experiment.model)
         if (finding := self._folder.read_finding()) is not None:
             experiment.facts.define("lr_finder.lr", lambda: required_lr(finding))
         other = self._elsewhere(experiment, there)
