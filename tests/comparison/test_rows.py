@@ -102,7 +102,7 @@ def test_values_are_as_short_as_people_write_them(value, text):
 
 # --------------------------------------------------------------------------------------------------------------- groups
 def test_a_network_of_another_plug_in_is_another_experiment():
-    small, big = ({"plugins": [f"/work/{name}.py"]} for name in ("net_small", "net_big"))
+    small, big = ({"plugins": [f"nets/{name}.py"]} for name in ("net_small", "net_big"))
     made = compared([run("a", 0.7, small), run("b", 0.9, big, seed=2)])
     assert len(made.rows) == 2
     assert [each.key for each in made.differences] == ["plugins"]

@@ -27,6 +27,7 @@ from trainer.engine.evaluation import evaluation_mode
 from trainer.experiment.experiment import Experiment
 from trainer.export import standalone
 
+SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that counts for those that have become 0 by rounding
 PIXELS_AT_ONCE = 64 * 224 * 224  # of pictures that are answered together
 MOST_AT_ONCE = 512
 Counted = Callable[[], None]  # called before each batch
@@ -84,9 +85,6 @@ def pictures_of(part: Part) -> Iterator[tuple[torch.Tensor, NDArray[np.uint8]]]:
             if last == len(stored) or stored[last].shape != stored[first].shape:
                 yield positions[first:last], np.stack(stored[first:last])
                 first = last
-
-
-SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that counts for those that have become 0 by rounding
 
 
 def name_of(part: Part) -> str:

@@ -38,11 +38,8 @@ def finish(bench: Bench, say: Callable[[str], None]) -> Path:
     verdict, confirms = _confirmed(bench, trials, say)
     with bench.folder.waiting("ending"):
         chosen = _chosen(bench, trials, verdict)
-        tested = (
-            None
-            if chosen is None
-            else _tested(bench, chosen, say, wins=not confirms if verdict is None else verdict.winner is not None)
-        )
+        wins = not confirms if verdict is None else verdict.winner is not None
+        tested = None if chosen is None else _tested(bench, chosen, say, wins=wins)
         recipe = "" if chosen is None else _write_best(bench, chosen)
         found = Found(trials, verdict, chosen, tested, recipe, bench.study.importances(), confirms)
         _write(bench.folder.path / PAGE, page(bench, found), bench.folder.path)
