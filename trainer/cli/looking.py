@@ -90,7 +90,8 @@ def evaluate(run: Path, overrides: Sequence[str]) -> int:
     """
     console, folder = Console(), RunFolder.open(run)
     trained = Trained.read(folder.path, overrides)
-    experiment, parts = Experiment.of_trained(trained, log=console.line)
+    experiment, measured = Experiment.of_trained(trained, log=console.line)
+    parts = measured.parts
     tta, summary, how = trained.recipe.train.tta, folder.read_summary(), sureness(trained, folder)
     rows, recorded = {"weights": str(trained.file)}, []
     for part in parts:
@@ -151,7 +152,7 @@ def report(run: Path, overrides: Sequence[str], *, pdf: bool, short: bool) -> in
 def _explain_run(run: Path, console: Console) -> int:
     folder = RunFolder.open(run)
     experiment, measured = Experiment.of_trained(Trained.read(folder.path), log=console.line)
-    part = measured[-1]
+    part = measured.parts[-1]
     outcome = evaluate_weights(experiment, part)
     target = folder.page("mistakes")
     recorder = Recorder([], console.line)

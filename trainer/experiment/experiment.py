@@ -48,7 +48,7 @@ from trainer.experiment.dataset import no_reference, place_of, read_data, usable
 from trainer.experiment.facts import Facts
 from trainer.experiment.features import Features, Keeping, NotKeptError, is_part_frozen, why_not
 from trainer.experiment.groups import Bind, ParameterGroups, learnt_by
-from trainer.experiment.measuring import open_measured
+from trainer.experiment.measuring import Measured, open_measured
 from trainer.experiment.trained import Trained
 from trainer.recipe import patterns
 from trainer.recipe.reading.references import LR_FOUND
@@ -175,11 +175,11 @@ class Experiment(Assembly):
         return experiment
 
     @classmethod
-    def of_trained(cls, trained: Trained, *, log: Callable[[str], None]) -> tuple[Experiment, Sequence[Part]]:
+    def of_trained(cls, trained: Trained, *, log: Callable[[str], None]) -> tuple[Experiment, Measured]:
         """Build what a finished run is measured with, from its checkpoint, and open the data that its recipe names.
 
         Returns:
-            The experiment, its model with the trained weights; and the parts to measure on, each on its own.
+            The experiment, its model with the trained weights; and what there is to measure on.
 
         Raises:
             DataError: the data are missing or do not fit the network.
@@ -196,7 +196,7 @@ class Experiment(Assembly):
         experiment._build()
         trained.load_into(experiment.model)
         load_learnt(experiment.loss, trained.loss, trained.loss_buffers)
-        return experiment, measured.parts
+        return experiment, measured
 
     def _define_facts(self) -> None:
         data, facts = self.data, self.facts

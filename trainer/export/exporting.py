@@ -21,7 +21,6 @@ from registry.errors import ExportError, RecipeError, StorageError
 from registry.printing import one_line, printable
 from registry.reports import scores
 from registry.transforms.shrinking import WHOLE
-from trainer.data.fingerprint import print_of, same
 from trainer.data.splits import Part
 from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
@@ -153,10 +152,12 @@ def _refuse_others(overrides: Sequence[str]) -> None:
 def _experiment(trained: Trained, folder: RunFolder, log: Log) -> tuple[Experiment, Part]:
     """Return the run's own network and data, on the CPU in fp32, and the part that the run reported."""
     train = replace(trained.recipe.train, device="cpu", precision="fp32", compile=False, tta="none")
-    experiment, parts = Experiment.of_trained(replace(trained, recipe=replace(trained.recipe, train=train)), log=log)
+    experiment, measured_on = Experiment.of_trained(
+        replace(trained, recipe=replace(trained.recipe, train=train)), log=log
+    )
     reported = "test" if folder.read_summary().get("test") else "val"
-    part = next((part for part in parts if part.name == reported), parts[-1])
-    if trained.prints and not same(trained.prints.get(part.name), print_of(part)):
+    part = next((part for part in measured_on.parts if part.name == reported), measured_on.parts[-1])
+    if trained.prints and part.name not in measured_on.own:
         part = replace(part, name=_OTHERS, dataset_split="")
     return experiment, part
 
