@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from registry.catalogue.adoption import Change, Found
 from registry.errors import CheckpointError, DataError
@@ -66,6 +66,7 @@ _DOCS = {
 _SHARES = ("dropout", "drop_rate", "attention_dropout", "stochastic_depth_prob")
 _SHARE = {"kind": "number", "min": 0, "below": 1}
 _AUXILIARY = ("googlenet", "inception_v3")  # networks with auxiliary heads
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of red, green and blue
 _HEADS = ("fc", "classifier", "heads", "head")  # where a network's last layer is
 _RENAMED = (  # in files that are older than the names
     (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"), r"\1\2"),
@@ -104,10 +105,12 @@ def build(
         DataError: the weights are not there and cannot be downloaded.
         CheckpointError: a file of weights is missing, damaged, or of another network.
     """
+    scaled = name in _AUXILIARY and weights is not None and _is_of_torchvision(name, weights)
     if name in _AUXILIARY and weights is not None:  # as torchvision does with its weights
-        of_imagenet = in_channels == 3 and _is_of_torchvision(name, weights)
-        arguments = {"transform_input": of_imagenet, "init_weights": False, **arguments}
-    model = _random(name, num_classes, arguments)
+        arguments = {"transform_input": scaled, "init_weights": False, **arguments}
+    model: Any = _random(name, num_classes, arguments)
+    if scaled and in_channels != 3:  # torchvision's own scaling is of three colours
+        model._transform_input = _scaled_alike
     channels = 3
     if weights is not None and weights_are_fetched():
         if isinstance(weights, str) and names_a_file(weights):
@@ -116,7 +119,12 @@ def build(
             channels = _load_named(model, name, weights)
     if in_channels != channels:
         _replace_stem(model, in_channels)
-    return model
+    return cast("nn.Module", model)
+
+
+def _scaled_alike(images: Tensor) -> Tensor:
+    """Bring images, normalised by ImageNet's deviation and mean over the colours, to those that 0.5 and 0.5 make."""
+    return images * (sum(_DEVIATION) / 3 / 0.5) + (sum(_MEAN) / 3 - 0.5) / 0.5
 
 
 def _is_of_torchvision(name: str, weights: str | WeightsEnum) -> bool:

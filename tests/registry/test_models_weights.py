@@ -128,6 +128,22 @@ def test_auxiliary_heads_are_left_out_and_named() -> None:
     assert grey.eval()(torch.zeros(2, 1, 64, 64)).shape == (2, 3)  # there are no colours to transform
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_that_scale_their_input_see_grey_pictures_as_the_same_in_three_channels(name: str) -> None:
+    file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+    torch.save(torchvision.models.get_model(name, init_weights=False).state_dict(), file)
+    seen: list[Tensor] = []
+    shades = torch.rand(2, 1, 96, 96)
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    three = (shades - mean[:, None, None]) / deviation[:, None, None]
+    for images in (three, (shades - mean.mean()) / deviation.mean()):
+        network = built(f"./{file}", name, in_channels=images.shape[1])[0].eval()
+        first = next(layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
+        first.register_forward_hook(lambda layer, given, made: seen.append(made))
+        network(images)
+    torch.testing.assert_close(seen[1], seen[0])
+
+
 NETWORKS = (  # noqa: SIM905 - easier to read
     "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 "
     "mobilenet_v2 mobilenet_v3_small regnet_x_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 swin_t "

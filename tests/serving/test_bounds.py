@@ -245,7 +245,7 @@ async def _inside(scope, receive, send) -> None:
 
 def knock(token: str, path: str = "/", stopping: bool = False, **headers: str):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return asyncio.run(asked(Doors(_inside, token, lambda: stopping), path, headers=named))
+    return asyncio.run(asked(Doors(_inside, token, lambda: stopping, lambda path, status: None), path, headers=named))
 
 
 TOKEN = "a-token-of-enough-letters"

@@ -79,12 +79,10 @@ class App:
 
     # ------------------------------------------------------------------------------------------------------------ paths
     async def _page(self, _: Request) -> Response:
-        self._count("/", 200)
         return HTMLResponse(self._shown.html, headers={"content-security-policy": self._shown.policy})
 
     async def _health(self, _: Request) -> Response:
         status = 503 if self.gate.stopping else 200
-        self._count("/health", status)
         told = {
             "status": "stopping" if self.gate.stopping else "ok",
             "model": self._served.name,
@@ -93,13 +91,11 @@ class App:
         return JSONResponse(told, status)
 
     async def _metrics(self, _: Request) -> Response:
-        self._count("/metrics", 200)
         return Response(self.counts.text(), headers={"content-type": counting.FORM})
 
     async def _predict(self, request: Request) -> Response:
         started = time.perf_counter()
         answer = await self._prediction(request)
-        self._count("/predict", answer.status_code)
         self.answered += answer.status_code == 200
         self.counts.seconds.observe(time.perf_counter() - started)
         return answer
@@ -162,18 +158,18 @@ class App:
     async def _elsewhere(self, request: Request, error: Exception) -> Response:
         """Answer a path or a method that is none."""
         assert isinstance(error, HTTPException)
-        path = request.url.path if request.url.path in _PATHS else "other"
-        self._count(path, error.status_code)
-        hint = "POST /predict takes pictures" if path == "/predict" else f"there are {', '.join(_PATHS)}"
+        there = f"there are {', '.join(_PATHS)}"
+        hint = "POST /predict takes pictures" if request.url.path == "/predict" else there
         return JSONResponse({"error": error.detail, "hint": hint}, error.status_code, headers=error.headers)
 
-    async def _failed(self, request: Request, error: Exception) -> Response:
+    async def _failed(self, _: Request, error: Exception) -> Response:
         """Answer what nobody has foreseen; the server goes on."""
-        self._count(request.url.path, 500)
         return JSONResponse({"error": f"{type(error).__name__}: {error}"[:300], "hint": "a bug of the server"}, 500)
 
-    def _count(self, path: str, status: int) -> None:
-        self.counts.requests.labels(path, str(status)).inc()
+    # --------------------------------------------------------------------------------------------------------- numbers
+    def count(self, path: str, status: int) -> None:
+        """Count an answer; of paths that are none, whose names are anybody's, all as one."""
+        self.counts.requests.labels(path if path in _PATHS else "other", str(status)).inc()
 
 
 def _refused_as_a_whole(told: Sequence[Told]) -> Refused | None:

@@ -3,7 +3,7 @@
 Without a token only this machine reaches the server, and a page of somebody else's that runs in a browser on it must
 not: a name that was made to mean 127.0.0.1 is told by the Host header, another page's request by its Origin. With a
 token whoever has it may ask: a program as `Authorization: Bearer`, a browser by the link with ?token=, which it trades
-for a cookie.
+for a cookie. Every answer passes here on its way out, refusals included, so here they are counted.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ class Doors:
         app: that answers those who may ask.
         token: what they must have; "" where only this machine reaches it.
         stopping: whether connections are to end with their answer.
+        answered: told the path and the status of every answer.
     """
 
-    def __init__(self, app: ASGIApp, token: str, stopping: Callable[[], bool]) -> None:
-        self._app, self._token, self._stopping = app, token, stopping
+    def __init__(
+        self, app: ASGIApp, token: str, stopping: Callable[[], bool], answered: Callable[[str, int], None]
+    ) -> None:
+        self._app, self._token, self._stopping, self._answered = app, token, stopping, answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -48,6 +51,7 @@ class Doors:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._answered(scope["path"], message["status"])
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)

@@ -110,7 +110,7 @@ def serve(served: Served, listening: socket.socket, limits: Limits, token: str, 
     _allow_many_files()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # whoever sent a bad form is told
     app = App(served, limits, guarded=bool(token))
-    doors = Doors(app.starlette, token, lambda: app.gate.stopping)
+    doors = Doors(app.starlette, token, lambda: app.gate.stopping, app.count)
     config = uvicorn.Config(
         doors,
         http=Protocol,
