@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -291,3 +292,16 @@ def test_an_accuracy_on_other_pictures_is_not_called_the_runs_own(tmp_path):
     others = Trained.read(folder, [f"data.dataset.root={tmp_path / 'others'}"])
     _, part = exporting._experiment(others, open_run, lambda _: None)
     assert name_of(part) == "other data"
+
+
+def test_a_file_that_could_not_be_proved_on_the_test_pictures_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    split = {index: "train" if index < 6 else "val" if index < 9 else "test" for index in range(12)}
+    rows = [f"pets/{name}/{index:02}.png,{name},{split[index]}" for name in ("blue", "red") for index in split]
+    Path("pets.csv").write_text("\n".join(["image,label,split", *rows]))
+    folder = train_small(tmp_path, "data.dataset={type: Table, file: pets.csv, split: split}", "data.val=val")
+    for name in ("blue", "red"):
+        for index in (9, 10, 11):
+            shutil.copy(f"pets/{name}/{index - 9:02}.png", f"pets/{name}/{index:02}.png")
+    assert main(["export", str(folder), "--to", "torch"]) == 0
+    assert "of which there is none here" in (folder / "export" / "model.pt2.md").read_text()

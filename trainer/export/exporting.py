@@ -133,7 +133,7 @@ def export(request: Request, log: Log, counting: Counting) -> Exported:
         proof = prove(candidate, part, answers, counting("the file answers", batches_of(part)))
         tolerance = TOLERANCE if all(form.exact for form in forms(trained)) else ROUNDED
         _require(proof, candidate, whole, part, request, tolerance)
-        remarks = _remarks(request, trained, proof)
+        remarks = _remarks(request, trained, proof, _reported(folder))
         for remark in remarks:
             log(remark)
         text = card(target, about, proof, _demanded(request, tolerance), remarks)
@@ -155,11 +155,15 @@ def _experiment(trained: Trained, folder: RunFolder, log: Log) -> tuple[Experime
     experiment, measured_on = Experiment.of_trained(
         replace(trained, recipe=replace(trained.recipe, train=train)), log=log
     )
-    reported = "test" if folder.read_summary().get("test") else "val"
-    part = next((part for part in measured_on.parts if part.name == reported), measured_on.parts[-1])
+    part = next((part for part in measured_on.parts if part.name == _reported(folder)), measured_on.parts[-1])
     if trained.prints and part.name not in measured_on.own:
         part = replace(part, name=_OTHERS, dataset_split="")
     return experiment, part
+
+
+def _reported(folder: RunFolder) -> str:
+    """Return the part whose numbers a run's report leads with."""
+    return "test" if folder.read_summary().get("test") else "val"
 
 
 def _about(trained: Trained, folder: RunFolder, part: Part, answers: Probabilities, how: Sureness) -> About:
@@ -265,8 +269,13 @@ def _kept(candidate: Path, target: Path, text: str, proof: Proof, request: Reque
     return Exported(target, beside, proof)
 
 
-def _remarks(request: Request, trained: Trained, proof: Proof) -> list[str]:
+def _remarks(request: Request, trained: Trained, proof: Proof, reported: str) -> list[str]:
     remarks = []
+    if reported == "test" and proof.split == "val":
+        remarks.append(
+            "The run's report tells of test pictures, of which there is none here that it has not learnt from: the file "
+            "was proved on those of validation, which chose the best epoch."
+        )
     if proof.split == _OTHERS:
         remarks.append("The pictures are not those that the run was measured on: what it reached is in its report.")
     data, (height, width) = trained.recipe.data, trained.stored_size or (0, 0)
