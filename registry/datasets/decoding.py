@@ -8,7 +8,7 @@
     CMYK                     converted to RGB
     EXIF orientation         applied
     decoded smaller          a JPEG, where whoever reads it asks for that
-    cut short, not an image  DataError: OpenCV's reader of buffers refuses them (its reader of files shows half a JPEG)
+    cut short, not an image  DataError; also a JPEG, PNG or GIF with zeros for its end (others have no mark of it)
 
 Owns what pixels mean. Knows nothing of folders or classes.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -269,10 +269,10 @@ def _decoded(content: bytes, name: str, factor: int = 1) -> NDArray[np.uint8] | 
             raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
     _silence_opencv()
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
+        pixels = None if _is_cut_short(content) else cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
     except cv2.error as error:
         raise DataError(f"{name} cannot be decoded: {error.err}") from error
-    if pixels is None:  # grey of 32 bits is given as it is stored only
+    if pixels is None and not content.startswith(_JPEG):  # grey of 32 bits is given as it is stored only
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = None if pixels is None or pixels.dtype in (np.uint8, np.uint16) else pixels
     if pixels is None:
@@ -301,21 +301,41 @@ def upright_size(content: bytes) -> tuple[int, int] | None:
     """Return the (height, width) of a JPEG, turned as its EXIF says; None where its header does not tell."""
     if not content.startswith(_JPEG):
         return None
-    place, turned = 2, False
+    turned = False
+    for marker, place, length in _segments(content):
+        if marker in _FRAMES:
+            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
+            return None if not height or not width else (width, height) if turned else (height, width)
+        if marker == _SCAN:
+            return None
+        if marker == _APP1 and content[place + 4 : place + 10] == b"Exif\0\0":
+            turned = _orientation(content[place + 10 : place + 2 + length]) > 4
+    return None
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker of each part of a JPEG's header, where it stands, and how long the part is; its scan last."""
+    place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
-        if marker in _FRAMES:
-            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
-            return None if not height or not width else (width, height) if turned else (height, width)
+        yield marker, place, length
         if marker == _SCAN or length < 2:
-            return None
-        if marker == _APP1 and content[place + 4 : place + 10] == b"Exif\0\0":
-            turned = _orientation(content[place + 10 : place + 2 + length]) > 4
+            return
         place += 2 + length
-    return None
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether a JPEG's picture has no end but something behind it, as zeros after a crash: OpenCV would show half.
+
+    No scan has the two bytes of an end within it.
+    """
+    if not content.startswith(_JPEG) or content.endswith(_END_OF_JPEG):
+        return False
+    scan = next((place for marker, place, _ in _segments(content) if marker == _SCAN), None)
+    return scan is not None and content.find(_END_OF_JPEG, scan) < 0
 
 
 def _orientation(exif: bytes) -> int:

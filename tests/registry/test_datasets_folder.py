@@ -660,6 +660,26 @@ def test_a_file_cut_short_is_an_error_that_names_it(tmp_path, format_, share, ca
         read_image(str(path))
 
 
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "GIF"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_a_file_whose_end_a_crash_made_zeros_is_an_error_that_names_it(format_, share):
+    thumbnail = b"\xff\xe5\x00\x06\xff\xd9\xff\xd9"  # has an end that is not the picture's
+    content = encoded(RGB, format_)
+    if format_ == "JPEG":
+        content = content[:2] + thumbnail + content[2:]
+    whole = int(len(content) * share)
+    with pytest.raises(DataError, match="half is damaged, cut short, or not an image"):
+        decode(content[:whole] + bytes(len(content) - whole), "half")
+
+
+@pytest.mark.parametrize(
+    "behind", [bytes(100), b"\xff\xda a film that a telephone puts there", encoded(RGB, "JPEG")[:300]]
+)
+def test_a_whole_jpeg_with_something_behind_it_is_one(behind):
+    content = encoded(RGB, "JPEG")
+    assert np.array_equal(decode(content + behind, "it"), decode(content, "it"))
+
+
 def test_opencv_adds_nothing_to_the_error_of_what_it_cannot_decode(tmp_path):
     path = tmp_path / "counts.tiff"
     Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(path)

@@ -273,8 +273,8 @@ def _remarks(request: Request, trained: Trained, proof: Proof, reported: str) ->
     remarks = []
     if reported == "test" and proof.split == "val":
         remarks.append(
-            "The run's report tells of test pictures, of which there is none here that it has not learnt from: the file "
-            "was proved on those of validation, which chose the best epoch."
+            "The run's report tells of test pictures, of which there is none here that it has not learnt from: the "
+            "file was proved on those of validation, which chose the best epoch."
         )
     if proof.split == _OTHERS:
         remarks.append("The pictures are not those that the run was measured on: what it reached is in its report.")

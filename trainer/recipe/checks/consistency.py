@@ -74,12 +74,12 @@ def _unique_names(draft: Draft) -> None:
         elif spec.key == CROSS_ENTROPY and spec.type != "CrossEntropy":
             text = f"a metric cannot be called '{CROSS_ENTROPY}': that is the plain cross entropy's key"
             draft.report("R025", spec.path, text, "give it another name with 'as'")
-        elif spec.key in SHARES and not _counts_images(spec):
+        elif spec.key in SHARES and not _is_share_of_images(spec):
             text = f"{spec.type} cannot be called '{spec.key}': such a number is read as a share of the images"
             draft.report("R025", spec.path, text, "give it another name with 'as', as in balanced_accuracy")
 
 
-def _counts_images(spec: Spec) -> bool:
+def _is_share_of_images(spec: Spec) -> bool:
     """Whether a metric of this name is a share of images, which pages give an interval by their number."""
     return spec.type in ("Accuracy", "TopKAccuracy") or spec.arguments.get("average") == "micro"
 
