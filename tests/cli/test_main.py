@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
         (["export", "run", "--abstain-below", "0"], "--abstain-below takes a number above 0, up to 1\n"),
         (["serve", "run", "--abstain-below", "0"], "--abstain-below takes a number above 0, up to 1\n"),
         (["validat", "x"], "'validat' is neither a command nor a recipe file\n  did you mean 'validate'?"),
+        (["check", "x"], "'check' is neither a command nor a recipe file\n  did you mean 'validate'?"),
+        (["test", "x"], "did you mean 'evaluate'?"),
         (["missing.yaml"], "missing.yaml"),
         (["describe", "SGDD"], "SGD"),
         (["new", "cfar"], "did you mean cifar?"),
@@ -47,6 +49,12 @@ def test_a_mistake_is_answered_on_stderr_without_a_traceback(words, message, cap
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+def test_a_word_of_other_programs_means_one_command_and_is_none_itself():
+    said = [word for command in program.commands.values() for word in getattr(command, "elsewhere", ())]
+    assert len(said) == len(set(said)) > 20
+    assert not set(said) & set(program.commands)
 
 
 @pytest.mark.parametrize("words", [["resume", "nowhere"], ["predict", "nowhere", "a.png"]])

@@ -127,6 +127,7 @@ def _command(**about: Any) -> Callable[[Callable[..., int]], click.Command]:
 @_command(
     examples=("train my.yaml train.epochs=10 optimizer.lr=0.01", "recipes/cifar10_resnet18.yaml --processes auto"),
     writes="runs/<name>/<time>/: report.html, metrics.jsonl, checkpoints/, figures/, gradcam/, tensorboard/.",
+    elsewhere=("fit", "run", "start"),
 )
 @takes("RECIPE [key=value ...]")
 @FAST
@@ -157,6 +158,7 @@ def train(typed: Sequence[str], words: Words, fast: bool) -> int:
     examples=("resume latest", "resume runs/quickstart/20261126-101500 train.epochs=20"),
     writes="Goes on in the run's own folder.",
     anew=FREE_AT_RESUME,
+    elsewhere=("continue", "restart"),
 )
 @takes("RUN [key=value ...]")
 @click.pass_obj
@@ -178,6 +180,7 @@ def resume(typed: Sequence[str], words: Words) -> int:
 @_command(
     examples=("sweep sweeps/quickstart_lr.yaml", "sweep my_sweep.yaml --workers 2"),
     writes="runs/<sweep>/: a run folder per trial, report.html, best.yaml. Given again, it goes on where it stopped.",
+    elsewhere=("tune", "search", "optimize", "hpo"),
 )
 @takes("FILE")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
@@ -262,6 +265,7 @@ def grade(words: Words, against: str, replay: int, draw: int | None) -> int:
 @_command(
     examples=("validate my.yaml", "validate recipes/*.yaml --quick --format json"),
     writes="Nothing. Exit code 2 where a recipe has a problem.",
+    elsewhere=("check", "lint"),
 )
 @takes("RECIPE|RUN... [key=value ...]", most=None)
 @click.option("--quick", is_flag=True, help="The text alone, without importing torch.")
@@ -285,6 +289,7 @@ def validate(words: Words, quick: bool, form: str) -> int:
 @_command(
     examples=("show latest", "show my.yaml optimizer.lr=0.1 --origin"),
     writes="The recipe with every default, on standard output.",
+    elsewhere=("config", "print", "resolve"),
 )
 @takes("RECIPE|RUN [key=value ...]")
 @click.option("--origin", is_flag=True, help="Say of every value where it was written.")
@@ -336,6 +341,7 @@ def list_components(words: Words, plugins: Sequence[str]) -> int:
 @_command(
     examples=("describe SGD", "describe MyNet --plugins my_nets.py"),
     writes="Its arguments, defaults and a snippet to copy, on standard output.",
+    elsewhere=("info", "doc", "docs"),
 )
 @takes("NAME")
 @plugins_option
@@ -370,6 +376,7 @@ def schema(words: Words, plugins: Sequence[str]) -> int:
     examples=("new quickstart", "new own_images flowers.yaml"),
     writes="A recipe, and recipe.schema.json beside it for editors; a file is never overwritten.",
     help=f"Write a recipe to start from.\n\nTemplates: {', '.join(TEMPLATES)}. `new` alone says what each is.",
+    elsewhere=("init", "create"),
 )
 @takes("[TEMPLATE] [FILE]", least=0, most=2)
 def new(words: Words) -> int:
@@ -383,6 +390,7 @@ def new(words: Words) -> int:
 @_command(
     examples=("preview recipes/quickstart.yaml", "preview my.yaml data.augment.1.p=1"),
     writes="runs/<name>/<time>-preview/figures/augmentation.png.",
+    elsewhere=("augment", "visualize"),
 )
 @takes("RECIPE|RUN [key=value ...]")
 def preview(words: Words) -> int:
@@ -418,6 +426,7 @@ def audit(typed: Sequence[str], words: Words, labels: bool, folds: int) -> int:
     name="lr-find",
     examples=("lr-find recipes/quickstart.yaml", "lr-find my.yaml lr_finder.end=10 lr_finder.steps=200"),
     writes="runs/<name>/<time>-lr/: the curve and its picks.",
+    elsewhere=("lr_finder", "find-lr", "lrfind"),
 )
 @takes("RECIPE|RUN [key=value ...]")
 def lr_find(words: Words) -> int:
@@ -432,6 +441,7 @@ def lr_find(words: Words) -> int:
     examples=("evaluate latest", "evaluate latest data.dataset.root=/new/pictures"),
     writes="Numbers, on standard output.",
     anew=READ_BY_EVALUATE,
+    elsewhere=("eval", "test", "score"),
 )
 @takes("RUN|FILE [key=value ...]")
 def evaluate(words: Words) -> int:
@@ -454,6 +464,7 @@ def evaluate(words: Words) -> int:
 @_command(
     examples=("export latest", "export latest --to torch --out shapes.pt2 --calibrated"),
     writes="One file and a card beside it, in the run's folder or where --out says; exit code 9 if not proved.",
+    elsewhere=("convert", "save"),
 )
 @takes("RUN [key=value ...]")
 @click.option("--to", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="The format.")
@@ -483,6 +494,7 @@ def export(
 @_command(
     examples=("predict latest cat.jpg dog.png", "predict latest photos --out answers.csv --rank diverse"),
     writes="A line per picture, on standard output; with --out a table of answers instead.",
+    elsewhere=("infer", "classify", "inference"),
 )
 @takes("RUN|FILE IMAGE|FOLDER|TABLE...", least=2, most=None)
 @click.option(
@@ -523,6 +535,7 @@ def predict(
 @_command(
     examples=("serve latest", "serve shapes.onnx --port 9000"),
     writes="Nothing. It answers until Ctrl+C or SIGTERM, and this machine alone unless --address says otherwise.",
+    elsewhere=("deploy", "server"),
 )
 @takes("RUN|FILE")
 @click.option(
@@ -567,6 +580,7 @@ def serve(
 @_command(
     examples=("explain latest", "explain runs/quickstart/20261126-101500 cat.jpg"),
     writes="A folder of GradCAM pictures beside the run, named at the end.",
+    elsewhere=("gradcam", "cam"),
 )
 @takes("RUN [IMAGE...]", most=None)
 def explain(words: Words) -> int:
@@ -619,6 +633,7 @@ def card(words: Words, out: str | None) -> int:
 @_command(
     examples=("compare runs/quickstart", "compare runs/a/20261126-101500 runs/b --sort test/accuracy"),
     writes="runs/compare/<time>/report.html, and a table on standard output; with another --format that alone.",
+    elsewhere=("leaderboard",),
 )
 @takes("RUN...", most=None)
 @click.option("--format", "form", type=TABLE, default="text", help="How the table is printed.")
@@ -637,6 +652,7 @@ def compare(words: Words, form: str, sort: str) -> int:
 @_command(
     examples=("runs", "runs 'quick*' status=completed --sort best"),
     writes="A table, JSON or CSV, on standard output. The page of all runs is runs/index.html.",
+    elsewhere=("ls", "history", "status"),
 )
 @takes("[PATTERN] [column=value ...]", least=0)
 @click.option("--sort", metavar="COLUMN", default="", help="Order by a column; without, the newest come first.")
@@ -652,6 +668,7 @@ def runs(words: Words, sort: str, form: str) -> int:
 @_command(
     examples=("clean", "clean 'quick*' --days 30 --yes"),
     writes="Nothing without --yes; with it, old runs keep their best weights, numbers and pages.",
+    elsewhere=("rm", "prune", "delete"),
 )
 @takes("[PATTERN]", least=0)
 @click.option(

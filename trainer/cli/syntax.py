@@ -82,7 +82,8 @@ class Program(click.Group):
             return super().resolve_command(ctx, args)
         if first.startswith("--") or first.endswith((".yaml", ".yml")) or "/" in first or os.path.exists(first):  # noqa: PTH110
             return "train", self.commands["train"], args
-        near = nearest(first, self.commands)
+        elsewhere = [name for name, each in self.commands.items() if first in getattr(each, "elsewhere", ())]
+        near = elsewhere or nearest(first, self.commands)
         named = f"did you mean {' or '.join(map(repr, near))}?"
         raise RecipeError(
             f"{first!r} is neither a command nor a recipe file", named if near else "`help` lists the commands"
@@ -109,17 +110,24 @@ class Command(click.Command):
         examples: of its command line, without the program's name.
         writes: what it leaves behind.
         anew: keys of the recipe that it takes as key=value; empty where it takes all, or none.
+        elsewhere: what other programs call it; whoever types that is told its name.
     """
 
     def __init__(
-        self, *args: Any, examples: Sequence[str] = (), writes: str = "", anew: Sequence[Free] = (), **options: Any
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        writes: str = "",
+        anew: Sequence[Free] = (),
+        elsewhere: Sequence[str] = (),
+        **options: Any,
     ) -> None:
         options["params"] = [
             *options.get("params", ()),
             click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG),
         ]
         super().__init__(*args, **options)
-        self.examples, self.writes, self.anew = tuple(examples), writes, anew
+        self.examples, self.writes, self.anew, self.elsewhere = tuple(examples), writes, anew, elsewhere
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, in one process unless it is made for several."""
