@@ -209,6 +209,10 @@ def test_a_signal_keeps_what_was_answered_until_then(run, photos, capsys, monkey
     assert main(["predict", str(run), "photos", "--out", "answers.csv"]) == 128 + signal.SIGTERM
     assert [row["file"] for row in rows_of("answers.csv")] == [f"photos/a/{seed}.png" for seed in range(3)]
     assert "interrupted after 3 of 8 pictures" in capsys.readouterr().err
+    Path("answers.csv").write_text("whole")
+    assert main(["predict", str(run), "photos", "--out", "answers.csv"]) == 128 + signal.SIGTERM
+    assert Path("answers.csv").read_text() == "whole", "a table of before may have more"
+    assert len(rows_of("answers.part.csv")) == 3
 
 
 def test_long_work_says_how_far_it_is(run, photos, capsys, monkeypatch):

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -76,6 +78,29 @@ def test_latest_is_the_run_that_began_last_of_all_or_of_a_name(tmp_path, monkeyp
     assert located(Path("runs/b/latest")) == Path("runs/b/20260130-120000")
     Path("runs/a/latest").mkdir()
     assert located(Path("runs/a/latest")) == Path("runs/a/latest"), "a folder that has the name is meant itself"
+
+
+def test_of_the_hour_that_comes_twice_the_later_run_is_the_newest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        made("a/20261025-025900", "a/20261025-020500")  # summer time, then winter time
+        for name, hour in (("025900", 0), ("020500", 1)):
+            began = datetime(2026, 10, 25, hour, int(name[2:4]), tzinfo=timezone.utc).timestamp()
+            os.utime(f"runs/a/20261025-{name}/recipe.yaml", (began + 1, began + 1))
+        assert located(Path("latest")) == Path("runs/a/20261025-020500")
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
+def test_the_newest_of_all_is_no_network_that_only_looked_for_wrong_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made("a/20260131-120000", "a-labels/0123abcd-fold-1")
+    os.utime("runs/a-labels/0123abcd-fold-1/recipe.yaml", (2e9, 2e9))
+    assert located(Path("latest")) == Path("runs/a/20260131-120000")
+    assert located(Path("runs/a-labels/latest")) == Path("runs/a-labels/0123abcd-fold-1")
 
 
 def test_without_a_run_latest_says_where_it_looked(tmp_path, monkeypatch):

@@ -5,15 +5,19 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from registry import files
 from trainer.cli.main import main
 from trainer.run.folder import RunFolder
 from trainer.run.listing import Row, rows_below
+from trainer.run.locking import is_held, lock
 
 RECIPE = """
 version: 1
@@ -121,6 +125,51 @@ def test_a_damaged_run_is_listed_as_unreadable(tmp_path):
     assert [row.status for row in rows_below(tmp_path)] == ["unreadable"]
 
 
+def test_what_is_no_text_or_no_number_in_a_run_stops_no_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = a_run(tmp_path / "runs", "a", {"status": "completed"}, [{"epoch": 1, "val/accuracy": 0.5}])
+    with folder.metrics.open("ab") as file:
+        file.write(b'\xff\xfe\x80\n{"epoch": "x"}\n{"epoch": 2, "val/accuracy": 0.75}\n')
+    folder.write_text("summary.json", f'{{"status": "completed", "seconds": 1{"0" * 400}}}')
+    (row,) = rows_below(tmp_path / "runs")
+    assert (row.status, row.curve, row.seconds) == ("completed", (0.5, 0.75), None)
+    assert "a/" in printed(capsys, "runs")
+    folder.write_text("summary.json", "{}")
+    (folder.path / "summary.json").write_bytes(b'{"status": "\xff"}')
+    assert [row.status for row in rows_below(tmp_path / "runs")] == ["unreadable"]
+
+
+def test_a_run_whose_lock_may_not_be_read_is_not_called_killed(tmp_path, monkeypatch):
+    folder = a_run(tmp_path, "a", {"status": "running"})
+    folder.lock_file.write_text("process 1 on another machine")
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "opened", refused)  # root, who runs tests here and there, may read all
+    assert is_held(folder.lock_file)
+
+
+def test_whoever_only_asks_keeps_nobody_from_a_lock(tmp_path):
+    path, asking = tmp_path / "lock", threading.Event()
+    path.touch()
+
+    def ask():
+        while not asking.is_set():
+            is_held(path)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for _ in range(200):
+            with lock(path):
+                pass
+            path.touch()
+    finally:
+        asking.set()
+        asker.join()
+
+
 def test_runs_loads_nothing_heavy(here):
     script = "from trainer.cli.main import main; main(['runs']); import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True, check=True)
@@ -137,10 +186,17 @@ def test_the_index_has_a_row_a_link_and_a_curve_for_each_run(here):
 
 def test_the_index_is_kept_current_by_a_resume(here):
     page = here / "runs" / "index.html"
-    page.write_text("old")
+    page.write_text(page.read_text().replace("sparkline", "old"))
     run = next((here / "runs" / "tiny").iterdir())
     assert main(["resume", str(run), "description=other words"]) == 0
     assert "sparkline" in page.read_text()
+
+
+def test_a_page_that_is_somebodys_own_stays_as_it_is(here, tmp_path):
+    run = shutil.copytree(next((here / "runs" / "tiny").iterdir()), tmp_path / "web" / "uni" / "myrun")
+    (tmp_path / "web" / "index.html").write_text("<h1>my homepage</h1>")
+    assert main(["resume", str(run), "description=words"]) == 0
+    assert (tmp_path / "web" / "index.html").read_text() == "<h1>my homepage</h1>"
 
 
 def test_an_accuracy_on_the_index_has_its_interval_over_the_images(tmp_path):
@@ -226,19 +282,26 @@ def test_clean_passes_young_runs_and_those_at_work(old, capsys):
     assert len(left(old[0])) == 4
 
 
+def test_a_word_is_part_of_a_runs_name_not_of_the_folder_that_holds_all(old, capsys):
+    assert "nothing to remove" in printed(capsys, "clean", "run", "--yes")
+    assert len(left(old[0])) == 4
+    assert "2.0 MB in 2 places" in printed(capsys, "clean", "runs/done")
+
+
 def test_a_run_without_best_weights_keeps_its_last(old, capsys):
     (old[0].checkpoints / "best.pt").unlink()
     assert "nothing to remove" in printed(capsys, "clean", "--yes")
 
 
-def test_a_cleaned_run_is_not_begun_anew_by_a_resume(trained, tmp_path, monkeypatch, capsys):
-    import shutil
-
+@pytest.mark.parametrize("status", ["completed", "pruned", "interrupted"])
+def test_a_run_whose_state_is_gone_is_not_begun_anew_by_a_resume(status, trained, tmp_path, monkeypatch, capsys):
     run = shutil.copytree(next((trained / "runs" / "tiny").iterdir()), tmp_path / "runs" / "tiny" / "a")
     monkeypatch.chdir(tmp_path)
     printed(capsys, "clean", "--days", "0", "--yes")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "status": status}))
     before = (run / "metrics.jsonl").read_bytes()
     assert main(["resume", str(run), "train.epochs=4"]) == 6
-    assert "the state it ended with is gone" in capsys.readouterr().err
+    assert "its last state is gone" in capsys.readouterr().err
     assert (run / "metrics.jsonl").read_bytes() == before
     assert main(["evaluate", str(run)]) == 0

@@ -2,23 +2,28 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_run import picture, put
 
 from trainer.cli.main import main
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
+from trainer.engine.interrupts import Interrupted
 from trainer.engine.weights import read_weights
 from trainer.experiment.trained import Trained
 from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
 from trainer.run.environment import made_on
 from trainer.run.folder import RunFolder
+from trainer.run.grading import Grader
 from trainer.run.proving import broken, prove
 from trainer.run.replaying import Replay
 
@@ -361,6 +366,14 @@ def hand_ins(made, tmp_path):
     plugin.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
     resolved = root / "emil/20260131-120000/resolved.yaml"
     resolved.write_text(resolved.read_text(encoding="utf-8") + f"plugins: [{plugin}]\n", encoding="utf-8")
+    for who, before, after in (
+        ("gus", f"extends: {tmp_path}/more.yaml\n", ""),
+        ("hal", f"plugins: [{plugin}]\n", "plugins: []\n"),
+    ):
+        shutil.copytree(folder / runs["plain"], root / who / "20260131-120000")
+        resolved = root / who / "20260131-120000/resolved.yaml"
+        resolved.write_text(before + resolved.read_text(encoding="utf-8") + after, encoding="utf-8")
+    (tmp_path / "more.yaml").write_text(f"version: 1\nplugins: [{plugin}]\n", encoding="utf-8")
     return folder / "plain.yaml", root
 
 
@@ -373,7 +386,9 @@ def test_hand_ins_are_held_against_the_recipe_a_line_each(hand_ins, capsys):
     given, root = hand_ins
     assert main(["grade", str(root), "--against", str(given)]) == 8
     found = graded(root)
-    assert list(found) == ["'=dora", "anna", "ben", "carl", "emil", "fay"], "no name is a spreadsheet's formula"
+    assert list(found) == ["'=dora", "anna", "ben", "carl", "emil", "fay", "gus", "hal"], (
+        "no name is a spreadsheet's formula"
+    )
     assert found["anna"]["recipe"] == "as given", "the rate that the finder found is what was asked for"
     assert found["anna"]["seed"] == "1"
     assert (found["anna"]["data"], found["anna"]["files"], found["anna"]["expected"]) == ("as given", "agree", "1 of 1")
@@ -381,6 +396,8 @@ def test_hand_ins_are_held_against_the_recipe_a_line_each(hand_ins, capsys):
     assert "optimizer.momentum is 0.8, given was 0.9" in found["carl"]["remarks"]
     assert "brings plug-ins" in found["emil"]["remarks"]
     assert not (root.parent / "ran").exists(), "no code of a hand-in is run"
+    assert "brings plug-ins" in found["gus"]["remarks"], "also by another file, and where another key hides it"
+    assert "brings plug-ins" in found["hal"]["remarks"]
     assert found["fay"]["remarks"].startswith("no run in it")
     assert "a copy of =dora (20260131-120000)" in found["anna"]["remarks"]
     page = (root / "grades.html").read_text(encoding="utf-8")
@@ -390,8 +407,7 @@ def test_hand_ins_are_held_against_the_recipe_a_line_each(hand_ins, capsys):
 
 def test_a_sound_hand_in_has_nothing_to_remark_and_its_epochs_are_repeated(hand_ins):
     given, root = hand_ins
-    for who in ("ben", "carl", "=dora", "emil", "fay"):
-        shutil.rmtree(root / who)
+    alone(root)
     assert main(["grade", str(root), "--against", str(given), "--replay", "2"]) == 0
     assert graded(root)["anna"]["replay"] == "4 equal", "the finder's rate, two epochs and the best weights"
     assert graded(root)["anna"]["verdict"] == "sound"
@@ -456,6 +472,68 @@ def test_another_machine_is_no_excuse_for_another_accuracy(hand_ins):
     edit_summary(run, lambda summary: summary["test"]["best"].update(accuracy=rise(summary)))
     assert main(["grade", str(root), "--against", str(given), "--replay", "1"]) == 8
     assert "best weights again: accuracy" in graded(root)["anna"]["remarks"]
+
+
+def test_a_time_that_was_changed_in_a_copy_hides_neither_that_nor_the_copy(hand_ins):
+    given, root = hand_ins
+    run = alone(root)
+    shutil.copytree(run, root / "ben/20260131-120000")
+    changed = rows(root / "ben/20260131-120000")
+    changed[2]["seconds"] += 0.004
+    write_rows(root / "ben/20260131-120000", changed)
+    assert main(["grade", str(root), "--against", str(given)]) == 8
+    found = graded(root)
+    assert "another time for epoch 3" in found["ben"]["remarks"]
+    assert "a copy of anna" in found["ben"]["remarks"]
+
+
+def test_a_signal_ends_grading_and_what_was_found_is_kept(hand_ins, monkeypatch, capsys):
+    given, root = hand_ins
+    run = alone(root)
+    (root / "amy").mkdir()
+
+    def signalled(self, epoch):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(Replay, "repeat", signalled)
+    assert main(["grade", str(root), "--against", str(given), "--replay", "1"]) == 128 + signal.SIGTERM
+    assert "interrupted after 1 hand-in; what" in capsys.readouterr().out
+    assert not (root / "grades.csv").exists()
+    assert "amy" in (root / "grades.part.csv").read_text(encoding="utf-8")
+    assert run.exists()
+
+
+def test_every_folder_has_a_line_whatever_it_is_called(hand_ins):
+    given, root = hand_ins
+    alone(root)
+    for name in ("grades.carl", ".dave", os.fsdecode(b"caf\xe9")):
+        (root / name).mkdir()
+    shutil.copytree(root / "anna", root / os.fsdecode(b"kl\xe4re"))
+    (root / ".DS_Store").touch()
+    for _ in range(2):  # what was written is no hand-in
+        assert main(["grade", str(root), "--against", str(given)]) == 8
+        assert len(graded(root)) == 5
+    assert "a copy of" in (root / "grades.html").read_text(encoding="utf-8")
+
+
+def test_the_place_of_a_table_is_no_difference(tmp_path):
+    for who in ("teacher", "anna"):
+        lines = ["image,label"]
+        for name in ("blue", "red"):
+            put(tmp_path / who / f"{name}.png", picture(name, 1))
+            lines.append(f"{name}.png,{name}")
+        (tmp_path / who / "labels.csv").write_text("\n".join(lines))
+        text = RECIPE.replace(
+            "{type: Shapes, train_size: 96, val_size: 16, test_size: 16}", "{type: Table, file: FILE}"
+        )
+        text = text.replace("FILE", str(tmp_path / who / "labels.csv")).replace(
+            "batch_size: 32", "batch_size: 1\n  val: {fraction: 0.5}"
+        )
+        (tmp_path / who / "recipe.yaml").write_text(text)
+    grader = Grader(tmp_path / "teacher/recipe.yaml", (), replays=0, seed=None, display=Display())
+    theirs = load_recipe(tmp_path / "anna/recipe.yaml").usable()
+    assert list(grader._differences(RunFolder(tmp_path / "anna"), theirs)) == []
+    assert any(str(tmp_path / "teacher/labels.csv") in override for override in grader._overrides)
 
 
 def test_more_epochs_than_were_asked_for_are_remarked(hand_ins, tmp_path):
@@ -529,7 +607,7 @@ def test_a_number_that_is_none_costs_nobody_else_the_grade(hand_ins, change, odd
     edit_summary(root / "ben/20260131-120000", change)
     assert main(["grade", str(root), "--against", str(given)]) == 8
     assert f"summary.json: {odd} is no number" in graded(root)["ben"]["remarks"]
-    assert len(graded(root)) == 6
+    assert len(graded(root)) == 8
 
 
 def test_a_hand_in_whose_last_checkpoint_was_cleaned_away_is_graded_like_any_other(hand_ins):
@@ -605,7 +683,7 @@ def test_a_hand_in_that_is_damaged_costs_only_its_own_line(hand_ins, spoil):
     given, root = hand_ins
     (root / "ben/20260131-120000" / spoil).write_text('["nonsense"]', encoding="utf-8")
     assert main(["grade", str(root), "--against", str(given)]) == 8
-    assert len(graded(root)) == 6
+    assert len(graded(root)) == 8
 
 
 @pytest.mark.parametrize(("folder", "said"), [("nowhere", "is no folder"), ("empty", "nothing was handed in")])

@@ -10,16 +10,16 @@ from pathlib import Path
 from registry import files
 from registry.contracts import Paragraph, Section, Table
 from registry.errors import CheckpointError, StorageError
-from registry.printing import counted_few, duration, literal, one_line
+from registry.printing import counted_few, duration, literal, one_line, printable
 from registry.spreadsheets import no_formula
+from trainer.engine.interrupts import Interrupted
 from trainer.recipe.afterwards import RESOLVED
 from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
-from trainer.run.grading import Grade, Grader
+from trainer.run.grading import CSV, PAGE, PART, Grade, Grader, hand_ins, with_twins
 from trainer.run.proving import broken
 from trainer.run.replaying import Replayed
 
-PAGE, CSV = "grades.html", "grades.csv"
 COLUMNS = (
     "who",
     "run",
@@ -55,19 +55,37 @@ def grade(root: Path, grader: Grader, say: Callable[[str], None]) -> bool:
         raise CheckpointError(f"{root}: is itself a run", f"`verify {root}` looks at one; grade takes the folder above")
     if not root.is_dir():
         raise CheckpointError(f"{root}: is no folder", "hand-ins lie in a folder each, one folder above them all")
-    grades = grader.grade(root, lambda one: say(f"{one_line(one.who)}: {_verdict(one)}"))
-    if not grades:
+    if not any(hand_ins(root)):
         raise CheckpointError(f"{root}: nothing was handed in", "each hand-in is a folder in it, with its run inside")
+    done: list[Grade] = []
+
+    def told(one: Grade) -> None:
+        done.append(one)
+        _write(root, PART, _csv(with_twins(done)))  # replays take hours: what is known stays known
+        say(f"{one_line(one.who)}: {_verdict(one)}")
+
+    _write(root, PART, _csv(done))  # a folder that cannot be written is found before anything is repeated
     try:
-        files.write(root / CSV, _csv(grades).encode(), below=root)
-        files.write(root / PAGE, _page(grades, grader, root).encode(), below=root)
-    except OSError as error:
-        raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
+        grades = grader.grade(root, told)
+    except (Interrupted, KeyboardInterrupt):
+        several = "" if len(done) == 1 else "s"
+        say(f"interrupted after {len(done)} hand-in{several}; what was found is in {root / PART}")
+        raise
+    _write(root, CSV, _csv(grades))
+    _write(root, PAGE, _page(grades, grader, root))
+    (root / PART).unlink(missing_ok=True)
     for one in grades:
         if one.copies:
             say(f"{one_line(one.who)}: {one_line(f'a copy of {counted_few(one.copies)}')}")
     say(f"{sum(not one.remarks for one in grades)} of {len(grades)} without a remark; {root / PAGE}, {root / CSV}")
     return not any(one.remarks for one in grades)
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    try:
+        files.write(root / name, printable(text).encode(), below=root)
+    except OSError as error:
+        raise StorageError(f"{root}: cannot be written ({error.strerror or error})") from error
 
 
 def _verdict(one: Grade) -> str:
@@ -128,17 +146,21 @@ def shortened(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[:half]}...{name[-half:]}"
 
 
+def _cell(text: str) -> str:
+    return literal(one_line(text))
+
+
 def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
     lines = [dict(zip(COLUMNS, _row(one), strict=True)) for one in grades]
     for line in lines:  # somebody's second run is told from the first
         several = sum(one.who == line["who"] for one in grades) > 1
         line["who"] = shortened(f"{line['who']}, {Path(line['run']).name}" if several else line["who"])
-    rows = tuple(tuple(literal(one_line(line[column])) for column in SHOWN) for line in lines)
+    rows = tuple(tuple(_cell(line[column]) for column in SHOWN) for line in lines)
     table = Table("A line per run", SHOWN, rows, "llllrrrll")
     remarks = [(shortened(one.who), text) for one in grades for text in one.remarks]
-    found = Table("", ("who", "remark"), tuple((literal(who), literal(one_line(text))) for who, text in remarks))
+    found = Table("", ("who", "remark"), tuple((_cell(who), _cell(text)) for who, text in remarks))
     alike = [(shortened(one.who), one.run.name, counted_few(one.twins)) for one in grades if one.twins]
-    same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(literal, line)) for line in alike))
+    same = Table("", ("who", "run", "same weights as"), tuple(tuple(map(_cell, line)) for line in alike))
     sections = [
         Section("Hand-ins", (table,), "hand-ins"),
         Section("What to look at", (found,) if remarks else (Paragraph("Nothing."),), "remarks"),

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def predict(
 ) -> int:
     """Answer to pictures, folders and tables, and name at the end what could not be read.
 
-    A signal ends it after the picture in hand; what was answered until then is written.
+    A signal ends it after the picture in hand; what was answered until then is written, beside a table of before.
 
     Args:
         run: whose network answers, or an exported file.
@@ -95,6 +95,8 @@ def predict(
     except Interrupted as error:
         stopped = error
     ranking = _ranking(found, form.rank)
+    if form.out is not None and stopped is not None and form.out.exists():  # what it holds may be more
+        form = replace(form, out=form.out.with_name(f"{form.out.stem}.part{form.out.suffix}"))
     if form.out is not None:
         _write(form.out, _table(loaded, found, ranking, form))
         _say_what(loaded, found, form.out, time.perf_counter() - started)

@@ -16,6 +16,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue, catalogue
 from registry.errors import RecipeError
+from registry.printing import few
 from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
 from trainer.recipe.checks.consistency import check_together
@@ -72,6 +73,7 @@ def load_recipe(
     *,
     fast: bool = False,
     unread: Callable[[str], bool] = lambda _: False,
+    trusted: bool = True,
 ) -> Loaded:
     """Read a recipe, compose it and check its text; never raises for what a user can get wrong.
 
@@ -80,6 +82,7 @@ def load_recipe(
         overrides: `key.path=value`, applied in order.
         fast: mark the recipe as one that is run end to end but small.
         unread: says of a dotted path whether its value is not going to be used; then it need not fit the others.
+        trusted: whether its plug-ins may be imported, which runs them; where not, naming any is a problem.
     """
     problems = Collector()
     composed = compose_recipe(Path(path), overrides, problems)
@@ -88,7 +91,7 @@ def load_recipe(
     notes = list(composed.notes)
     root = resolve(composed.root, problems, notes)
     _one_value_for_all_seeds(composed.root, problems)
-    known, plugins, complete = _catalogue(root, problems)
+    known, plugins, complete = _catalogue(root, problems, trusted=trusted)
     checker = Checker(problems)
     Components(checker, known, complete)
     fields = checker.fields(recipe_type(), root, Place("", "")) if version_fits(root, problems) else None
@@ -162,9 +165,13 @@ def unsafe(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ plug-ins
-def _catalogue(root: MapNode, problems: Collector) -> tuple[Catalogue, tuple[str, ...], bool]:
+def _catalogue(root: MapNode, problems: Collector, *, trusted: bool) -> tuple[Catalogue, tuple[str, ...], bool]:
     """Return the catalogue with the recipe's plug-ins, their names, and whether all of them could be had."""
     named = _plugins(root.get("plugins"))
+    if named and not trusted:
+        text = f"{few([name for name, _ in named])}: plug-ins are code, and none of somebody else's is run here"
+        problems.report("R029", named[0][1], text, path="plugins")
+        return catalogue(), (), False
     try:
         return catalogue(tuple(name for name, _ in named)), tuple(name for name, _ in named), True
     except RecipeError as error:

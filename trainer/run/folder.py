@@ -171,34 +171,42 @@ class RunFolder:
 
     def _read(self, path: Path) -> str:
         try:
-            return files.read_text(path)
+            return self._content(path).decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{path}: is damaged ({error})", "remove it: a resume writes it anew") from error
+
+    def _content(self, path: Path) -> bytes:
+        try:
+            with files.opened(path) as file:
+                return file.read()
         except OSError as error:
             hint = "remove it: a resume writes it anew"
             raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})", hint) from error
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the numbers of metrics.jsonl, a row per epoch; an unfinished last line is left out.
+        """Return the numbers of metrics.jsonl, a row per epoch; damaged lines are left out.
 
         A number that was not finite is None.
 
         Raises:
             CheckpointError: it cannot be read.
         """
-        rows = [row for row in self.read_metrics() if is_number(row["epoch"])]
-        return [{key: each for key, each in row.items() if each is None or is_number(each)} for row in rows]
+        return [
+            {key: each for key, each in row.items() if each is None or is_number(each)} for row in self.read_metrics()
+        ]
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl, the digests of the chain among them; an unfinished last line is left out.
+        """Return the rows of metrics.jsonl, the digests of the chain among them; damaged lines are left out.
 
         Raises:
             CheckpointError: it cannot be read.
         """
         rows = []
         if self.metrics.exists():
-            for line in self._read(self.metrics).splitlines():
+            for line in self._content(self.metrics).splitlines():
                 with contextlib.suppress(ValueError):
-                    rows.append(json.loads(line))
-        return [row for row in rows if isinstance(row, dict) and "epoch" in row]
+                    rows.append(json.loads(line.decode()))
+        return [row for row in rows if isinstance(row, dict) and is_number(row.get("epoch"))]
 
     def write_finding(self, finding: LRFinding, section: LRFinder) -> None:
         """Keep the LR finder's result, and its settings: in resolved.yaml the number takes their place."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from registry.catalogue.catalog import Catalogue
 from registry.contracts import Callback, LRFinding
@@ -23,6 +22,7 @@ from registry.printing import counted_few
 from trainer.data.fingerprint import fingerprint, same
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS
+from trainer.engine.interrupts import Interrupted
 from trainer.experiment.experiment import Experiment
 from trainer.recipe.afterwards import RESOLVED, Free
 from trainer.recipe.checks.expect import Verdict, judge
@@ -38,7 +38,8 @@ from trainer.run.replaying import MEASURED, Replay, Replayed
 from trainer.run.summary import is_number
 from trainer.stages import lr_picks
 
-ROOT = "data.dataset.root"
+PAGE, CSV, PART = "grades.html", "grades.csv", "grades.part.csv"  # written beside the hand-ins
+PLACES = ("data.dataset.root", "data.dataset.file")  # of the data, on whatever machine
 # What may differ from the recipe that was given: words, the seed, places and what changes no number.
 IGNORED = (
     "name",
@@ -47,7 +48,7 @@ IGNORED = (
     "report.**",
     "answers.**",
     "expect.**",
-    ROOT,
+    *PLACES,
     "data.workers",
     "data.eval_batch_size",
     "train.device",
@@ -80,7 +81,7 @@ class Grade:
         unrepeated: why no epoch, or fewer than asked for, could be trained again; "" otherwise.
         replayed: epochs that were trained again.
         twins: others with the same weights after their last epoch.
-        copies: of those, the ones whose every epoch also took the same time: no two trainings do.
+        copies: of those, the ones most of whose epochs also took the same time: no two trainings do.
     """
 
     who: str
@@ -160,8 +161,8 @@ class Grader:
         self._finds = [key for key, value in self._settings.items() if value == f"${LR_FOUND}"]
         assert loaded.catalogue is not None
         self._may_stop = _may_stop(self._recipe, loaded.catalogue)
-        root = self._settings.get(ROOT)  # a hand-in's own is a place on another machine
-        self._overrides = (*overrides, *([] if root is None else [f"{ROOT}={json.dumps(root)}"]))
+        here = {place: self._settings.get(place) for place in PLACES}  # a hand-in's own are places on another machine
+        self._overrides = (*overrides, *(f"{key}={json.dumps(place)}" for key, place in here.items() if place))
         self._prints = self._read_data(loaded)
 
     def _read_data(self, loaded: Loaded) -> Mapping[str, Any] | None:
@@ -185,6 +186,9 @@ class Grader:
         Args:
             root: a folder with one folder per hand-in.
             told: of each as it is done, before twins are known.
+
+        Raises:
+            Interrupted: a signal came while something was repeated.
         """
         grades = []
         for who, run in hand_ins(root):
@@ -201,16 +205,19 @@ class Grader:
             return self._looked_at(Grade(who, path), RunFolder.open(path))
         except UserError as error:
             return Grade(who, path, error.message)
+        except Interrupted:
+            raise
         except Exception as error:  # a file that was made up may hold anything
             return Grade(who, path, f"its files cannot be read ({type(error).__name__}: {error})")
 
     def _looked_at(self, grade: Grade, folder: RunFolder) -> Grade:
         folder.refuse_links()
-        given = yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
-        if given.get("plugins"):
-            raise UserError(f"it brings plug-ins ({given['plugins']}): read them, then `verify` it by itself")
+        loaded = load_recipe(folder.resolved, trusted=False)
+        if brought := [problem.text for problem in loaded.problems if problem.path == "plugins"]:
+            raise UserError(f"it brings plug-ins ({brought[0]}): read them, then `verify` it by itself")
+        theirs = loaded.usable()
         rows, summary = folder.read_history(), folder.read_json("summary.json")
-        differs, checks = tuple(self._differences(folder)), tuple(prove(folder))
+        differs, checks = tuple(self._differences(folder, theirs)), tuple(prove(folder))
         fast = ("a --fast run",) if summary.get("fast") else ()
         numbers: dict[str, Any] = {
             "best": _at(summary, "best", "val/accuracy"),
@@ -222,7 +229,7 @@ class Grader:
         grade = replace(
             grade,
             differs=(*fast, *differs),
-            seed=given.get("seed"),
+            seed=theirs.seed,
             same_data=self._same_data(folder),
             best=told.get("best"),
             test=told.get("test"),
@@ -232,7 +239,7 @@ class Grader:
             unfinished=_unfinished(summary, len(rows), self._recipe.train.epochs, self._may_stop),
             verdicts=tuple(judge(self._recipe.expect, rows, summary)) if self._recipe.expect else (),
             checks=checks,
-            _end=(ends[-1] if ends else "", tuple(row.get("seconds", 0.0) for row in rows)),
+            _end=(ends[-1] if ends else "", tuple(row.get("seconds") or 0.0 for row in rows)),
         )
         if not self._replays or broken(checks) or grade.differs or grade.same_data == "no":
             return grade
@@ -248,9 +255,9 @@ class Grader:
         except UserError as error:
             return replace(grade, unrepeated=f"nothing was repeated: {error.message}")
 
-    def _differences(self, folder: RunFolder) -> Iterator[str]:
+    def _differences(self, folder: RunFolder, recipe: Recipe) -> Iterator[str]:
         """Yield what a run's recipe has otherwise; the rate that a finder found is what was asked for."""
-        theirs = flat(load_recipe(folder.resolved).usable())
+        theirs = flat(recipe)
         finding = folder.read_finding()
         if finding is not None and finding.lr is not None:
             asked = [key for key in self._finds if theirs.get(key) == finding.lr and self._follows(finding)]
@@ -281,7 +288,7 @@ def hand_ins(root: Path) -> Iterator[tuple[str, Path | None]]:
     for each in sorted(root.iterdir()):
         runs = sorted(path.parent for path in each.rglob(RESOLVED)) if each.is_dir() and not each.is_symlink() else []
         yield from ((each.name, run) for run in runs)
-        if not runs and not each.name.startswith((".", "grades.")):
+        if not runs and each.name not in (PAGE, CSV, PART) and (each.is_dir() or not each.name.startswith(".")):
             yield each.name, None
 
 
@@ -290,9 +297,15 @@ def with_twins(grades: Sequence[Grade]) -> list[Grade]:
     found = []
     for grade in grades:
         others = [one for one in grades if one is not grade and one._end[0] and one._end[0] == grade._end[0]]
-        copies = tuple(_named(one) for one in others if one._end == grade._end)
+        copies = tuple(_named(one) for one in others if _took_as_long(one._end[1], grade._end[1]))
         found.append(replace(grade, twins=tuple(_named(one) for one in others), copies=copies))
     return found
+
+
+def _took_as_long(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether most epochs of two trainings took the same time, to the last digit: no two trainings do."""
+    same = sum(left == right for left, right in zip(one, other, strict=False))
+    return 2 * same > max(len(one), len(other))
 
 
 def _at(summary: Mapping[str, Any], *keys: str) -> object:

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from registry import files
 from registry.contracts import Paragraph, Section, Table
-from registry.errors import UserError
 from registry.printing import literal, metric_text, one_line, printable
 from registry.reports.chart_svg import sparkline_svg
 from registry.reports.scores import interval, is_share_of_images
@@ -20,6 +19,7 @@ from trainer.report.html import html
 from trainer.run.listing import Row, rows_below
 
 INDEX = "index.html"
+MARK = b'name="generator" content="recipe-trainer"'  # of pages that are this program's own
 MOST = 500  # runs on the page, the newest; `runs` lists all
 
 
@@ -34,8 +34,17 @@ def refresh(root: Path, log: Callable[[str], None]) -> None:
         rows = rows_below(root, sizes=False, newest=MOST)
         if rows or (root / INDEX).exists():
             files.write(root / INDEX, printable(page(rows, root)).encode(), below=root)
-    except (OSError, UserError) as error:
+    except Exception as error:  # whatever lies in a run of before
         log(f"warning: {root / INDEX} could not be written ({error})")
+
+
+def is_there(root: Path) -> bool:
+    """Whether <root>/index.html is such a page, and nobody's own."""
+    try:
+        with files.opened(root / INDEX) as file:
+            return MARK in file.read(4096)
+    except OSError:
+        return False
 
 
 def page(rows: Sequence[Row], root: Path) -> str:

@@ -199,7 +199,8 @@ def _require(column: str) -> None:
 
 
 def _named(row: Row, pattern: str) -> bool:
-    return pattern in row.run or pattern in str(row.path) or fnmatch.fnmatchcase(row.run, pattern)
+    in_path = "/" in pattern and pattern in str(row.path)  # a word alone is of the name: all lie in runs/
+    return in_path or pattern in row.run or fnmatch.fnmatchcase(row.run, pattern)
 
 
 def _holds(row: Row, condition: str) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry import files
-from registry.errors import StorageError
 
 TAKEN = {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
+LOOKS = 5  # at a lock that is taken
 AFAR = 1 << 30  # Windows locks bytes: one that nobody reads
 
 
@@ -37,15 +38,19 @@ def lock(path: Path) -> Iterator[int]:
         OSError: the file cannot be made.
         StorageError: a link lies in its place.
     """
+    looks = 0
     while True:
         file = files.descriptor(path, os.O_RDWR | os.O_CREAT, below=path.parent)
         try:
             _take(file)
         except OSError as error:
             os.close(file)
-            if error.errno in TAKEN:
-                raise Held(_holder(path)) from None
-            raise
+            if error.errno not in TAKEN:
+                raise
+            if (looks := looks + 1) < LOOKS:  # it may be somebody who only asks whether it is held
+                time.sleep(0.02)
+                continue
+            raise Held(_holder(path)) from None
         if _is_same(path, file):  # else it was removed by who held it, between our opening and our locking
             break
         os.close(file)
@@ -61,19 +66,23 @@ def lock(path: Path) -> Iterator[int]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock at `path`; nothing is made."""
+    """Whether a process holds the lock at `path`, or it cannot be told, as of a file that is another's alone.
+
+    Nothing is made or changed.
+    """
     if not path.is_file():
         return False
     try:
-        with lock(path):
+        with files.opened(path) as file:
+            _take(file.fileno(), shared=True)
             return False
-    except Held:
-        return True
-    except (OSError, StorageError):  # another's folder, or a link in its place: it cannot be told
+    except FileNotFoundError:
         return False
+    except OSError:  # it is taken, or may not be read
+        return True
 
 
-def _take(file: int) -> None:
+def _take(file: int, *, shared: bool = False) -> None:
     if sys.platform == "win32":
         import msvcrt
 
@@ -84,7 +93,7 @@ def _take(file: int) -> None:
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise

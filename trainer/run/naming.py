@@ -23,7 +23,9 @@ RUNS = Path("runs")  # in the working directory
 LATEST = "latest"
 _MAKE_ONE = "runs/ lies in the folder where a run was started; make one: {} new quickstart"
 _STAMP = "%Y%m%d-%H%M%S"
+_MAKING = 60.0  # seconds that the making of a run's folder may take
 _STAMPED = re.compile(r"\d{8}-\d{6}")
+_LABEL_FOLD = re.compile(r"[0-9a-f]+-fold-\d+")  # of `audit --labels`
 
 
 def is_run(path: Path) -> bool:
@@ -49,7 +51,10 @@ def located(path: Path) -> Path:
     if not _stands_for_newest(path):
         return path
     above = RUNS if path == Path(LATEST) else path.parent
-    found = max(runs_below(above), key=begun, default=None)
+    runs = runs_below(above)
+    if path == Path(LATEST):  # which saw a part of the pictures alone
+        runs = (run for run in runs if not _LABEL_FOLD.fullmatch(run.name))
+    found = max(runs, key=begun, default=None)
     if found is None:
         raise CheckpointError(
             f"{path}: there is no run in {above}",
@@ -89,11 +94,21 @@ def _stands_for_newest(path: Path) -> bool:
     return path.name == LATEST and not path.exists()
 
 
-def begun(run: Path) -> tuple[str, int]:
-    """Return what sorts runs by when they began: the stamp in the name, then when the recipe was written."""
+def begun(run: Path) -> tuple[float, int]:
+    """Return what sorts runs by when they began: the stamp in the name, then when the recipe was written.
+
+    A stamp is local time, of which one hour a year comes twice: where the recipe was written at it, that says which.
+    """
     try:
         written = (run / "recipe.yaml").stat().st_mtime_ns
     except OSError:
         written = 0
     stamped = _STAMPED.match(run.name)
-    return (stamped[0] if stamped else datetime.fromtimestamp(written / 1e9).strftime(_STAMP)), written
+    if stamped is None:
+        return written / 1e9, written
+    try:
+        told = datetime.strptime(stamped[0], _STAMP)
+    except ValueError:  # digits that are no time
+        return written / 1e9, written
+    late = (datetime.fromtimestamp(written / 1e9) - told).total_seconds()
+    return (written / 1e9 if 0 <= late < _MAKING else told.timestamp()), written

@@ -17,6 +17,7 @@ from registry.errors import CheckpointError
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
 from trainer.engine.keeper import BEST, LAST, epoch_files
+from trainer.engine.progress import history_in
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
@@ -55,7 +56,7 @@ def prove(folder: RunFolder) -> list[Check]:
     if not chain.links:
         return [Check("chain", "unknown", "there is none: the run was made by an earlier version, or has no epoch yet")]
     return [
-        _chain(rows, chain),
+        _chain(rows, chain, state),
         _recipe(folder, chain),
         *_weights(folder, chain),
         *_summary(folder, rows, chain, state),
@@ -86,8 +87,9 @@ def _chain_of(folder: RunFolder, state: Mapping[str, Any], rows: Sequence[Mappin
     return chain
 
 
-def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain) -> Check:
-    """Recompute every link from metrics.jsonl, and hold the last against the checkpoint's own."""
+def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain, state: Mapping[str, Any]) -> Check:
+    """Recompute every link from metrics.jsonl, and hold the last, and the times, against the checkpoint's own."""
+    took = {int(row["epoch"]): row.get("seconds") for row in history_in(state.get("progress") or {"history": []})}
     before, unlinked = first_link(chain.origin), 0
     for row in rows:
         epoch = int(row["epoch"])
@@ -101,6 +103,8 @@ def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain) -> Check:
             return Check("chain", "broken", f"the link of epoch {epoch} does not follow from its numbers and weights")
         if epoch in chain.links and chain.links[epoch].link != link:
             return Check("chain", "broken", f"the checkpoint has another link for epoch {epoch} than metrics.jsonl")
+        if took.get(epoch, row.get("seconds")) != row.get("seconds"):
+            return Check("chain", "broken", f"the checkpoint has another time for epoch {epoch} than metrics.jsonl")
         before = str(link)
     missing = sorted(chain.links.keys() - {int(row["epoch"]) for row in rows})
     if missing:

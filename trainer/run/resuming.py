@@ -20,6 +20,7 @@ from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.recipe.resolve import flat
 from trainer.run import index
 from trainer.run.beginning import display_of, resume
+from trainer.run.cleaning import DONE
 from trainer.run.conduct import Order, Result
 from trainer.run.display import Display
 from trainer.run.fixed import fixed
@@ -76,7 +77,7 @@ def continued(
         return take_up(folder, order, display, processes).exit_code
     finally:
         root = path.absolute().parent.parent
-        if processes.is_first and (root / index.INDEX).exists():  # a run that lies elsewhere has no page beside it
+        if processes.is_first and index.is_there(root):  # a run that lies elsewhere has no page beside it
             index.refresh(root, display.line)
 
 
@@ -95,15 +96,21 @@ def take_up(folder: RunFolder, order: Order, display: Display, processes: Proces
     """
     with folder.locked():
         latest = find_latest(folder.checkpoints, display.line)
-        if latest.state is None and folder.read_json("summary.json").get("status") == "completed":
+        if latest.state is None and _had_a_state(folder, order.recipe):
             raise CheckpointError(
-                f"{folder.path}: the state it ended with is gone (`clean` removes it), so it cannot go on",
+                f"{folder.path}: its last state is gone (`clean` removes it of runs that are done), so it cannot go on",
                 f"start a new run with train.start_from: {folder.path}, which takes its best weights",
             )
         if latest.state is not None:
             _refuse_another_recipe(folder.resolved, latest.state)
             require_best(folder.checkpoints, latest.state["progress"], order.recipe.train.epochs)
         return resume(order, folder, latest, display, processes)
+
+
+def _had_a_state(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether a run without a state once had one: from the start it would take the place of what it has reached."""
+    done = folder.read_json("summary.json").get("status") in DONE
+    return done or len(folder.read_history()) > recipe.train.checkpoint.every
 
 
 def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:

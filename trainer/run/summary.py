@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_MOST = 1e300  # whole numbers in a file may have any number of digits
 _WEIGHTS = ("best", "final")  # whose numbers on a test split stand under `test`
 
 
@@ -34,7 +35,9 @@ def sound(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_number(value: object) -> bool:
     """Whether a value of a JSON file is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) < _MOST and math.isfinite(value)
 
 
 def _number(value: Any) -> Any:
