@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 
 ERRORS = "printable"  # the name of the way in which text is encoded, for `str.encode` and streams
-_MARKS = re.compile(r"[*`]|\\(?=[\\*`])")  # what a report's text may be marked with, and what takes the meaning away
+_MARKS = re.compile(r"[*`]|\\(?=[\\*`]|\Z)")  # what a report's text may be marked with, and what takes the meaning away
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, breaks, directions
 _SPELLED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # the others below 0xa0 by two digits, as a string literal has them
 _WRITTEN = {"auroc": "AUROC", "f1": "F1", "auprc": "AUPRC", "mcc": "MCC", "tta": "TTA"}  # short for several words
@@ -160,12 +160,19 @@ def sentence_case(text: str) -> str:
 def metric_text(key: str, value: float) -> str:
     """Return a metric as people read it: accuracies in per cent, others with four digits behind the point.
 
-    No accuracy reaches 100 % by rounding.
+    No accuracy reaches 100 % or 0 % by rounding.
     """
     if "accuracy" in key and math.isfinite(value):
-        percent = f"{100 * value:.2f} %"
-        return "> 99.99 %" if percent == "100.00 %" and value < 1 else percent
+        return share_text(value)
     return f"{value:.3g}" if 0 < abs(value) < SMALL else number_text(value)
+
+
+def share_text(share: float) -> str:
+    """Return a share as per cent with two digits behind the point, which reaches neither 0 nor 100 % by rounding."""
+    percent = f"{100 * share:.2f} %"
+    if percent == "100.00 %" and share < 1:
+        return "> 99.99 %"
+    return "< 0.01 %" if percent == "0.00 %" and share > 0 else percent
 
 
 def number_text(value: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Paragraph, Predictions, ReportPart, Section, Table
+from registry.printing import share_text
 from registry.reports import scores
 from registry.reports.diagram_svg import reliability_svg
 from registry.reports.pictures import read_png
@@ -64,14 +65,17 @@ class Calibration(ReportPart):
             return Section(title, (Paragraph("There are no predictions: no epoch was finished.", "note"),), key)
         answers = scores.read(predictions)
         found = scores.reliability(answers, self.bins)
-        mean, accuracy = _mean(answers.confidence), _mean(~answers.wrong)
+        known = np.isfinite(answers.confidence)  # what the error is of, too
+        mean, accuracy = _mean(answers.confidence), _mean(~answers.wrong[known])
         lean = (
             "overconfident" if mean > accuracy + 0.005 else "underconfident" if mean < accuracy - 0.005 else "balanced"
         )
         words = (
             f"Expected calibration error **{100 * found.ece:.2f} %** in {self.bins} bins. The mean confidence is "
-            f"{100 * mean:.2f} % at an accuracy of {100 * accuracy:.2f} %: {lean} on the whole."
+            f"{share_text(mean)} at an accuracy of {share_text(accuracy)}: {lean} on the whole."
         )
+        if not known.all():
+            words += f" {int((~known).sum()):,} answers that are no numbers are left out."
         blocks: list[Block] = [Paragraph(words), Paragraph(_meaning(found))]
         facts = {"ece": found.ece, "mean_confidence": mean}
         kept, asked = evidence.summary.get("calibration") or {}, evidence.resolved.get("answers") or {}
@@ -156,25 +160,25 @@ def _costs(answers: scores.Answers, split: str, below: float) -> Table:
 
 
 def _coverage_row(kept: scores.Coverage) -> tuple[str, ...]:
-    right = f"{100 * kept.accuracy:.2f} %" if kept.answered else ""
+    right = share_text(kept.accuracy) if kept.answered else ""
     wrong = kept.answered - kept.right
-    return f"{100 * kept.below:g} %", f"{100 * kept.share:.2f} %", f"{kept.answered:,}", right, f"{wrong:,}"
+    return f"{100 * kept.below:g} %", share_text(kept.share), f"{kept.answered:,}", right, f"{wrong:,}"
 
 
 def _cost(kept: scores.Coverage, split: str) -> str:
     """Say what it costs to be sure, and what it gives."""
     declined, lost = kept.images - kept.answered, kept.right_of_all - kept.right
     words = (
-        f'Below {100 * kept.below:g} % the answer is "not sure": on {split} it answers **{100 * kept.share:.2f} %** '
+        f'Below {100 * kept.below:g} % the answer is "not sure": on {split} it answers **{share_text(kept.share)}** '
         f"({kept.answered:,} of {kept.images:,} images)"
     )
     if kept.answered:
-        words += f", of which **{100 * kept.accuracy:.2f} %** are right; of all, {_share(kept)} would be"
+        words += f", of which **{share_text(kept.accuracy)}** are right; of all, {_share(kept)} would be"
     return f"{words}. Of the {declined:,} that it does not answer, {lost:,} would have been right."
 
 
 def _share(kept: scores.Coverage) -> str:
-    return f"{100 * kept.right_of_all / kept.images:.2f} %"
+    return share_text(kept.right_of_all / kept.images)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -192,6 +196,6 @@ def _meaning(found: scores.Reliability) -> str:
     worst = int(weights.argmax())
     low, high = 100 * found.edges[worst], 100 * found.edges[worst + 1]
     return (
-        f"{said} Furthest off here: of the {found.counts[worst]:,} answers given with {low:.0f} to {high:.0f} % "
+        f"{said} Most of the error here: of the {found.counts[worst]:,} answers given with {low:.0f} to {high:.0f} % "
         f"confidence, {100 * found.accuracy[worst]:.1f} % are right."
     )

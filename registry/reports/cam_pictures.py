@@ -117,7 +117,8 @@ class CamPictures:
             truth = f"**{literal(names[case.truth])}** taken for " if case.truth not in (-1, case.predicted) else ""
             file = f"`{literal(case.file)}`, " if case.file else ""
             words = f"{truth}**{literal(names[case.predicted])}**, {sure} sure, {_peak(peak)}, {file}#{case.index}"
-            alt = f"Image {case.index} with the evidence for {names[target]} at {layer} laid over it."
+            shown = "what it holds above all" if self.of_no_class else f"the evidence for {names[target]}"
+            alt = f"Image {case.index} with {shown} at {layer} laid over it."
             figures.append(Figure(path, alt, words, width=TILE))
             answer = f"{names[case.truth]} → {names[case.predicted]}" if case.truth >= 0 else names[case.predicted]
             tiles.append(Tile(picture, (answer, f"#{case.index}  {sure}"), pale=peak <= 0))
@@ -125,13 +126,21 @@ class CamPictures:
         whole = grid(tiles, columns, f"{self.method} at {layer}{truths}")
         write_png(folder / self.place / "gallery.png", whole, below=folder)
         self.evidence.recorder.image(f"{self.place}/gallery", whole)
-        caption = f"Evidence for {literal(self.whose)} at {layer}; # is the index in {self.evidence.numbering}."
+        what = "What is there above all, for no class," if self.of_no_class else f"Evidence for {literal(self.whose)}"
+        caption = f"{what} at {layer}; # is the index in {self.evidence.numbering}."
         return Gallery(tuple(figures), caption, columns)
+
+    @property
+    def of_no_class(self) -> bool:
+        """Whether the maps are the same whatever class is asked about."""
+        return self.method == "EigenCAM"
 
     def strip(self, case: Case, rank: int) -> Figure:
         """Write the maps of one case at every layer, the photo once and a row per class beside it."""
         names = self.evidence.class_names
-        rows = [(f"evidence for {names[c]}{case.role(c)}", self._row(case, c)) for c in case.classes]
+        explained = case.classes[:1] if self.of_no_class else case.classes
+        said = {c: "of no class" if self.of_no_class else f"evidence for {names[c]}{case.role(c)}" for c in explained}
+        rows = [(words, self._row(case, c)) for c, words in said.items()]
         sure = f"{names[case.predicted]} {share_said(case.confidence)}"
         if case.truth not in (-1, case.predicted):
             sure += f", {names[case.truth]} {share_said(case.truth_probability)}"
@@ -143,9 +152,11 @@ class CamPictures:
         write_png(self.evidence.folder / path, picture, below=self.evidence.folder)
         if rank <= _SENT:
             self.evidence.recorder.image(f"{self.place}/{rank:02d}", picture)
-        alt = f"{self.method} maps at {', '.join(self.panel.layers)} for " + " and ".join(
-            names[c] for c in case.classes
-        )
+        alt = f"{self.method} maps at {', '.join(self.panel.layers)}"
+        if self.of_no_class:
+            caption = f"{literal(named)}: {literal(sure)}; the maps are of no class in particular."
+            return Figure(path, f"{alt}.", caption, width=picture.shape[1])
+        alt += " for " + " and ".join(names[c] for c in case.classes)
         places = _PLACES[len(rows) == 3] if len(rows) > 1 else ("",)
         which = ", ".join(
             f"for **{literal(names[c])}**{case.role(c)} {place}".rstrip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from registry.catalogue.adoption import Change
@@ -49,12 +49,12 @@ class Curves(ReportPart):
             return Section("Curves", (Paragraph("No epoch was finished, so there is no curve.", "note"),), "curves")
         best = None if evidence.best is None else evidence.best.get("epoch")
         charts = {
-            "loss": _over_epochs("Loss by epoch", "loss", rows, "loss", best),
-            "accuracy": _over_epochs("Accuracy by epoch", "accuracy", rows, "accuracy", best),
+            "loss": _over_epochs("Loss by epoch", "loss", rows, "loss", best, evidence.rates),
+            "accuracy": _over_epochs("Accuracy by epoch", "accuracy", rows, "accuracy", best, evidence.rates),
             "lr": _learning_rate(rows, evidence.rates),
         }
         figures = [_figure(evidence, name, chart, _summary(chart)) for name, chart in charts.items() if chart.lines]
-        return Section("Curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows))
+        return Section("Curves", (*_notes(evidence.resolved), *figures), "curves", _facts(rows, evidence.rates))
 
 
 def metric_curve(evidence: Evidence, key: str) -> Figure | None:
@@ -67,7 +67,7 @@ def metric_curve(evidence: Evidence, key: str) -> Figure | None:
     metric = key.partition("/")[2]
     best = None if evidence.best is None else evidence.best.get("epoch")
     spoken = metric_words(metric)
-    chart = _over_epochs(f"{sentence_case(spoken)} by epoch", metric, evidence.history, spoken, best)
+    chart = _over_epochs(f"{sentence_case(spoken)} by epoch", metric, evidence.history, spoken, best, evidence.rates)
     return _figure(evidence, metric.replace("/", "-"), chart, _summary(chart)) if chart.lines else None
 
 
@@ -96,13 +96,13 @@ class LRFinderCurve(ReportPart):
         if finding is None:
             words = "The recipe has no `lr_finder`: its learning rate was given by hand."
             return Section("Learning-rate finder", (Paragraph(words, "note"),), "lr_finder")
-        chart = _sweep(finding)
+        chart = _sweep(finding, evidence.resolved)
         figure = _figure(evidence, "lr_finder", chart, _summary(chart))
         rows = tuple(
             (
                 _PICK_NAMES.get(rule, rule),
                 "none" if lr is None else f"{lr:.4g}",
-                "taken" if rule == finding.pick else "",
+                _choice(finding, rule, evidence.resolved),
             )
             for rule, lr in finding.picks.items()
         )
@@ -129,7 +129,28 @@ def _verdict(finding: LRFinding) -> Paragraph:
     return Paragraph(f"Learning rate **{finding.lr:.6g}** by the rule `{rule}`{loss}; {steps}, {stopped}.")
 
 
-def _sweep(finding: LRFinding) -> LineChart:
+def _choice(finding: LRFinding, rule: str, resolved: Mapping[str, Any]) -> str:
+    """Say of a rule whether it is the one that was asked for, and whether the run took its rate."""
+    if rule != finding.pick:
+        return ""
+    return "taken" if finding.lr is not None and takes(resolved, finding.lr) else "asked for, not taken"
+
+
+def takes(resolved: Mapping[str, Any], rate: float) -> bool:
+    """Whether a resolved recipe has a learning rate somewhere in its optimizer or its scheduler."""
+    return any(value == rate for key in ("optimizer", "scheduler") for value in _leaves(resolved.get(key)))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else None
+    if inner is None:
+        yield value
+    else:
+        for each in inner:
+            yield from _leaves(each)
+
+
+def _sweep(finding: LRFinding, resolved: Mapping[str, Any]) -> LineChart:
     lines = (
         Line("raw", finding.lrs, finding.losses, "quiet", faint=True),
         Line("smoothed", finding.lrs, finding.smoothed, "val"),
@@ -138,7 +159,7 @@ def _sweep(finding: LRFinding) -> LineChart:
     for rule, lr in finding.picks.items():
         if lr is not None and finding.lrs:
             nearest = min(range(len(finding.lrs)), key=lambda i: abs(math.log(finding.lrs[i] / lr)))
-            taken = rule == finding.pick
+            taken = _choice(finding, rule, resolved) == "taken"
             name, said = _PICK_NAMES.get(rule, rule), " (taken)" if taken else ""
             role: Role = "train" if taken else "accent"
             marks.append(Mark(f"{name} {lr:.2g}{said}", lr, finding.smoothed[nearest], role, f"{name}{said}"))
@@ -151,7 +172,9 @@ def _sweep(finding: LRFinding) -> LineChart:
     return LineChart("Loss by learning rate", Axis("learning rate", log=log), axis, lines, tuple(marks))
 
 
-def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | None) -> LineChart:
+def _over_epochs(
+    title: str, metric: str, rows: Rows, label: str, best: float | None, rates: Sequence[float] = ()
+) -> LineChart:
     """Return the chart of train/`metric` and val/`metric`, with a dot at the best epoch."""
     lines = []
     for split, role in (("train", "train"), ("val", "val")):
@@ -162,7 +185,7 @@ def _over_epochs(title: str, metric: str, rows: Rows, label: str, best: float | 
             lines.append(Line(split, xs, ys, role, dashed=split == "train"))  # type: ignore[arg-type]
     at_best = [row.get(f"val/{metric}") for row in rows if row["epoch"] == best]
     marks = [Mark(f"best: epoch {best:g}", best, at_best[0], "val")] if best is not None and at_best else []
-    drops = drops_of(rows)
+    drops = drops_of(rows, rates)
     marks += [Mark(f"lr {lr:.2g}" if len(drops) <= _MOST_NAMED else "", epoch) for epoch, lr in drops]
     percent = "accuracy" in metric
     axis = Axis(label, percent=percent, high=_top(lines) if percent else None)
@@ -184,7 +207,7 @@ def _learning_rate(rows: Rows, rates: Sequence[float]) -> LineChart:
     points = [(row["epoch"], row["lr"]) for row in rows if "lr" in row]
     if not points:
         return LineChart("Learning rate by epoch", _EPOCH, Axis("learning rate"), ())
-    drops, by_step = drops_of(rows), len(rates) / len(rows)
+    drops, by_step = drops_of(rows, rates), len(rates) / len(rows)
     if rates:
         xs, ys = _thinned([(step / by_step, rate) for step, rate in enumerate(rates, start=1)])
         before = 1 - 1 / by_step  # of an epoch, between its first step and its end
@@ -219,16 +242,23 @@ def _stairs(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list
     return stair_xs, stair_ys
 
 
-def drops_of(rows: Rows) -> list[tuple[float, float]]:
+def drops_of(rows: Rows, rates: Sequence[float] = ()) -> list[tuple[float, float]]:
     """Return (epoch, new lr) wherever a learning rate that stood still fell to half or less.
 
     One that changes every epoch, as under a cosine or one cycle, glides and does not drop.
+
+    Args:
+        rows: of the epochs.
+        rates: of every optimizer step, which tell whether the first epoch's stood still; without them it did where
+            the second's does.
     """
     lrs = [row.get("lr", math.nan) for row in rows]
+    steps = len(rates) // max(len(rows), 1)
+    first_stood = len(set(rates[:steps])) == 1 if steps > 1 else len(lrs) > 2 and lrs[1] == lrs[2]
     return [
         (rows[i]["epoch"], lrs[i])
         for i in range(1, len(rows))
-        if 0 < lrs[i] <= 0.5 * lrs[i - 1] and (i == 1 or lrs[i - 1] == lrs[i - 2])
+        if 0 < lrs[i] <= 0.5 * lrs[i - 1] and (first_stood if i == 1 else lrs[i - 1] == lrs[i - 2])
     ]
 
 
@@ -250,5 +280,5 @@ def _summary(chart: LineChart) -> str:
     return f"{chart.title}: " + "; ".join(parts) + (f". Marked: {', '.join(marks)}." if marks else ".")
 
 
-def _facts(rows: Rows) -> dict[str, float]:
-    return {"epochs": float(len(rows)), "lr_drops": float(len(drops_of(rows)))}
+def _facts(rows: Rows, rates: Sequence[float]) -> dict[str, float]:
+    return {"epochs": float(len(rows)), "lr_drops": float(len(drops_of(rows, rates)))}

@@ -45,7 +45,7 @@ def matrix_svgs(counts: np.ndarray, names: Sequence[str]) -> tuple[str, int]:
 
 
 def _matrix(counts: np.ndarray, names: Sequence[str], cell: int, longest: int, kind: str) -> tuple[str, int]:
-    words = [name if len(name) <= longest else name[: longest - 1] + "…" for name in names]
+    words = _shortened(names, longest)
     margin = 34 + round(_LETTER * max(map(len, words)))
     size = cell * len(names)
     upright = cell <= _NARROW_CELL  # names below stand on end, where there is no room beside the last
@@ -83,6 +83,16 @@ def _matrix(counts: np.ndarray, names: Sequence[str], cell: int, longest: int, k
     return "".join(parts) + "</svg>", width
 
 
+def _shortened(names: Sequence[str], longest: int) -> list[str]:
+    """Return names cut to `longest` letters; in their middle where only their ends tell them apart."""
+    cut = [name if len(name) <= longest else name[: longest - 1] + "…" for name in names]
+    end = (longest - 1) // 2
+    return [
+        word if cut.count(word) == 1 or len(name) <= longest else f"{name[: longest - 1 - end]}…{name[-end:]}"
+        for name, word in zip(names, cut, strict=True)
+    ]
+
+
 def word_on_cell(hit: bool, opacity: float) -> str:
     """Return the CSS class of words on a cell, which the page colours black or white for enough contrast."""
     return "faint-cell" if opacity < _FAINT else "full-cell" if opacity > _FULL[hit] else "middle-cell"
@@ -104,7 +114,7 @@ def reliability_svg(found: Reliability, title: str) -> str:
     ):
         if not count:
             continue
-        x, wide = _LEFT + _SIDE * low, _SIDE * (high - low) - 1.5
+        x, wide = _LEFT + _SIDE * low, max(0.5, _SIDE * (high - low) - 1.5)
         tall, middle, sure = _SIDE * accuracy, x + wide / 2, bottom - _SIDE * confidence
         down = max(1.0, (_COUNTS - 10) * count / most)
         hover = f"confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %, {count} answers"

@@ -399,8 +399,9 @@ class _Visits:
         if layout == "tokens":
             return self._token_map(shape)
         channels, height, width = shape[1:] if layout == "channels_first" else (shape[3], *shape[1:3])
-        # A map has the image's proportions, to one cell: windows and heads of attention rarely have.
-        is_like_image = abs(height - width * self._size[0] / self._size[1]) <= _CELL
+        # A map has the image's proportions, to one cell of its shorter side: windows and heads rarely have.
+        off = abs(height - width * self._size[0] / self._size[1])
+        is_like_image = min(off, off * self._size[1] / self._size[0]) <= _CELL
         return (channels, height, width) if height * width > 1 and is_like_image else None
 
     def _token_map(self, shape: tuple[int, ...]) -> tuple[int, int, int] | None:

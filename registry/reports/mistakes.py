@@ -9,7 +9,7 @@ import numpy as np
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
 from registry.contracts import Block, Evidence, Figure, Gallery, Paragraph, ReportPart, Section
-from registry.printing import literal
+from registry.printing import literal, share_text
 from registry.reports import scores
 from registry.reports.chart import share_said
 from registry.reports.pictures import TILE, Tile, enlarged, file_name, grid, write_png
@@ -44,7 +44,7 @@ class Misclassified(ReportPart):
             words = f"The model made no mistake on the {total:,} images of {evidence.split}."
             return Section(title, (Paragraph(words, "note"),), key, facts)
         share = (
-            f"{mistakes:,} of {total:,} images of {evidence.split} ({100 * mistakes / total:.2f} %) are misclassified."
+            f"{mistakes:,} of {total:,} images of {evidence.split} ({share_text(mistakes / total)}) are misclassified."
         )
         blocks: list[Block] = [Paragraph(share)]
         by_confidence = scores.most_confident_mistakes(answers, self.count)

@@ -171,3 +171,11 @@ def test_the_dry_forward_leaves_modes_buffers_and_hooks_as_they_were():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(("long", "short"), [(250, 50), (200, 60), (300, 100), (480, 120)])
+def test_a_tall_picture_has_the_layers_of_one_that_lies_down(long, short):
+    model = torchvision.models.resnet18(num_classes=4).eval()
+    tall, lying = torch.zeros(1, 3, long, short), torch.zeros(1, 3, short, long)
+    assert [each.name for each in eligible_layers(model, tall)] == [each.name for each in eligible_layers(model, lying)]
+    assert default_layer(model, tall) == default_layer(model, lying)

@@ -41,6 +41,9 @@ def test_the_learning_rate_of_the_answer_is_the_one_that_was_used(tmp_path):
     given = {**evidence.resolved, "optimizer": {"type": "SGD", "lr": 0.1}}
     said = "given by the recipe; the rate found, 0.015, was not taken"
     assert learning_rate(replace(evidence, resolved=given)) == ("0.1", said)
+    cycle = {**given, "scheduler": {"type": "OneCycleLR", "max_lr": 0.015}}
+    found = ("up to 0.015", "found by the rule minimum_over_10, for the schedule")
+    assert learning_rate(replace(evidence, resolved=cycle)) == found
     rows = [{**row, "lr": rate} for row, rate in zip(evidence.history, (0.2, 0.49, 0.4, 0.3, 0.1, 0.02), strict=True)]
     cycle = replace(evidence, resolved=given, history=rows, finding=None)
     assert learning_rate(cycle) == ("up to 0.49", "by epoch, as the schedule sets it; 0.1 given by the recipe")
@@ -65,6 +68,24 @@ def test_where_another_metric_chose_the_accuracy_of_that_epoch_stands_beside_it_
     assert tiles["Best balanced accuracy"] == ("73.24 %", "")
     assert tiles["Accuracy there"] == ("83.24 %", "95 % interval 76.7 to 88.2 %, 160 images")
     assert answer.blocks[0].caption == "Balanced accuracy by epoch"
+
+
+def differing(evidence):
+    (table,) = [
+        block for block in recipe_section(evidence).blocks if getattr(block, "caption", "").startswith("What di")
+    ]
+    return dict(table.rows)
+
+
+def test_what_was_switched_off_differs_from_the_defaults(tmp_path):
+    defaults = {
+        "callbacks": ["TensorBoard"],
+        "report": ["Curves", "GradCAM"],
+        "train": {"epochs": 10, "ema": {"decay": 0.9}},
+    }
+    resolved = {"callbacks": [], "report": [{"type": "Curves"}], "train": {"epochs": 10}, "model": {"type": "small"}}
+    said = differing(replace(made_evidence(tmp_path), resolved=resolved, defaults=defaults))
+    assert said == {"model": "small", "callbacks": "none", "report": "[Curves]", "train.ema.decay": "none"}
 
 
 def cautions(evidence):

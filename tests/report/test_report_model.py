@@ -29,6 +29,11 @@ def test_macs_by_module_are_those_worked_out_by_hand():
     assert counts == {"": 8 * 16 * 27 + 640, "0": 8 * 16 * 27, "1": 0, "2": 640}
 
 
+def test_macs_of_recurrent_layers_are_counted():
+    lstm = nn.LSTM(16, 32, batch_first=True)
+    assert count_macs(lstm, torch.randn(2, 10, 16))[""] == 10 * 4 * 32 * (16 + 32)
+
+
 def test_counting_leaves_modes_hooks_and_random_state_alone():
     model = SmallNet(3).train()
     state = torch.get_rng_state()

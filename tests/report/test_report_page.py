@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_evidence import made_evidence, with_data
 
-from registry.contracts import Paragraph, Section
+from registry.contracts import Figure, Gallery, Paragraph, Section, Table
 from registry.reports.classes import ConfusionMatrix
 from registry.reports.curves import Curves
 from registry.reports.diagram_svg import word_on_cell
@@ -101,6 +101,7 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
         {"text": "best val/accuracy: >= 0.8", "value": 0.8324, "ok": True},
         {"text": "final val/loss: <= 0.1", "value": 0.6, "ok": False},
         {"text": "final val/none: >= 1", "value": None, "ok": False},
+        {"text": "best val/accuracy: >= 0.93", "value": 0.92996, "ok": False},
     ]
     for why in ("", "train.epochs is overridden"):
         evidence = replace(made_evidence(tmp_path), summary={"expect": {"not_judged": why, "lines": lines}})
@@ -110,6 +111,7 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
         assert f"| best val/accuracy | &gt;= 0.8 | 0.8324 | {first} |" in markdown
         assert f"| final val/loss | &lt;= 0.1 | 0.6 | {second} |" in markdown
         assert "| final val/none | &gt;= 1 | not measured |" in markdown
+        assert f"| best val/accuracy | &gt;= 0.93 | 0.92996 | {second} |" in markdown, "no digit hides the side"
         assert ("the recipe did not run as written: train.epochs is overridden" in page.text) == bool(why)
 
 
@@ -278,6 +280,26 @@ def test_a_part_that_fails_becomes_a_section_that_says_so(tmp_path):
     assert "> **Warning.** This part could not be made." in markdown
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        None,
+        Section("Mine", (Figure("figures/absent.png", "A picture.", ""),), "mine"),
+        Section("Mine", (Table("", ("n",), ((1,),)),), "mine"),
+        Section("Mine", (Gallery((), ""),), "mine"),
+    ],
+)
+def test_a_part_that_makes_what_cannot_be_drawn_costs_no_page(tmp_path, made):
+    class Broken:
+        def render(self, evidence):
+            return made
+
+    result, page, _, said = write(made_evidence(tmp_path), (Broken(), Curves()))
+    assert len(said) == 1 == len(result.failed)
+    assert "This part could not be made." in page.text
+    assert "Loss by epoch" in page.text
+
+
 def test_a_part_of_a_plug_in_stands_before_the_environment(tmp_path):
     class Extra:
         def render(self, evidence):
@@ -329,6 +351,24 @@ def test_a_held_out_test_split_leads_the_answer(tmp_path):
     _, page, _, _ = write(evidence, (Curves(),))
     assert "test accuracy 68.33 % held out" in page.text
     assert "On test, which took no part in any choice, the best weights reach 68.33 %" in page.text
+
+
+def test_a_held_out_test_split_leads_the_answer_whatever_chose_the_best_epoch(tmp_path):
+    evidence = made_evidence(tmp_path, split="test", selected_on="val")
+    resolved = {**evidence.resolved, "train": {"epochs": 6, "best": {"metric": "val/loss", "mode": "min"}}}
+    _, page, _, _ = write(replace(evidence, resolved=resolved), (Curves(),))
+    assert f"test loss {evidence.predictions.loss:.4f} held out" in page.text
+    assert "test accuracy 68.33 % held out" in page.text
+    assert "On test, which took no part in any choice" in page.text
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_is_no_look(tmp_path):
+    evidence = with_data(made_evidence(tmp_path), val=(15,) * 4)
+    stopped = replace(evidence, history=(), best=None, finding=None, summary={"status": "interrupted"})
+    _, page, _, _ = write(stopped, (Curves(),))
+    assert "nothing was trained for this page" not in page.text
+    assert "ended before its first epoch" in page.text
+    assert "chose the best epoch" not in page.text
 
 
 def test_a_look_at_pictures_is_a_page_of_its_parts_alone(tmp_path):

@@ -53,7 +53,9 @@ def test_curves_show_train_and_validation_in_one_figure_with_best_epoch_and_drop
     ("lrs", "drops"),
     [
         ([1, 1, 0.5, 0.5, 0.05], [(3, 0.5), (5, 0.05)]),
-        ([1, 0.1], [(2, 0.1)]),
+        ([1, 0.1], []),  # a step, or a cosine of two epochs
+        ([1, 0.1, 0.1], [(2, 0.1)]),
+        ([0.9, 0.4, 0.03], []),  # a cosine of three
         ([1, 1, 0.6, 0.6], []),
         ([1, 0.9, 0.6, 0.2, 0.01], []),  # a cosine
         ([1, 1, 0], []),
@@ -61,6 +63,12 @@ def test_curves_show_train_and_validation_in_one_figure_with_best_epoch_and_drop
 )
 def test_a_drop_is_a_fall_to_half_or_less_from_a_rate_that_stood_still(lrs, drops):
     assert drops_of([{"epoch": e, "lr": lr} for e, lr in enumerate(lrs, start=1)]) == drops
+
+
+def test_the_first_epochs_steps_tell_whether_its_rate_stood_still():
+    rows = [{"epoch": 1, "lr": 1.0}, {"epoch": 2, "lr": 0.1}]
+    assert drops_of(rows, [1.0, 1.0, 0.1, 0.1]) == [(2, 0.1)]
+    assert drops_of(rows, [1.0, 0.9, 0.5, 0.1]) == []
 
 
 def rate_chart(evidence, lrs, rates=()):
@@ -104,8 +112,18 @@ def test_the_lr_finder_shows_every_pick_and_the_number_taken(evidence):
     assert section.facts == {"lr": 0.015}
 
 
+def test_a_rate_that_the_run_did_not_take_is_not_called_taken(evidence):
+    given = {**evidence.resolved, "optimizer": {"type": "SGD", "lr": 0.3}}
+    section = LRFinderCurve().render(replace(evidence, resolved=given))
+    assert of(section, Table)[0].rows[3] == ("minimum / 10", "0.015", "asked for, not taken")
+    assert "(taken)" not in of(section, Figure)[0].svg
+    cycle = {**given, "scheduler": {"type": "SequentialLR", "schedulers": [{"type": "OneCycleLR", "max_lr": 0.015}]}}
+    assert of(LRFinderCurve().render(replace(evidence, resolved=cycle)), Table)[0].rows[3][2] == "taken"
+
+
 def test_an_inconclusive_sweep_gives_a_warning_and_no_number(evidence):
     section = LRFinderCurve().render(replace(evidence, finding=finding("inconclusive")))
+    assert of(section, Table)[0].rows[3][2] == "asked for, not taken"
     (verdict,) = of(section, Paragraph)
     assert verdict.tone == "warning"
     assert "no descent: widen start and end" in verdict.text
@@ -168,6 +186,40 @@ def test_calibration_says_how_far_confidence_is_from_accuracy(tmp_path):
     assert section.facts["ece"] == pytest.approx(sure - 11 / 15)
     assert "overconfident" in texts(section)
     assert "in 10 bins" in texts(section)
+
+
+def test_calibration_and_accuracy_are_of_the_answers_that_are_numbers(tmp_path):
+    evidence = confused(tmp_path)
+    logits = evidence.predictions.logits.copy()
+    whole = Calibration(bins=10).render(evidence)
+    logits = np.concatenate([logits, np.full_like(logits, np.nan)])
+    twice = replace(
+        evidence.predictions, logits=logits, targets=np.tile(evidence.predictions.targets, 2), indices=np.arange(30)
+    )
+    section = Calibration(bins=10).render(replace(evidence, predictions=twice))
+    assert (
+        of(section, Paragraph)[0].text == of(whole, Paragraph)[0].text + " 15 answers that are no numbers are left out."
+    )
+
+
+def test_no_share_reaches_0_or_100_per_cent_by_rounding(tmp_path):
+    evidence = made_evidence(tmp_path)
+    logits = np.zeros((30_000, 4))
+    logits[:, 0] = 20.0
+    targets = np.zeros(30_000, dtype=np.int64)
+    targets[0] = 1
+    nearly = replace(evidence.predictions, logits=logits, targets=targets, indices=np.arange(30_000))
+    evidence = replace(evidence, predictions=nearly, resolved={"answers": {"abstain_below": 0.5}})
+    section = Calibration().render(evidence)
+    assert "at an accuracy of > 99.99 %" in texts(section)
+    assert "of which **> 99.99 %** are right" in texts(section)
+    costs = of(section, Table)[-1]
+    assert all(row[3] == "> 99.99 %" for row in costs.rows)
+
+
+def test_bars_of_any_number_of_bins_have_a_width(tmp_path):
+    svg = of(Calibration(bins=1000).render(confused(tmp_path)), Figure)[0].svg
+    assert 'width="-' not in svg
 
 
 def test_mistakes_are_ranked_by_confidence_and_carry_index_truth_prediction_and_confidence(tmp_path):
@@ -292,6 +344,15 @@ def overlay_bytes(folder, **arguments):
 def test_every_argument_changes_the_picture(tmp_path, arguments):
     assert overlay_bytes(tmp_path / "a") != overlay_bytes(tmp_path / "b", **arguments)
     assert overlay_bytes(tmp_path / "c") == overlay_bytes(tmp_path / "d")
+
+
+def test_maps_of_no_class_are_drawn_once_and_claim_none(tmp_path):
+    section = GradCAM(count=1, method="EigenCAM").render(made_evidence(tmp_path))
+    (gallery,) = of(section, Gallery)
+    assert gallery.caption.startswith("What is there above all, for no class, at")
+    strip = of(section, Figure)[0]
+    assert strip.caption.endswith("the maps are of no class in particular.")
+    assert "vidence" not in f"{strip.caption} {strip.alt} {gallery.caption} {gallery.figures[0].alt}"
 
 
 def test_coarse_layers_are_called_coarse(tmp_path):

@@ -16,9 +16,9 @@ from registry.contracts import Block, Evidence, Paragraph, Table
 from registry.printing import duration, literal, metric_text, metric_words, sentence_case
 from registry.reports import scores
 from registry.reports.classes import worst_confusions
-from registry.reports.curves import metric_curve
+from registry.reports.curves import metric_curve, takes
 from trainer.report.audited import leaks_of
-from trainer.report.cautions import cautions_of, planned_epochs, state_of, undefined_because
+from trainer.report.cautions import cautions_of, measured_text, planned_epochs, state_of, undefined_because
 
 _PAIRS = 3  # confusions named
 _ACCURACY = "val/accuracy"
@@ -86,7 +86,7 @@ def _unfinished(evidence: Evidence) -> str:
 
 def is_look(evidence: Evidence) -> bool:
     """Whether a model is only looked at: pictures explained, nothing trained."""
-    return not evidence.history and evidence.predictions is not None
+    return evidence.data is None and not evidence.history and evidence.predictions is not None
 
 
 def best_metric(resolved: Mapping[str, Any]) -> str:
@@ -209,7 +209,7 @@ def _expectations(evidence: Evidence) -> list[Block]:
     rows = []
     for line in expect["lines"]:
         key, _, band = line["text"].partition(": ")
-        value = "not measured" if line["value"] is None else f"{line['value']:.4g}"
+        value = "not measured" if line["value"] is None else measured_text(line)
         rows.append((key, band, value, "not judged" if expect["not_judged"] else verdict[bool(line["ok"])]))
     headers = ("number", "expected", "measured", "verdict")
     blocks: list[Block] = [Table("What the recipe expects of a run", headers, tuple(rows))]
@@ -232,7 +232,7 @@ def _held_out(evidence: Evidence, metric: str) -> float | None:
     """Return `metric` on a split that chose nothing; None where the report is of the split that chose."""
     if evidence.predictions is None or evidence.split == evidence.selected_on:
         return None
-    return evidence.predictions.metrics.get(metric)
+    return evidence.predictions.loss if metric == "loss" else evidence.predictions.metrics.get(metric, math.nan)
 
 
 def _learning_rate(evidence: Evidence) -> list[Tile]:
@@ -243,6 +243,8 @@ def _learning_rate(evidence: Evidence) -> list[Tile]:
     found = finding is not None and finding.lr is not None and (not isinstance(lr, (int, float)) or lr == finding.lr)
     if found and finding is not None and finding.lr is not None:
         lr, note = finding.lr, f"{'found' if finding.status == 'found' else 'assumed'} by the rule {finding.pick}"
+    elif isinstance(lr, (int, float)) and finding is not None and finding.lr and takes(evidence.resolved, finding.lr):
+        return [Tile("Learning rate", f"up to {finding.lr:.4g}", f"found by the rule {finding.pick}, for the schedule")]
     elif isinstance(lr, (int, float)):
         unused = "" if finding is None or finding.lr is None else f"; the rate found, {finding.lr:.4g}, was not taken"
         note = f"given by the recipe{unused}"

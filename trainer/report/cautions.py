@@ -6,8 +6,10 @@ Reads the evidence; the checks of the recipe have added theirs to it.
 from __future__ import annotations
 
 import math
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from registry.contracts import Evidence
 from registry.printing import counted_few, literal, metric_text, metric_words, sentence_case
@@ -53,16 +55,27 @@ def _fast(evidence: Evidence) -> Iterator[str]:
         yield "This was a fast run (`--fast`): it saw a few batches, and its numbers say nothing of the recipe."
 
 
+def measured_text(line: Mapping[str, Any]) -> str:
+    """Return what was measured for a line of `expect`, in digits that show on which side of its bounds it lies."""
+    value = line["value"]
+    if value is None:
+        return "nothing"
+    bounds = [float(text) for text in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", line["text"].partition(": ")[2])]
+    sides = [(value < bound, value > bound) for bound in bounds]
+    texts = [f"{value:.{digits}g}" for digits in range(4, 18)]
+    return next(text for text in texts if [(float(text) < each, float(text) > each) for each in bounds] == sides)
+
+
 def _missed(evidence: Evidence) -> Iterator[str]:
     expect = evidence.summary.get("expect") or {"not_judged": True, "lines": ()}
     for line in () if expect["not_judged"] else expect["lines"]:
         if not line["ok"]:
-            measured = "nothing" if line["value"] is None else f"{line['value']:.4g}"
+            measured = measured_text(line)
             yield f"The recipe expects {literal(line['text'])}; measured was {measured}."
 
 
 def _not_held_out(evidence: Evidence) -> Iterator[str]:
-    if evidence.data is None or evidence.selected_on == "test":
+    if evidence.data is None or evidence.selected_on == "test" or not evidence.history:
         return
     if evidence.split != "test":
         no_test = "There is no held-out test"

@@ -6,8 +6,9 @@ Knows the evidence; parts and rendering are elsewhere.
 from __future__ import annotations
 
 import math
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from trainer.report.model_summary import model_section
 
 __all__ = ["data_section", "date_of", "environment_section", "epochs_section", "model_section", "recipe_section"]
 
-_PERCENT = ("accuracy", "error")
+_PERCENT = ("accuracy",)  # as `metric_text` has it
 _SAID_ELSEWHERE = ("version", "name", "description")
 _MOST_CLASSES = 40  # with a row of their own in the table of the data
 _SAMPLE = 96  # px
@@ -98,8 +99,8 @@ def _samples(evidence: Evidence) -> Gallery | None:
 def recipe_section(evidence: Evidence) -> Section:
     """Return what a recipe says beyond the defaults, its text to copy, and all settings."""
     rows = tuple(_settings(evidence.resolved))
-    usual = set(_settings(evidence.defaults))
-    told = tuple(row for row in rows if row not in usual)
+    usual = _settings(evidence.defaults)
+    told = (*(row for row in rows if row not in set(usual)), *_emptied(rows, usual))
     blocks: list[Block] = []
     if told:
         blocks.append(Table("What differs from the defaults", ("setting", "value"), told))
@@ -163,6 +164,17 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         else:
             rows.append((path, _words(value)))
     return rows
+
+
+def _emptied(rows: Sequence[tuple[str, str]], usual: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield a row per setting that has a default, and in this recipe nothing."""
+    given = {path for path, _ in rows}
+    lists = {path.rpartition(" ")[0] for path in given}
+    gone = [path for path, _ in usual if path not in given and not any(each.startswith(f"{path}.") for each in given)]
+    for path in dict.fromkeys(
+        re.sub(r" \d+$", "", path) if path.rpartition(" ")[0] not in lists else path for path in gone
+    ):
+        yield path, "none"
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from registry import files
 from registry.contracts import Block, Evidence, Fold, Paragraph, ReportPart, Section
-from registry.printing import printable
+from registry.printing import literal, printable
 from registry.reports.augmentation import AugmentationSheet
 from registry.reports.calibration import Calibration
 from registry.reports.classes import PerClass
 from registry.reports.curves import LRFinderCurve
-from trainer.report.answer import answer_of, is_look
+from trainer.report.answer import Answer, answer_of, is_look
 from trainer.report.audited import audit_section
 from trainer.report.frame import (
     data_section,
@@ -111,14 +111,14 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     sections = [_section(name, render, evidence, failed) for name, render in _renderers(evidence, parts)]
     for words in failed:
         log(words)
-    sections = _with_anchors(sections)
-    chapters = in_chapters(sections)
     answer = answer_of(evidence)
+    try:
+        contents = _drawn(evidence, answer, sections)
+    except Exception:  # one of them cannot be drawn: which one?
+        sections = [_drawable(section, evidence, failed, log) for section in sections]
+        contents = _drawn(evidence, answer, sections)
     page, text = evidence.folder / "report.html", evidence.folder / "report.md"
-    for path, content in (
-        (page, html(evidence.name, answer, chapters, evidence.folder, dated=date_of(evidence))),
-        (text, markdown(evidence.name, answer, chapters)),
-    ):
+    for path, content in zip((page, text), contents, strict=True):
         files.write(path, printable(content).encode(), below=evidence.folder)
     facts = {section.key: dict(section.facts) for section in sections if section.facts}
     return ReportResult(page, text, facts, tuple(failed), time.perf_counter() - started)
@@ -142,16 +142,40 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
     return found + [(function.__name__, function) for function in frame]
 
 
+def _drawn(evidence: Evidence, answer: Answer, sections: Sequence[Section]) -> tuple[str, str]:
+    """Return the page in HTML and in Markdown."""
+    chapters = in_chapters(_with_anchors(sections))
+    page = html(evidence.name, answer, chapters, evidence.folder, dated=date_of(evidence))
+    return page, markdown(evidence.name, answer, chapters)
+
+
+def _drawable(section: Section, evidence: Evidence, failed: list[str], log: Callable[[str], None]) -> Section:
+    """Return a section that can be drawn: itself, or one that says why it cannot."""
+    try:
+        _drawn(evidence, Answer("", (), "", ()), [section])
+    except Exception as error:  # a part may be anybody's code
+        said = _said_of(str(section.title), error, failed)
+        log(failed[-1])
+        return said
+    return section
+
+
 def _section(name: str, render: Callable[[Evidence], Section], evidence: Evidence, failed: list[str]) -> Section:
     """Return what `render` makes, or a section that says why it could not: a trained model outweighs a picture."""
     try:
-        return render(evidence)
+        section = render(evidence)
+        if not isinstance(section, Section):
+            raise TypeError(f"render() has returned {type(section).__name__}, not a Section")
     except Exception as error:  # a part may be anybody's code
-        words = f"report part {name} failed: {type(error).__name__}: {error}"
-        failed.append(words)
-        return Section(
-            name, (Paragraph(f"This part could not be made. {type(error).__name__}: {error}", "warning"),), name.lower()
-        )
+        return _said_of(name, error, failed)
+    return section
+
+
+def _said_of(name: str, error: Exception, failed: list[str]) -> Section:
+    why = f"{type(error).__name__}: {error}"
+    failed.append(f"report part {name} failed: {why}")
+    words = Paragraph(f"This part could not be made. {literal(why)}", "warning")
+    return Section(literal(name), (words,), name.lower())
 
 
 def in_chapters(sections: Sequence[Section]) -> list[Section]:
