@@ -37,6 +37,9 @@ def test_planted_labels_are_doubted_the_surest_first():
     assert all(truth[doubt.at] == doubt.suggested for doubt in doubts[:40])
     assert [doubt.margin for doubt in doubts] == sorted((doubt.margin for doubt in doubts), reverse=True)
     assert all(doubt.given == given[doubt.at] != doubt.suggested for doubt in doubts)
+    odd = np.insert(shares, 0, np.nan, axis=0)
+    beside = doubts_about(odd, np.insert(given, 0, 0))
+    assert [doubt.at - 1 for doubt in beside] == [doubt.at for doubt in doubts], "what is no number tells nothing"
 
 
 def test_nothing_is_doubted_where_the_network_agrees_with_every_label():

@@ -45,6 +45,28 @@ def test_drawn_shapes_of_one_class_are_hardly_ever_near_duplicates():
     assert len(found_among(thumbnails_of(source.packed()))) <= 160 // 16
 
 
+def mark(cells, size: int, at: tuple[int, int], height: int = 0) -> np.ndarray:
+    """Return a white page, uint8 (256, 256, 3), with a pattern of black cells somewhere."""
+    page, (y, x) = np.full((256, 256, 3), 255, np.uint8), at
+    height = height or size
+    page[y : y + height, x : x + size] = cv2.resize(cells, (size, height), interpolation=cv2.INTER_NEAREST)[..., None]
+    return page
+
+
+@pytest.mark.parametrize(
+    ("cells", "size", "at", "height"),
+    [((4, 4), 28, (0, 0), 0), ((4, 4), 28, (0, 114), 0), ((3, 32), 256, (2, 0), 24)],
+    ids=["a mark in the corner", "at the edge", "a line at the top"],
+)
+def test_pages_with_another_mark_at_their_edge_are_no_duplicates(cells, size, at, height):
+    draw = np.random.default_rng(1)
+    pages = [mark(draw.integers(0, 2, cells).astype(np.uint8) * 255, size, at, height) for _ in range(40)]
+    assert len(found_among(thumbnails_of(pages))) == 0
+    again = cv2.imdecode(cv2.imencode(".jpg", pages[3], [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+    found = found_among(thumbnails_of([*pages[:4], again]))  # of many such pages the grid tells too few apart
+    assert (3, 4) in set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+
+
 def test_products_of_descriptors_are_correlations_of_both_mirror_images():
     thumbnails = thumbnails_of(scenes(6, side=32))
     thumbnails = np.concatenate((thumbnails, thumbnails[:, :, ::-1]))

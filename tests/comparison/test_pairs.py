@@ -120,6 +120,30 @@ def test_few_seeds_that_spread_show_no_difference_whatever_the_images_say():
     )
 
 
+@pytest.mark.parametrize(
+    "shares",
+    [{"0.1": [940], "0.2": [945, 900, 840]}, {"0.1": [930, 930], "0.2": [900, 900]}],
+    ids=["one against three", "two alike against two"],
+)
+def test_where_no_test_over_the_seeds_is_possible_nothing_is_better(shares):
+    runs = [
+        run(
+            f"{lr}{seed}",
+            count / 1000 + seed / 10_000,
+            {LR: float(lr)},
+            seed=seed,
+            answers=answers(np.roll(np.arange(1000) < count, seed)),
+        )
+        for lr, counts in shares.items()
+        for seed, count in enumerate(counts)
+    ]
+    (pair,) = pairs_of(compared(runs))
+    assert pair.interval.low > 0
+    assert not pair.shows
+    assert pair.sentence().startswith("No difference between lr 0.1 and lr 0.2 that")
+    assert "no test over them" in pair.sentence()
+
+
 # --------------------------------------------------------------------------------------------------------------- folds
 FOLDS = {"data.val.folds": 5}
 EVERY = 200  # pictures a fold is measured on

@@ -184,6 +184,19 @@ def test_runs_that_were_measured_on_as_many_images_may_be_compared_and_others_no
         assert compared(runs).rows[1].delta == delta
 
 
+def test_runs_on_a_share_of_pictures_from_two_places_are_no_runs_of_one_experiment():
+    """Nothing tells of a share which pictures it was: where they lie is all that is known."""
+    unknown, root = replace(IMAGES, prints={}), "data.dataset.root"
+    here, there = ({root: place, "data.limit": 8} for place in ("pets", "birds"))
+    made = compared([run("a", 0.8, here, images=unknown), run("b", 0.9, there, seed=2, images=unknown)])
+    assert [row.seeds for row in made.rows] == [(2,), (1,)]
+    assert [row.delta for row in made.rows] == [None, None]
+    made = compared([run("a", 0.8, here, images=unknown), run("b", 0.9, here, seed=2, images=unknown)])
+    assert [row.seeds for row in made.rows] == [(1, 2)]
+    told = [run("a", 0.8, {root: "pets"}), run("b", 0.9, {root: "copy/of/pets"}, seed=2)]
+    assert [row.seeds for row in compared(told).rows] == [(1, 2)], "where the images tell themselves no place counts"
+
+
 def test_a_copy_took_no_time_of_its_own():
     first = run("a", 0.8, summary={"seconds": 60.0})
     other = run("b", 0.7, {"optimizer.lr": 9}, summary={"seconds": 30.0})

@@ -467,6 +467,45 @@ def test_counts_of_classes_that_contradict_each_other_need_no_data() -> None:
         assert f"{says}, got 2 weights" in problems[0].text
 
 
+NETS = '''
+from torch import nn
+from registry import component
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(in_channels, 4, 3), nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.head(self.first(x).mean((2, 3)))
+
+
+@component("model")
+class Branching(Net):
+    """Looks at the images' values."""
+
+    def forward(self, x):
+        return super().forward(x / 10 if x.abs().max() > 10 else x)
+
+
+@component("model")
+class TwoAnswers(Net):
+    """Has an auxiliary head."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return (y, y) if self.training else y
+'''
+
+
+def test_a_model_is_tried_as_it_is_used() -> None:
+    Path("nets.py").write_text(NETS)
+    assert said("plugins=[./nets.py]", "model=Branching", "report=[]") == []
+    (problem,) = said("plugins=[./nets.py]", "model=TwoAnswers", "report=[]")
+    assert "model TwoAnswers gives tuple in training, not a tensor of logits" in problem
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

@@ -16,6 +16,7 @@ from trainer.recipe.problems import Collector
 from trainer.recipe.reading.files import read_file
 from trainer.recipe.reading.nodes import plain
 from trainer.recipe.sections import section_type
+from trainer.search.building import most_epochs
 from trainer.search.points import points_of
 from trainer.search.reading import load_sweep
 from trainer.search.schema import schema
@@ -37,6 +38,20 @@ def test_a_right_sweep_is_read(written):
     assert [(goal.metric, goal.at, goal.mode) for goal in sweep.goals] == [("val/loss", "final", "min")]
     assert sweep.assigned(["0.5"]) == ("train.epochs=2", "optimizer.lr=0.5")
     assert loaded.recipe.train.epochs == 2
+
+
+@pytest.mark.parametrize("metric", ["seconds", "parameters", "test/loss"])
+def test_a_pruner_is_told_of_no_number_of_a_whole_run(written, metric):
+    path = written("pruner: MedianPruner", f"objective: {{metric: {metric}}}", "selects_on_test: true")
+    assert f"pruner MedianPruner judges by what epochs reach, and '{metric}' is of a whole run" in "".join(said(path))
+
+
+def test_a_pruner_counts_to_the_epochs_of_the_longest_trial(written):
+    search = "search:\n  train.epochs: {type: IntDistribution, low: 2, high: 27}"
+    loaded = load_sweep(written(search, "pruner: HyperbandPruner"))
+    assert most_epochs(loaded.usable(), loaded.recipe) == 27
+    loaded = load_sweep(written("pruner: HyperbandPruner"))
+    assert most_epochs(loaded.usable(), loaded.recipe) == 4
 
 
 def test_a_whole_component_is_laid_down_before_its_arguments(written):

@@ -126,6 +126,11 @@ def test_a_trial_on_other_images_is_refused(written, here, capsys):
     put(here / "pictures/a/0.png", picture("red", 99, 32, 32))
     assert main(["sweep", written("trials: 2")]) == 3
     assert "images of trial 1 are not those of trial 0" in capsys.readouterr().err
+    by_size = "search:\n  data.batch_size: {type: CategoricalDistribution, choices: [2, 4]}"
+    swept(written("sweep: other", by_size, "sampler: {type: GridSampler}", "trials: 1"))
+    put(here / "pictures/a/0.png", picture("red", 98, 32, 32))
+    assert main(["sweep", written("sweep: other", by_size, "sampler: {type: GridSampler}", "trials: 2")]) == 3
+    assert "images of trial 1 are not those of trial 0" in capsys.readouterr().err
 
 
 def test_of_several_goals_the_first_tells_what_makes_a_trial_a_good_one(written):

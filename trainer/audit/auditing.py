@@ -24,7 +24,7 @@ from torch import Tensor
 from registry.audited import MEASURED, Alike, Audit, Odd, PartFacts, Picture, Shared
 from registry.errors import DataError
 from registry.printing import duration, one_line
-from trainer.audit.likeness import LOWEST, Pairs, candidates_among, compared, descriptors_of, flat, needed
+from trainer.audit.likeness import FLAT, LOWEST, Pairs, candidates_among, compared, descriptors_of, flat, needed
 from trainer.audit.looks import MODES, SAY_EVERY, Looks, Thumbnails, looks_of
 from trainer.data.content import UNREADABLE
 from trainer.data.reading import read
@@ -155,6 +155,11 @@ class _Row:
         store = next(self._stores[key] for key, split in self._splits.items() if split == picture.split)
         return np.asarray(store.gather(_one(picture.index))[0])
 
+    def _is_plain(self, at: int) -> bool:
+        """Whether a picture whose thumbnail is one grey is one colour, too: red and green may be equally bright."""
+        pixels = self.pixels(self.picture(at))
+        return bool((pixels.reshape(-1, pixels.shape[-1]).std(axis=0, dtype=np.float32) < FLAT).all())
+
     # ------------------------------------------------------------------------------------------------------------ alike
     def exact(self) -> _Links:
         """Return pictures of the same pixels: each with the first of every part, and of another label, before it."""
@@ -272,7 +277,8 @@ class _Row:
             yield Odd(self.picture(at), "tiny", words)
         blank = np.concatenate([flat(some) for some in self._thumbnails()])
         for at in np.flatnonzero(readable & blank).tolist():
-            yield Odd(self.picture(at), "blank", "nearly one grey: it shows nothing")
+            if self._is_plain(at):
+                yield Odd(self.picture(at), "blank", "nearly one colour: it shows nothing")
 
     def _broken(self) -> Iterator[Odd]:
         explained = 0

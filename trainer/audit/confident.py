@@ -13,7 +13,7 @@ Knows arrays; nothing of files, folds or networks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +71,12 @@ def doubts_about(probabilities: Floats, given: Indices) -> list[Doubt]:
     """Return the labels that are probably wrong, the surest first.
 
     Args:
-        probabilities: out of sample, float64 (N, C), rows sum to 1.
+        probabilities: out of sample, float64 (N, C), rows sum to 1; one that is no number says nothing of its label.
         given: class indices, int64 (N,).
     """
+    known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    if len(known) < len(given):
+        return [replace(doubt, at=int(known[doubt.at])) for doubt in doubts_about(probabilities[known], given[known])]
     joint = confident_joint(probabilities, given)
     predicted = probabilities.argmax(axis=1)
     doubted: set[int] = set()

@@ -31,6 +31,7 @@ CANDIDATE = 0.7  # product of two descriptors from which they are looked at clos
 KEPT = 6  # candidates per picture and part, the best ones
 ROWS, COLUMNS = 1024, 8192  # of the products that are in memory at a time: 64 MB
 SCALES = (0.88, 0.94, 1.0, 1.07, 1.14)  # at which one thumbnail is laid over the other
+HOLLOW = 0.02  # share of a picture's contrast in its middle below which the middle tells nothing
 MARGIN = 4  # px by which they may be moved
 FLAT = 2.0  # grey levels of deviation below which a picture shows nothing to compare
 TASK = 2048  # candidates that a thread compares at a time
@@ -249,14 +250,32 @@ def _detail(thumbnail: Thumbnails) -> Floats:
 def correlation(first: Floats, second: Floats) -> float:
     """Return the greatest normalised correlation of one picture's middle with the other, over scales and places.
 
+    Where what a picture shows lies around its middle, the middle has nothing but what the background's blur has left,
+    and that looks the same in all such pictures: they are laid over each other as they are.
+
     Args:
         first: float32 (32, 32), from `_detail`.
         second: the same.
     """
+    if min(map(_share_of_middle, (first, second))) < HOLLOW:
+        return _as_they_lie(first, second)
     best = -1.0
     for middle in _middles(np.ascontiguousarray(first)):
         best = max(best, float(cv2.matchTemplate(second, middle, cv2.TM_CCOEFF_NORMED).max()))
     return min(best, 1.0)
+
+
+def _as_they_lie(first: Floats, second: Floats) -> float:
+    """Return the correlation of two pictures laid over each other; 0 where one shows nothing."""
+    one, other = first - first.mean(), second - second.mean()
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float((one * other).sum() / lengths) if lengths > 0 else 0.0
+
+
+def _share_of_middle(detail: Floats) -> float:
+    """Return how much of a picture's contrast, by its variance, lies in the part that is moved over the other."""
+    middle = detail[MARGIN + 2 : -MARGIN - 2, MARGIN + 2 : -MARGIN - 2]
+    return float(np.square(middle).sum() / max(float(np.square(detail).sum()), 1e-6))
 
 
 def _middles(detail: Floats) -> Iterator[Floats]:

@@ -20,10 +20,10 @@ from trainer.recipe.reading.scalars import spelling
 DATA, DEVICE = "data", "device"  # differences that are no settings
 ITSELF = ("seed", "name", "description", "seeds", r"data\.val\.fold")  # differ between runs of one experiment
 # What changes nothing that is learnt or measured; where the images lie is told by the images themselves.
-_BESIDE = re.compile(
-    r"(report|answers|expect|train\.checkpoint)(\..*)?|train\.log_every|data\.(workers|dataset\.(root|file))|"
-    + "|".join(ITSELF)
-)
+_BUT_PLACES = r"(report|answers|expect|train\.checkpoint)(\..*)?|train\.log_every|data\.workers|" + "|".join(ITSELF)
+_PLACES = ("data.dataset.root", "data.dataset.file")
+_BESIDE = re.compile("|".join((_BUT_PLACES, *map(re.escape, _PLACES))))
+_BESIDE_BUT_PLACES = re.compile(_BUT_PLACES)  # where the images do not tell themselves
 _CUT_BY_FAST = re.compile(r"train\.(epochs|max_minutes)|lr_finder\.steps|scheduler\..*pct_start")
 _ITEM = re.compile(r"(.*?)\.(\d+)(?:\.(.*))?")  # the list, the place, what is below it
 _WITHIN = re.compile(r" \([^()]*\)(?=$| \+ )")  # an item's arguments, behind its type
@@ -110,7 +110,8 @@ def experiments(runs: Sequence[Run]) -> list[Hashable]:
 # ------------------------------------------------------------------------------------------------------------ settings
 def _settings(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
     """Return a value per run of each setting that counts; of a list whose items are others, the whole list."""
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if not _BESIDE.fullmatch(key)]
+    beside = _BESIDE if all(map(_tells_images, runs)) else _BESIDE_BUT_PLACES
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if not beside.fullmatch(key)]
     lists = dict.fromkeys(match[1] for key in keys if (match := _ITEM.fullmatch(key)))
     others = {path for path in lists if _differ([tuple(_types(run, path)) for run in runs])}
     found: dict[str, tuple[Any, ...]] = {}
@@ -244,8 +245,16 @@ def measured_alike(run: Run, other: Run) -> bool:
         return True  # nobody knows; it is said elsewhere
     kinds = _kinds((run, other))
     one, two = ([each.prints.get("val", {}).get(kind) for kind in kinds] for each in (run.images, other.images))
-    unknown = None in (*one, *two)
-    return run.images.classes == other.images.classes and (unknown or one == two)
+    if run.images.classes != other.images.classes:
+        return False
+    if None in (*one, *two):  # nobody knows, but other places are other images
+        return [run.settings.get(key) for key in _PLACES] == [other.settings.get(key) for key in _PLACES]
+    return one == two
+
+
+def _tells_images(run: Run) -> bool:
+    """Whether a run's checkpoint tells which images it was measured on: of a share drawn by chance it does not."""
+    return run.images is None or "val" in run.images.prints or "whole" in run.images.prints
 
 
 def _letter(number: int) -> str:

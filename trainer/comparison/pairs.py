@@ -58,8 +58,12 @@ class Pair:
 
     @property
     def shows(self) -> bool:
-        """Whether there is a difference: zero is outside the interval, and the test finds none too improbable."""
-        return not self.interval.holds(0.0) and (self.corrected is None or self.corrected < _SIGNIFICANT)
+        """Whether there is a difference: zero is outside the interval, and the test finds none too improbable.
+
+        Of rows of several runs the images alone show nothing: other runs may turn it round.
+        """
+        tested = max(self.runs) == 1 if self.corrected is None else self.corrected < _SIGNIFICANT
+        return tested and not self.interval.holds(0.0)
 
     def sentence(self) -> str:
         """Return in words what is known of the difference."""
@@ -81,7 +85,7 @@ class Pair:
         return f"{text}{self._tested()}"
 
     def _what_shows(self) -> str:
-        if self.test.startswith(WELCH) and not self.interval.holds(0.0):
+        if max(self.runs) > 1 and not self.interval.holds(0.0):
             return f"{self.runs[0]} and {self.runs[1]} {self.over}"
         return f"{self.images:,} {self.split} images"
 
@@ -89,7 +93,7 @@ class Pair:
         if self.p is None or self.corrected is None:
             one, two = self.runs
             kind = self.over.removesuffix("s") if one == 1 else self.over
-            return "" if one == two else f" ({one} {kind} against {two}: no test over them)"
+            return "" if one == two == 1 else f" ({one} {kind} against {two}: no test over them)"
         more = "" if self.corrected == self.p else f", corrected for several comparisons {p_text(self.corrected)}"
         return f" ({self.test}: p {p_text(self.p)}{more})"
 

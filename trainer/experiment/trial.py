@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -195,6 +195,10 @@ class Trial:
         logits = self._logits(model.to("meta").eval(), shape, "model")
         if logits is None:
             return None
+        if not self.draft.entry(spec).target.startswith(
+            "registry.models."
+        ):  # upstream's give one output, or are told to
+            self._in_training(model, shape)
         if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
             self.parts.take_classes(logits.shape[1])  # a head of its own size: the data will tell whether it is right
         if isinstance(logits, Tensor) and logits.shape != (2, self.parts.classes):
@@ -222,12 +226,34 @@ class Trial:
         try:
             with torch.no_grad():
                 return model(torch.empty((2, *shape), device="meta"))
+        except Exception as on_meta:
+            if not _needs_numbers(on_meta):
+                self._cannot_take(shape, path, on_meta)
+                return None
+        try:  # it looks at the images' values, which tensors without numbers have not
+            with torch.no_grad():
+                logits = self.parts.new_model(shape, without=WEIGHTS).eval()(torch.zeros(2, *shape))
         except Exception as error:
-            said = " ".join(str(error).split())
-            channels, height, width = shape
-            text = f"model {self.recipe.model.type} cannot take images of {channels} x {height} x {width}: {said}"
-            self.draft.report("R071", path, text[:300])
-        return None
+            self._cannot_take(shape, path, error)
+            return None
+        return logits.to("meta") if isinstance(logits, Tensor) else logits
+
+    def _cannot_take(self, shape: tuple[int, int, int], path: str, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        channels, height, width = shape
+        text = f"model {self.recipe.model.type} cannot take images of {channels} x {height} x {width}: {said}"
+        self.draft.report("R071", path, text[:300])
+
+    def _in_training(self, model: nn.Module, shape: tuple[int, int, int]) -> None:
+        """Report a model that gives something else than logits while it trains, as auxiliary heads do."""
+        with suppress(Exception), torch.no_grad():  # what fails on tensors without numbers may work
+            found = model.train()(torch.empty((2, *shape), device="meta"))
+            if not isinstance(found, Tensor):
+                text = (
+                    f"model {self.recipe.model.type} gives {type(found).__name__} in training, not a tensor of logits"
+                )
+                self.draft.report("R071", "model", text, "return the logits alone, in training as in evaluation")
+        model.eval()
 
     def _patterns(self, model: nn.Module) -> None:
         """Report patterns that mean no parameter, and a model of which nothing is left to learn."""
@@ -419,3 +445,8 @@ def _near(pattern: str, model: nn.Module) -> str:
     modules = [name for name, _ in model.named_modules() if name]
     top = [name for name, _ in model.named_children()]
     return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
+
+
+def _needs_numbers(error: Exception) -> bool:
+    """Whether a network has asked a tensor without numbers for one."""
+    return "meta tensor" in str(error) or "data-dependent" in str(error).lower()

@@ -42,7 +42,7 @@ def built(spec: Spec, sweep: Sweep, recipe: Recipe, known: Catalogue) -> Any:
     Args:
         spec: checked.
         sweep: its space is supplied to the grid.
-        recipe: its epochs are the most that a pruner can count.
+        recipe: of a trial.
         known: where names are looked up.
     """
     entry = known.entry(spec.slot, spec.type)
@@ -52,7 +52,7 @@ def built(spec: Spec, sweep: Sweep, recipe: Recipe, known: Catalogue) -> Any:
     }
     supplied = {
         "search_space": lambda: grid(sweep),
-        "max_resource": lambda: recipe.train.epochs,
+        "max_resource": lambda: most_epochs(sweep, recipe),
         "seed": lambda: recipe.seed,
     }
     for parameter in entry.parameters:
@@ -61,6 +61,12 @@ def built(spec: Spec, sweep: Sweep, recipe: Recipe, known: Catalogue) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna marks what it may still change as experimental
         return entry.load()(**arguments)
+
+
+def most_epochs(sweep: Sweep, recipe: Recipe) -> int:
+    """Return the epochs of the longest trial, which are the most that a pruner can count."""
+    ends = [end for choice in sweep.choices if choice.path == "train.epochs" for end in choice.ends]
+    return max([int(end) for end in ends if end.isdecimal()], default=recipe.train.epochs)
 
 
 def grid(sweep: Sweep) -> dict[str, list[Any]]:

@@ -277,6 +277,11 @@ class _Reader:
         if len(sweep.goals) > 1 and sweep.pruner is not None and sweep.pruner.type != "NopPruner":
             text = f"pruner {sweep.pruner.type} judges by one number, and there are {len(sweep.goals)} objectives"
             self._report("R163", sweep.pruner.origin, text, hint="leave the pruner out", path="pruner")
+        if sweep.pruner is not None and sweep.pruner.type != "NopPruner":
+            by_epoch = Draft(recipe, known, Collector()).directions
+            for goal in (goal for goal in sweep.goals if by_epoch.get(goal.metric) is None):
+                text = f"pruner {sweep.pruner.type} judges by what epochs reach, and '{goal.metric}' is of a whole run"
+                self._report("R163", sweep.pruner.origin, text, hint="leave the pruner out", path="pruner")
         if sweep.sampler.type == "GridSampler":
             for choice in sweep.choices:
                 if choice.distribution.type == FLOAT and choice.distribution.arguments.get("step") is None:

@@ -32,6 +32,10 @@ from trainer.search.sweep import Goal, Sweep
 WILCOXON = "WilcoxonPruner"  # judges by seeds, not by epochs
 
 
+# Keys that say which images a trial learns from and is measured on.
+CHOOSE_IMAGES = ("data.dataset", "data.val", "data.limit", "data.fixes", "data.on_bad_image")
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every trial of a worker has in common.
@@ -188,7 +192,7 @@ def _refuse_other_images(bench: Bench, trial: Trial, seed: int | None, summary: 
     Raises:
         DataError: naming both trials.
     """
-    if any(choice.path.startswith("data.") for choice in bench.sweep.choices):
+    if any(choice.path.startswith(CHOOSE_IMAGES) for choice in bench.sweep.choices):
         return
     for other in bench.study.trials():
         if other.number == trial.number or other.state != "complete":
