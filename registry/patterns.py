@@ -31,8 +31,12 @@ def matches(pattern: str, name: str) -> bool:
         ValueError: the pattern has a range that runs backwards, such as "[9-0]", or is longer than `MAX_LENGTH`.
     """
     pieces = _pieces(pattern)
+    return any(_fits(pieces, each) for each in dict.fromkeys((name, plain_name(name))))
+
+
+def _fits(pieces: tuple[_Piece, ...], name: str) -> bool:
     places = _reached((0,), pieces)
-    for character in plain_name(name):
+    for character in name:
         fitting = (place for place in places if place < len(pieces) and pieces[place].fits(character))
         places = _reached((place if pieces[place].repeats else place + 1 for place in fitting), pieces)
         if not places:

@@ -162,7 +162,9 @@ class _Reader:
             where = f"{annotation.__module__}:{annotation.__qualname__}"
             return {"kind": "one_of", "values": list(annotation.__members__), "enum": where}
         if dataclasses.is_dataclass(annotation):
-            return record(annotation, self.slots)
+            made = record(annotation, self.slots)
+            own = annotation.__module__.partition(".")[0] == "trainer"  # a section of recipes, known by its name
+            return made if own else {**made, "class": f"{annotation.__module__}:{annotation.__qualname__}"}
         if annotation.__module__.startswith("torch") and annotation.__name__ == "Tensor":
             return {"kind": "tensor"}
         if annotation in (collections.abc.Sequence, collections.abc.Iterable):
@@ -220,6 +222,9 @@ def _container(kind: str, of: Type) -> Type:
 
 def _literal(values: tuple[Any, ...]) -> Type:
     """Return a closed list of values; constants of a library may be written by their names too."""
+    if values and all(isinstance(value, enum.Enum) for value in values) and len({type(value) for value in values}) == 1:
+        where = f"{type(values[0]).__module__}:{type(values[0]).__qualname__}"
+        return {"kind": "one_of", "values": [value.name for value in values], "enum": where}
     plain = [int(value) if isinstance(value, Constant) else value for value in values]
     names = {short: int(value) for value in values if isinstance(value, Constant) for short in _spellings(value.name)}
     made = {"kind": "one_of", "values": list(dict.fromkeys(plain))}

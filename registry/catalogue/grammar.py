@@ -193,10 +193,15 @@ def _any(_type: Type, _value: object, _path: Path, _: ReferenceType | None) -> M
 
 
 def _one_of(type: Type, value: object, path: Path, _: ReferenceType | None) -> Mismatch | None:
-    same = any(value == allowed and isinstance(value, bool) == isinstance(allowed, bool) for allowed in type["values"])
+    same = any(value == allowed and _kind(value) == _kind(allowed) for allowed in type["values"])
     if same or (isinstance(value, str) and value in type.get("names", ())):
         return None
     return Mismatch(path, words(type), got_words(value), "choice", tuple(choices(type)))
+
+
+def _kind(value: object) -> object:
+    """Return what sets equal values apart: true is no 1, and 1.0 is none."""
+    return type(value) if isinstance(value, (bool, int, float)) else None
 
 
 def _sequence(type: Type, value: object, path: Path, references: ReferenceType | None) -> Mismatch | None:

@@ -112,7 +112,8 @@ def _signature(callable_: Callable[..., object], change: Change, slots: Slots) -
 
 
 def _typed(parameter: inspect.Parameter, namespace: Mapping[str, object], slots: Slots) -> Type:
-    if parameter.annotation is inspect.Parameter.empty and parameter.default not in (None, inspect.Parameter.empty):
+    given = parameter.default is not None and parameter.default is not inspect.Parameter.empty
+    if parameter.annotation is inspect.Parameter.empty and given:
         return from_annotation(type(parameter.default), namespace, slots)
     return from_annotation(parameter.annotation, namespace, slots)
 

@@ -104,7 +104,7 @@ _RULES = (
         registry="registry.schedulers:SCHEDULERS",
         bases=("torch.optim.lr_scheduler:LRScheduler",),
         supplied={
-            "total_steps": "optimizer steps of the whole run",
+            "total_steps": "the steps it takes in the whole run",
             "epochs": "the run's epochs",
             "steps_per_epoch": "optimizer steps per epoch",
             "T_max": "the run's length in the unit of step.each",

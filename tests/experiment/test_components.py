@@ -1,5 +1,7 @@
 """Building: what is supplied, what is converted, and what a constructor's refusal becomes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,10 @@ from torch import nn
 from registry.catalogue.catalog import catalogue
 from registry.errors import DataError, RecipeError
 from trainer.experiment.components import build, converted, filled
+from trainer.experiment.dataset import no_reference
+from trainer.recipe.load import load_recipe
 from trainer.recipe.recipe import Origin, Reference, Spec
+from trainer.recipe.resolve import flat, resolved_yaml
 
 KNOWN = catalogue()
 ORIGIN = Origin("mine.yaml", 3, 5)
@@ -194,3 +199,32 @@ def test_filling_in_leaves_the_given_arguments_alone() -> None:
     given = {"lr": 0.1}
     filled(KNOWN.entry("optimizer", "SGD"), given, {"fused": True})
     assert given == {"lr": 0.1}
+
+
+def test_a_dataclass_of_a_plug_in_is_made_of_its_fields_and_is_no_section_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        "import enum\nfrom dataclasses import dataclass\nfrom typing import Literal\nimport numpy as np\n"
+        "from torch import nn\nfrom registry import component\n\n\n"
+        "class Kind(enum.Enum):\n    PLAIN = 1\n    DEEP = 2\n\n\n"
+        "@dataclass\nclass Best:\n    metric: str = 'z'\n    width: int = 4\n\n\n"
+        "@component('model')\nclass Net(nn.Sequential):\n    '''A net.'''\n\n"
+        "    def __init__(self, num_classes: int, best: Best | None = None, cfg: Best = Best(),\n"
+        "                 kind: Literal[Kind.PLAIN, Kind.DEEP] = Kind.PLAIN, means=np.array([1.0, 2.0])):\n"
+        "        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))\n"
+        "        self.given = best, cfg, kind, means\n"
+    )
+    Path("it.yaml").write_text(
+        "version: 1\ndata: {dataset: Shapes}\nplugins: [./nets.py]\noptimizer: {type: SGD, lr: 0.1}\n"
+        "train: {epochs: 1}\nmodel: {type: Net, best: {metric: val/loss}, kind: DEEP}\n"
+    )
+    loaded = load_recipe("it.yaml")
+    recipe = loaded.usable()
+    model = build(recipe.model, supplied={"num_classes": 2}, bind=no_reference, catalogue=loaded.catalogue)
+    best, cfg, kind, means = model.given
+    assert type(best).__module__ != "trainer.recipe.recipe"
+    assert (best.metric, best.width, cfg.width, kind.name, list(means)) == ("val/loss", 4, 4, "DEEP", [1.0, 2.0])
+    Path("again.yaml").write_text(resolved_yaml(recipe))
+    assert flat(load_recipe("again.yaml").usable()) == flat(recipe)
+    wrong = load_recipe("it.yaml", ["model.best.metrik=1"]).problems
+    assert "'metrik'" in str(wrong[0])

@@ -36,6 +36,43 @@ def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("section", "rule"),
+    [
+        ("optimizer: {type: SGD, lr: 0.1, groups: {match: ['@bias'], weight_decay: 0}}", "R016"),
+        ("optimizer: {type: SGD, lr: 0.1, groups: ['@bias']}", "R016"),
+        ("optimizer: {type: SGD, lr: 0.1, groups: null}", "R016"),
+        ("optimizer: {type: Adam, lr: $lr_finder.lr, betas: [$lr_finder.lr, 0.99]}", "R"),
+        ("seeds: [7, 8]\nmodel: {type: SmallCNN, width: '$seed'}", "R015"),
+        ("train: {epochs: 1, device: 'cuda:\u0663'}", "R056"),
+        ("description: a\u0085 b", "R003"),
+        ("# one\u2028line\ndescription: a", "R003"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_a_rule_and_never_breaks_a_check(section: str, rule: str) -> None:
+    own = section.partition(":")[0]
+    lines = [
+        line for line in GOOD.splitlines() if not line.startswith((f"{own}:", "model:" if "model:" in section else "?"))
+    ]
+    Path("wrong.yaml").write_text("\n".join([*lines, section, ""]), encoding="utf-8")
+    loaded = load_recipe("wrong.yaml")
+    assert any(problem.rule.startswith(rule) for problem in loaded.problems), render(loaded.problems)
+
+
+def test_sides_that_only_the_data_tell_are_compared_with_nothing() -> None:
+    holes = "{type: CoarseDropout, hole_height_range: $data.image_size, hole_width_range: $data.image_size}"
+    Path("holes.yaml").write_text(GOOD.replace("{dataset: Shapes}", f"{{dataset: Shapes, augment: [{holes}]}}"))
+    load_recipe("holes.yaml")
+
+
+@pytest.mark.parametrize("stem", ["con", "a" * 200, "nul.v2", "-", "\u65e5" * 70])
+def test_a_name_from_the_files_own_is_one_that_reads_back(stem: str) -> None:
+    Path(f"{stem}.yaml").write_text(GOOD)
+    name = load_recipe(f"{stem}.yaml").usable().name
+    Path("again.yaml").write_text(GOOD + f"name: '{name}'\n")
+    assert load_recipe("again.yaml").usable().name == name
+
+
 MOST_CALLS = 5_000_000  # of functions, ours and built-in ones, while a file is read and refused
 
 

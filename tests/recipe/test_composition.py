@@ -149,6 +149,23 @@ def test_two_bases_that_disagree_are_refused_unless_the_child_decides(other: str
     assert decided.recipe is not None, render(decided.problems)
 
 
+def test_what_one_base_takes_away_and_another_inherits_is_a_disagreement() -> None:
+    Path("less.yaml").write_text("extends: base.yaml\nscheduler: null\noptimizer: {nesterov: null}\n")
+    Path("seeded.yaml").write_text("extends: base.yaml\nseed: 3\n")
+    for order in ("less.yaml, seeded.yaml", "seeded.yaml, less.yaml"):
+        problems = loading(f"extends: [{order}]\n").problems
+        assert sorted(problem.path for problem in problems if problem.rule == "R042") == [
+            "optimizer.nesterov",
+            "scheduler",
+        ]
+    recipe = child("extends: [less.yaml, seeded.yaml]\nscheduler: null\noptimizer: {nesterov: true}\n")
+    assert (recipe.seed, recipe.scheduler) == (3, None)
+    assert recipe.optimizer.arguments["nesterov"] is True
+    Path("more.yaml").write_text("extends: less.yaml\nscheduler: {type: ExponentialLR, gamma: 0.9}\n")
+    recipe = child("extends: [more.yaml, less.yaml]\nscheduler: {type: StepLR, step_size: 1}\n")
+    assert recipe.scheduler is not None
+
+
 def test_a_grandchild_or_an_override_can_decide_too() -> None:
     Path("other.yaml").write_text("train: {epochs: 6}\n")
     Path("torn.yaml").write_text("extends: [base.yaml, other.yaml]\n")
@@ -243,6 +260,32 @@ def test_an_override_of_a_type_drops_the_arguments_and_says_so() -> None:
     assert loaded.recipe is not None
     assert loaded.recipe.optimizer.arguments == {"lr": 1e-3}
     assert loaded.notes[0].startswith("optimizer: AdamW replaces SGD; fell away: momentum")
+    alone = loading("extends: base.yaml\n", "optimizer.type=AdamW", "optimizer.lr=1e-3")
+    assert alone.recipe is not None
+    assert alone.recipe.optimizer.arguments == {"lr": 1e-3}, "however it is spelled"
+    assert alone.notes[0].startswith("optimizer: AdamW replaces SGD; fell away: lr")
+    same = child("extends: base.yaml\n", "optimizer.type=SGD")
+    assert same.optimizer.arguments == {"lr": 0.1, "momentum": 0.9, "nesterov": True}
+
+
+def test_places_in_a_list_are_those_of_the_list_before_the_overrides() -> None:
+    three = "extends: base.yaml\ndata: {augment: [HorizontalFlip, VerticalFlip, Transpose]}\n"
+    first_two = child(three, "data.augment.0=null", "data.augment.1=null").data.augment
+    assert [spec.type for spec in first_two] == ["Transpose"]
+    changed = child(three, "data.augment.0=null", "data.augment.1.p=0.3").data.augment
+    assert [(spec.type, spec.arguments) for spec in changed] == [("VerticalFlip", {"p": 0.3}), ("Transpose", {})]
+    (problem,) = loading(three, "data.augment.0=null", "data.augment.0.p=0.3").problems
+    assert str(problem).startswith("command line:2:14: 'data.augment.0' is taken away by an earlier override")
+
+
+def test_an_override_reaches_into_names_within_components_and_lists_behind_references() -> None:
+    nested = "scheduler: {type: SequentialLR, milestones: [2], schedulers: [{type: ConstantLR}, CosineAnnealingLR]}\n"
+    recipe = child(f"extends: base.yaml\n{nested}", "scheduler.schedulers.1.eta_min=1e-4")
+    assert recipe.scheduler is not None
+    assert recipe.scheduler.arguments["schedulers"][1].arguments == {"eta_min": 1e-4}
+    behind = "extends: base.yaml\nx-aug: [HorizontalFlip, {type: Rotate, limit: 5}]\ndata: {augment: $x-aug}\n"
+    changed = child(behind, "data.augment.1.limit=7", "data.augment.0=null").data.augment
+    assert [(spec.type, spec.arguments) for spec in changed] == [("Rotate", {"limit": 7})]
 
 
 def test_each_overrides_problem_points_into_its_own_argument() -> None:
@@ -285,6 +328,28 @@ def test_what_is_laid_over_a_reference_lies_over_what_it_names(tmp_path: Path) -
     }
     recipe = child("extends: base.yaml\nname: own\nmodel: {dropout: 0.2}\nx-net: {width: 8}\n")
     assert recipe.model.arguments == {"dropout": 0.2, "width": 8}
+
+
+@pytest.mark.parametrize("index", ["²", "9" * 5000, "-1", "2"])
+def test_a_place_that_is_none_leads_nowhere(index: str) -> None:
+    (problem,) = loading("extends: base.yaml\nx-a: [1, 2]\n", f"data.limit=$x-a.{index}").problems
+    assert problem.rule in ("R030", "R031")
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "scheduler: {type: CosineAnnealingLR, T_max: $train.epochs}",
+        "x-n: $train.epochs\nscheduler: {type: CosineAnnealingLR, T_max: $x-n}",
+        "x-s: {type: CosineAnnealingLR, T_max: $train.epochs}\nscheduler: $x-s",
+        "x-n: $train.epochs\nx-s: {type: CosineAnnealingLR, T_max: $x-n}\nscheduler: $x-s\ntrain: {log_every: $x-n}",
+    ],
+)
+def test_a_schedule_planned_on_the_epochs_says_so_through_whatever_references(schedule: str) -> None:
+    recipe = child(f"extends: base.yaml\n{schedule}\n")
+    assert recipe.scheduler is not None
+    assert recipe.scheduler.arguments["T_max"] == Reference("run.epochs")
+    assert recipe.train.log_every in (5, 50)
 
 
 def test_a_section_that_is_a_reference_takes_what_is_laid_over_it() -> None:

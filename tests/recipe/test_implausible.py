@@ -36,8 +36,25 @@ def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    "section",
+    [
+        "train: {epochs: 50, best: {metric: lr}}",
+        "train: {epochs: 50, best: {metric: seconds, mode: min}}",
+        "scheduler: {type: ReduceLROnPlateau, step: {monitor: epoch}}",
+        "callbacks: [{type: EarlyStopping, monitor: epoch}]",
+    ],
+)
+def test_what_says_nothing_of_how_good_an_epoch_is_chooses_nothing(section: str) -> None:
+    assert any("says nothing of how good an epoch is" in line for line in said(section))
+
+
+@pytest.mark.parametrize(
     ("band", "answer"),
     [
+        (
+            '"best val/loss": "<= 1e999"',
+            "expect: text '<= 1e999' is no band (as in '>= 0.9', '<= 0.3', '0.48 +- 0.03', '18..35') [R061]",
+        ),
         (
             '"best val/accuracy": ">= 92"',
             "expect: val/accuracy lies between 0 and 1, so 'best val/accuracy: >= 92' cannot come true "

@@ -124,7 +124,7 @@ def test_defaults_and_supplied_values_are_marked() -> None:
     marked = {" ".join(line.split()) for line in lines}
     assert "eval_batch_size: 512 # default" in marked
     assert "# num_classes: 10 # supplied" in marked
-    assert "# total_steps: 99 # supplied" in marked
+    assert "# total_steps: the steps it takes in the whole run # supplied" in marked, "by its `step`, warm-up and place"
     assert "mean: $data.mean # = [0.12346, 0.5, 0.5]" in marked
     assert "# dampening: 0 # default" in marked
     assert "seed: 3" in marked  # of data.val, written

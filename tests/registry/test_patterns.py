@@ -38,6 +38,9 @@ from registry.patterns import matches, plain_name
         ("a.b", "axb", False),
         ("Layer4", "layer4", False),
         ("layer1", "module._orig_mod.layer1", True),
+        ("module", "module", True),  # a submodule of that name
+        ("module.0.weight", "module.0.weight", True),
+        ("0.weight", "module.0.weight", True),  # or what DistributedDataParallel adds
         ("modules.0", "modules.0", True),
     ],
 )

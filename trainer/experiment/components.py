@@ -152,7 +152,8 @@ def converted(type: Type, value: object) -> object:
         value: fits the type.
 
     Returns:
-        A tensor for numbers, an enum member or a library's constant for its name, a tuple for a list.
+        A tensor for numbers, an enum member or a library's constant for its name, a tuple for a list, a dataclass for
+        its fields.
     """
     kind = type["kind"]
     if kind == "union":
@@ -168,6 +169,10 @@ def converted(type: Type, value: object) -> object:
         of = type["of"] if kind == "tuple" else [type["of"]] * len(value)
         items = [converted(*pair) for pair in zip(of, value, strict=True)]
         return tuple(items) if kind == "tuple" or type.get("tuple") else items
+    if isinstance(value, Mapping) and kind == "record" and "class" in type:
+        return resolve(type["class"])(
+            **{key: converted(type["fields"][key]["type"], each) for key, each in value.items()}
+        )
     if isinstance(value, Mapping) and kind == "mapping":
         return {key: converted(type["of"], item) for key, item in value.items()}
     return value

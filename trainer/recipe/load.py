@@ -118,7 +118,7 @@ def _one_value_for_all_seeds(root: MapNode, problems: Collector) -> None:
     if root.get("seeds") is None or is_removal(root.entries["seeds"].node):
         return
     for at, node in walk(root):
-        if isinstance(node, Scalar) and node.value == "$seed" and not node.quoted:
+        if isinstance(node, Scalar) and node.value == "$seed":
             text = "'$seed' beside 'seeds' would be the default seed in every run"
             hint = "write a number, or leave the key out; or run the recipe once per seed"
             problems.report("R015", node.origin, text, hint=hint, path=".".join(at))
@@ -139,7 +139,9 @@ def version_fits(root: MapNode, problems: Collector) -> bool:
 def _name(root: MapNode, given: Any, path: str | Path, problems: Collector) -> str:
     """Return the name of the run's folder: as given, where that is safe, else from the file's stem."""
     if given is None:
-        return _UNSAFE.sub("_", Path(path).stem).strip(" .-") or "recipe"
+        stem = _UNSAFE.sub("_", Path(path).stem).encode()[: _NAME_BYTES - len("recipe_")].decode(errors="ignore")
+        stem = stem.strip(" .-") or "recipe"
+        return f"recipe_{stem}" if unsafe(stem) else stem
     node = root.get("name")
     if not isinstance(given, str) or node is None:
         return ""

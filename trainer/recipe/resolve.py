@@ -339,14 +339,17 @@ class _Resolved:
             if parameter.name in spec.arguments or parameter.role == "engine" or parameter.type["kind"] == "opaque":
                 continue
             if parameter.role == "supplied":
-                lines.append(_Line(parameter.name, self._supplied(parameter), "supplied", active=False))
+                lines.append(_Line(parameter.name, self._supplied(parameter, spec), "supplied", active=False))
             elif not parameter.required:
                 lines.append(_Line(parameter.name, _default(parameter), "default", active=False))
         return lines
 
-    def _supplied(self, parameter: Parameter) -> str:
-        """Return what the engine supplies: the value where it is known, else what it will be, in words."""
-        fact = _FACT_OF.get(parameter.name, "")
+    def _supplied(self, parameter: Parameter, spec: Spec) -> str:
+        """Return what the engine supplies: the value where it is known, else what it will be, in words.
+
+        A schedule's lengths depend on what it steps by, its warm-up and what it stands in.
+        """
+        fact = _FACT_OF.get(parameter.name, "") if spec.slot != "scheduler" else ""
         return flow(self.facts[fact]) if fact in self.facts else parameter.reason
 
 

@@ -116,7 +116,12 @@ class Checker:
         return whole
 
     def section(self, type: Type, node: MapNode, place: Place) -> Any:
-        """Return the dataclass that a record type names; a field that was reported holds `INVALID`."""
+        """Return the section that a record type names; a field that was reported holds `INVALID`.
+
+        Of a class that is a plug-in's the fields are returned: it is made when the component is built.
+        """
+        if "class" in type:
+            return self.fields(type, node, place)
         return self.sections(type["name"])(**self.fields(type, node, place))
 
     def fields(self, type: Type, node: MapNode, place: Place) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from trainer.recipe.recipe import CROSS_ENTROPY, NAMED, Expectation, Recipe, Spe
 
 SHARES = ("accuracy", "top_k_accuracy")  # keys of metrics that count images
 MOST_PATTERNS = 1_000  # in one list; each is held against every parameter's name
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
+BOOKKEEPING = ("epoch", "lr", "seconds")  # in the rows of epochs beside what is measured
 TARGETS = ("predicted", "true")  # of a GradCAM, beside the names of classes
 
 Rule = tuple[Callable[[Draft], None], tuple[str, ...]]
@@ -137,6 +138,10 @@ def _finder_range(draft: Draft) -> None:
 # ------------------------------------------------------------------------------------------------------------ metrics
 def _metric_named(draft: Draft, path: str, key: str, rule: str = "R050") -> bool:
     """Report a key that no epoch's row has; say whether it has."""
+    if key in BOOKKEEPING:
+        text = f"{path}: '{key}' says nothing of how good an epoch is"
+        draft.problems.report(rule, draft.place(path), text, hint="take a metric, as val/accuracy", path=path)
+        return False
     if key in draft.directions or draft.may_measure(key):
         return True
     hint = did_you_mean(nearest(key, draft.directions), f"measured are {listed(draft.directions, 20)}")

@@ -78,7 +78,7 @@ class Draft:
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Yield every run-time reference in a component's arguments, with its path."""
         for spec in self.specs:
-            groups = [(f"groups.{i}", g.arguments) for i, g in enumerate(_groups(spec))]
+            groups = [(f"groups.{i}", g.arguments) for i, g in enumerate(groups_of(spec))]
             for prefix, arguments in [("", spec.arguments), *groups]:
                 for name, value in arguments.items():
                     path = f"{spec.path}.{prefix}.{name}".replace("..", ".")
@@ -168,7 +168,8 @@ def _is(value: object) -> bool:
     return isinstance(value, Spec)
 
 
-def _groups(spec: Spec) -> list[Any]:
+def groups_of(spec: Spec) -> list[Any]:
+    """Return an optimizer's parameter groups that could be read."""
     groups = spec.knobs.get("groups", ())
     return [] if isinstance(groups, Invalid) else [group for group in groups if not isinstance(group, Invalid)]
 

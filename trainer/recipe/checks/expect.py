@@ -68,7 +68,7 @@ def _expectation(key: str, place: Origin, node: Scalar, problems: Collector) -> 
         problems.report("R060", place, f"expect: '{key}' cannot be read", hint=hint, path="expect")
         return None
     low, high = _band(str(node.value))
-    if low is None and high is None:
+    if (low is None and high is None) or any(limit is not None and math.isinf(limit) for limit in (low, high)):
         text = f"expect: {shown(plain(node))} is no band"
         problems.report("R061", node.origin, text, hint=BANDS, path="expect")
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from registry.catalogue.plugins import provides
 from trainer.recipe.checks import schedules
 from trainer.recipe.checks.classes import COUNTED, counted_classes, told
-from trainer.recipe.checks.draft import Draft
+from trainer.recipe.checks.draft import Draft, groups_of
 from trainer.recipe.checks.lengths import LENGTH, total_steps, train_images
 from trainer.recipe.problems import COMMAND_LINE, listed
 from trainer.recipe.recipe import NAMED, Checkpoint, Train
@@ -26,7 +26,7 @@ def _selection_on_test(draft: Draft) -> None:
 
 def _two_decays(draft: Draft) -> None:
     optimizer = draft.recipe.optimizer
-    groups = [group.arguments.get("weight_decay") for group in optimizer.knobs.get("groups", ())]
+    groups = [group.arguments.get("weight_decay") for group in groups_of(optimizer)]
     decays = [draft.argument(optimizer, "weight_decay"), *groups]
     decay = next((each for each in decays if isinstance(each, (int, float)) and each > 0), None)
     if decay is None:
@@ -93,7 +93,7 @@ def _unusual_numbers(draft: Draft) -> None:
     for spec in draft.specs:
         for name, limits in draft.entry(spec).facts.get("usual", {}).items():
             _unusual(draft, f"{spec.path}.{name}", spec.arguments.get(name), limits, spec.type)
-    for index, group in enumerate(draft.recipe.optimizer.knobs.get("groups", ())):
+    for index, group in enumerate(groups_of(draft.recipe.optimizer)):
         for name, limits in usual.items():
             at = f"optimizer.groups.{index}.{name}"
             _unusual(draft, at, group.arguments.get(name), limits, draft.recipe.optimizer.type)
@@ -134,7 +134,9 @@ def _named_for_nothing(draft: Draft) -> None:
 
 def _swapped_betas(draft: Draft) -> None:
     betas = draft.recipe.optimizer.arguments.get("betas")
-    if isinstance(betas, (list, tuple)) and len(betas) == 2 and betas[0] > betas[1]:
+    if not isinstance(betas, (list, tuple)) or not all(isinstance(each, (int, float)) for each in betas):
+        return
+    if len(betas) == 2 and betas[0] > betas[1]:
         text = f"optimizer.betas: the gradient is averaged longer ({betas[0]:g}) than its square ({betas[1]:g})"
         draft.report("W040", "optimizer.betas", text, f"the other way round? [{betas[1]:g}, {betas[0]:g}]")
 

@@ -50,7 +50,10 @@ def _holes(draft: Draft) -> None:
         if spec.type != "CoarseDropout":
             continue
         names = ("hole_height_range", "hole_width_range")
-        most = {name: max(draft.argument(spec, name) or (0,)) for name in names}
+        given = {name: draft.argument(spec, name) for name in names}
+        if not all(isinstance(each, (list, tuple)) for each in given.values()):  # known at run time
+            continue
+        most = {name: max((n for n in each if isinstance(n, (int, float))), default=0) for name, each in given.items()}
         pixels = [name for name in names if most[name] >= 1]
         if len(pixels) == 1:
             (other,) = set(names) - set(pixels)

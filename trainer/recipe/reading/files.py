@@ -17,8 +17,8 @@ from trainer.recipe.recipe import Origin
 
 MAX_BYTES = 1 << 20
 
-# What YAML forbids in a text.
-_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# What YAML forbids in a text, and what breaks lines in one of its versions and not in another.
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_file(path: Path, shown_as: str, problems: Collector, blame: Origin | None = None) -> Node | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from registry.catalogue.grammar import Type
-from trainer.recipe.reading.nodes import Entry, MapNode, Node, Scalar, is_reference, plain
+from trainer.recipe.reading.nodes import Entry, Gone, ListNode, MapNode, Node, Scalar, is_reference, plain
 from trainer.recipe.recipe import Origin
 from trainer.recipe.sections import step, takes_component
 
@@ -83,10 +83,14 @@ def join(first: Tree, second: Tree, type: Type | None) -> Tree:
     if isinstance(first, MapNode) and isinstance(second, MapNode) and _may_merge(first, second):
         entries = dict(first.entries)
         for key, entry in second.entries.items():
-            ours = entries.get(key)
+            ours = entries.get(key) or first.gone.get(key)
             inner = join(ours.node, entry.node, step(type, key)) if ours else entry.node
             entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
-        return MapNode(entries, second.origin, first.over or second.over)
+        for key, taken in second.gone.items():
+            if key in first.entries and key not in second.entries:
+                entries[key] = Entry(taken.key, join(first.entries[key].node, taken.node, step(type, key)))  # type: ignore[arg-type]
+        gone = {key: entry for key, entry in {**first.gone, **second.gone}.items() if key not in entries}
+        return MapNode(entries, second.origin, first.over or second.over, gone)
     return second if _same(first, second) else Conflict((first, second))
 
 
@@ -100,9 +104,12 @@ def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
 
 
 def without_conflicts(node: Tree) -> Node:
-    """Return a tree in which the later base has won every conflict, so that the rest can be checked."""
+    """Return a tree without what is only for composing: the later base has won every conflict, items gone are gone."""
     if isinstance(node, Conflict):
         return node.last
+    if isinstance(node, ListNode):
+        items = tuple(without_conflicts(item) for item in node.items if not isinstance(item, Gone))
+        return replace(node, items=items)
     if isinstance(node, MapNode):
         return replace(node, entries={k: Entry(e.key, without_conflicts(e.node)) for k, e in node.entries.items()})
     return node
@@ -129,17 +136,18 @@ def as_mapping(node: Node, type: Type | None) -> Node:
 
 def _merged(base: MapNode, over: MapNode, type: Type | None, path: str, notes: list[str]) -> MapNode:
     """Return two mappings as one, key by key."""
-    entries = dict(base.entries)
+    entries, gone = dict(base.entries), {**base.gone, **over.gone}
     for key, entry in over.entries.items():
         inherited = entries.get(key)
         if inherited is None:
             entries[key] = entry
         elif is_removal(entry.node) and base.over is None:
             del entries[key]
+            gone[key] = entry
         else:
             inner = lay_over(inherited.node, entry.node, step(type, key), _below(path, key), notes)
             entries[key] = Entry(entry.key, inner)  # type: ignore[arg-type]
-    return MapNode(entries, over.origin, base.over)
+    return MapNode(entries, over.origin, base.over, {key: each for key, each in gone.items() if key not in entries})
 
 
 def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Tree:

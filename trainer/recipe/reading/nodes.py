@@ -6,7 +6,7 @@ Knows nothing of YAML (text.py) or of recipes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trainer.recipe.reading.scalars import Plain
 from trainer.recipe.recipe import Origin
@@ -27,6 +27,11 @@ class Scalar:
     origin: Origin
     text: str = ""
     quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gone(Scalar):
+    """An item that an override has taken out of a list: it keeps its place until the last one has been applied."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +58,13 @@ class MapNode:
         entries: by key.
         origin: where it was written.
         over: a reference to the mapping that the entries are laid over once it is resolved.
+        gone: keys that `null` has taken away from what was inherited, where it stands.
     """
 
     entries: Mapping[str, Entry]
     origin: Origin
     over: Scalar | None = None
+    gone: Mapping[str, Entry] = field(default_factory=dict)
 
     def get(self, key: str) -> Node | None:
         """Return the value of `key`; None where it is missing."""
@@ -76,6 +83,11 @@ def plain(node: Node) -> Plain | list[object] | dict[str, object]:
         return [plain(item) for item in node.items]
     below = {} if node.over is None else {"<<": node.over.value}
     return {**below, **{key: plain(entry.node) for key, entry in node.entries.items()}}
+
+
+def is_place(key: str, of: ListNode) -> bool:
+    """Say whether a key is the place of an item in a list."""
+    return key.isascii() and key.isdigit() and int(key[:9]) < len(of.items)
 
 
 def is_reference(node: Node) -> bool:

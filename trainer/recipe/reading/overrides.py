@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from registry.catalogue.grammar import Type
 from trainer.recipe.problems import COMMAND_LINE, Collector
 from trainer.recipe.reading.merge import Conflict, Tree, as_mapping, is_removal, lay_over
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar
+from trainer.recipe.reading.nodes import Entry, Gone, ListNode, MapNode, Node, Scalar, is_place, is_reference
 from trainer.recipe.reading.scalars import quoted
 from trainer.recipe.reading.text import MAX_DEPTH, comment_in, compose_value
 from trainer.recipe.recipe import Origin
-from trainer.recipe.sections import default, node_of, recipe_type, step
+from trainer.recipe.sections import default, node_of, recipe_type, step, takes_component
 
 _NOTHING = {  # what reads like a value and would remove one
     "": "write {}=null to take it away; an unset shell variable leaves nothing behind",
@@ -148,7 +148,12 @@ class _Setting:
 
     def _in_mapping(self, node: Node, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]
+        if isinstance(node, Scalar) and type is None and isinstance(node.value, str) and not is_reference(node):
+            node = MapNode({"type": Entry(node.origin, node)}, node.origin)  # a component's name, within another
         node = node if isinstance(node, MapNode) else MapNode({}, node.origin)
+        if name == "type" and not rest and takes_component(type):  # another type brings its own arguments
+            over = MapNode({name: Entry(place, self.value)}, place)
+            return lay_over(node, over, type, path, self.notes)
         entries = dict(node.entries)
         here, inner = f"{path}.{name}".lstrip("."), step(type, name)
         known = entries.get(name)
@@ -167,15 +172,18 @@ class _Setting:
 
     def _in_list(self, node: ListNode, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]
-        if not (name.isascii() and name.isdigit() and int(name[:9]) < len(node.items)):
+        if not is_place(name, node):
             count = len(node.items)
             range_ = f"its places are 0 to {count - 1}" if count else "it is empty"
             self.problems.report("R044", place, f"'{path}' is a list of {count}, it has no '{name}'", hint=range_)
             return node
         index = int(name)
         items: list[Tree] = list(node.items)
-        if not rest and is_removal(self.value):
-            del items[index]
+        if isinstance(items[index], Gone):
+            hint = "places are those of the list before it"
+            self.problems.report("R044", place, f"'{path}.{name}' is taken away by an earlier override", hint=hint)
+        elif not rest and is_removal(self.value):
+            items[index] = Gone(None, place)
         else:
             items[index] = self.at(items[index], rest, step(type, name), f"{path}.{name}")
         return ListNode(tuple(items), node.origin)  # type: ignore[arg-type]  # conflicts lie in bases, not in lists

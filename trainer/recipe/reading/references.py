@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from registry.catalogue.grammar import Type
 from registry.catalogue.suggest import nearest
 from trainer.recipe.problems import Collector, did_you_mean
-from trainer.recipe.reading.merge import Conflict, as_component, lay_over
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, is_reference, walk
+from trainer.recipe.reading.merge import Conflict, as_component, is_removal, lay_over
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, is_place, is_reference, walk
 from trainer.recipe.reading.text import MAX_DEPTH, MAX_NODES
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.sections import default, node_of, recipe_type, step
@@ -140,14 +140,16 @@ class _Resolution:
     root: MapNode
     problems: Collector
     notes: list[str]  # what fell away where something lies over a reference
-    done: dict[str, Node] = field(default_factory=dict)  # every referred place is resolved once
+    done: dict[tuple[str, bool], Node] = field(default_factory=dict)  # every referred place is resolved once
+    scheduled: bool = False  # whether what is being resolved is the scheduler, through whatever references
     paths: list[str] = field(default_factory=list)
 
     def whole(self) -> MapNode:
-        entries = {
-            key: entry if key.startswith("x-") else Entry(entry.key, self._node(entry.node, key, ()))
-            for key, entry in self.root.entries.items()
-        }
+        entries = dict(self.root.entries)
+        for key, entry in self.root.entries.items():
+            self.scheduled = key == "scheduler"
+            if not key.startswith("x-"):
+                entries[key] = Entry(entry.key, self._node(entry.node, key, ()))
         return MapNode(entries, self.root.origin)
 
     def _node(self, node: Node, path: str, trail: tuple[str, ...]) -> Node:
@@ -170,7 +172,7 @@ class _Resolution:
         """Return what a reference names, at the reference's place; the reference itself where that cannot be."""
         text = str(node.value)
         name = text[1:]
-        if name == _LENGTH and path.startswith("scheduler."):
+        if name == _LENGTH and self.scheduled:
             # The same number by the name that tells a resume of other epochs what the schedule was planned on.
             return dataclasses.replace(node, value="$run.epochs")
         if name in FACTS:
@@ -187,13 +189,14 @@ class _Resolution:
         if len(trail) >= _MAX_CHAIN:
             self.problems.report("R002", node.origin, f"more than {_MAX_CHAIN} references in a chain", path=path)
             return node
-        if name not in self.done:
+        known = name, self.scheduled
+        if known not in self.done:
             found = self._find(name)
             if found is None:
                 self._dangling(node, name, path)
                 return node
-            self.done[name] = self._node(found, name, (*trail, name))
-        target = self.done[name]
+            self.done[known] = self._node(found, name, (*trail, name))
+        target = self.done[known]
         return dataclasses.replace(target, origin=node.origin)
 
     def _find(self, name: str, trail: tuple[str, ...] = ()) -> Node | None:
@@ -204,7 +207,7 @@ class _Resolution:
             node = None if node is None else self._opened(node, type, trail)
             inherited = default(type, key)
             if isinstance(node, ListNode):
-                node = node.items[int(key)] if key.isdigit() and int(key) < len(node.items) else None
+                node = node.items[int(key)] if is_place(key, node) else None
             else:
                 below = node.get(key) if isinstance(node, MapNode) else None
                 node = node_of(inherited, self.root.origin) if below is None and inherited is not None else below
@@ -244,9 +247,21 @@ class _Resolution:
 
 def _laid(base: Node, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Node:
     """Return entries laid over what a reference names, in a tree that has no conflicts any more."""
+    if isinstance(base, ListNode) and over.entries and all(is_place(key, base) for key in over.entries):
+        return _laid_over_items(base, over, type, path, notes)
     laid = lay_over(base, over, type, path, notes)
     assert not isinstance(laid, Conflict)
     return laid
+
+
+def _laid_over_items(base: ListNode, over: MapNode, type: Type | None, path: str, notes: list[str]) -> Node:
+    """Return a list with some of its items laid over, by their places; `null` takes one away."""
+    items: list[Node | None] = list(base.items)
+    for key, entry in over.entries.items():
+        inner = lay_over(base.items[int(key)], entry.node, step(type, key), f"{path}.{key}", notes)
+        assert not isinstance(inner, Conflict)
+        items[int(key)] = None if is_removal(entry.node) else inner
+    return ListNode(tuple(item for item in items if item is not None), base.origin)
 
 
 def _type_at(path: str) -> Type | None:
