@@ -6,6 +6,7 @@ value, and whether it fits is left to the check. Knows nothing of recipes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,7 +55,13 @@ def _number(type: Type, _: ComponentRef) -> Schema:
 
 
 def _text(type: Type, _: ComponentRef) -> Schema:
-    return {"type": "string", **({"pattern": WEIGHTS} if type.get("syntax") == "weights" else {})}
+    syntax = type.get("syntax")
+    if syntax == "weights":
+        return {
+            "type": "string",
+            "pattern": re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", WEIGHTS),
+        }
+    return {"type": "string", **({"minLength": 1} if syntax == "path" else {})}
 
 
 def _one_of(type: Type, _: ComponentRef) -> Schema:

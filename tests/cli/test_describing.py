@@ -72,6 +72,7 @@ def test_a_recipe_with_everything_passes_the_schema(validator: Draft202012Valida
     ("right", "wrong"),
     [
         ("version: 1\n", ""),
+        ("version: 1\n", "version: 2\n"),
         ("epochs: 5", "epocs: 5"),
         ("x-note", "note"),
         ("type: SGD", "type: SGDD"),
@@ -105,6 +106,19 @@ def test_a_recipe_that_extends_another_may_leave_sections_out(validator: Draft20
     assert not valid(validator, "version: 1\nextends: base.yaml\noptimizer: {type: SGD, momentun: 0.2}\n")
     assert not valid(validator, "version: 1\nextends: base.yaml\ndata: {augment: [Resize]}\n")
     assert not valid(validator, "version: 1\nscheduler: null\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "extends: a.yaml",
+        "extends: a.yaml\ndata: {batch_size: null}\noptimizer: {type: SGD, momentum: null}",
+        "extends: a.yaml\noptimizer: {type: SGD, lr: 0.1, groups: $x-groups}\nx-groups: [{match: ['@bias']}]",
+        "extends: a.yaml\nmodel: {type: resnet18, weights: MINE.PTH}",
+    ],
+)
+def test_the_schema_accepts_what_a_recipe_may_say_over_another(text: str, validator: Draft202012Validator) -> None:
+    assert valid(validator, text + "\n")
 
 
 def test_the_schema_has_one_branch_per_component_with_its_text() -> None:

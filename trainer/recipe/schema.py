@@ -37,15 +37,13 @@ def schema(components: Catalogue | None = None) -> Schema:
     components = components or catalogue()
     fields = recipe_type()["fields"]
     demanded = _demands(fields)
-    demanded["required"].remove("version")
     return {
         "$schema": DIALECT,
         "title": "Recipe of an image-classification experiment",
         "type": "object",
-        "properties": {name: _section(field) for name, field in fields.items()},
+        "properties": {**{name: _section(field) for name, field in fields.items()}, "version": {"const": 1}},
         "patternProperties": {"^x-": {"description": "free, for notes and anchors."}},
         "additionalProperties": False,
-        "required": ["version"],
         "if": {"not": {"required": ["extends"]}},
         "then": demanded,
         "$defs": {"reference": REFERENCE_DEFINITION, **definitions(components, SLOTS.values())},
@@ -55,10 +53,7 @@ def schema(components: Catalogue | None = None) -> Schema:
 def _section(field: Mapping[str, Any]) -> Schema:
     """Return a section's schema without demands; null takes away what a recipe under `extends` has."""
     made = _undemanding(described({**field, "type": _partial(field["type"])}, slot_ref))
-    if field["required"] or {"type": "null"} in made.get("anyOf", ()):
-        return made
-    texts: Schema = {key: made.pop(key) for key in ("description", "default") if key in made}
-    return {"anyOf": [*made.pop("anyOf", [made]), {"type": "null"}], **texts}
+    return made if field["required"] else _nullable(made)
 
 
 def _partial(type: Type) -> Type:
@@ -79,8 +74,18 @@ def _undemanding(made: Schema) -> Schema:
     if "anyOf" in kept:
         kept["anyOf"] = [_undemanding(one) for one in kept["anyOf"]]
     if "properties" in kept:
-        kept["properties"] = {name: _undemanding(one) for name, one in kept["properties"].items()}
+        kept["properties"] = {name: _nullable(_undemanding(one)) for name, one in kept["properties"].items()}
     return kept
+
+
+def _nullable(made: Schema) -> Schema:
+    """Let null take the place of a value: it takes away what is inherited."""
+    if {"type": "null"} in made.get("anyOf", ()):
+        return made
+    texts: Schema = {key: made[key] for key in ("description", "default") if key in made}
+    rest = {key: value for key, value in made.items() if key not in texts}
+    alternatives = rest["anyOf"] if list(rest) == ["anyOf"] else [rest]
+    return {"anyOf": [*alternatives, {"type": "null"}], **texts} if rest else made
 
 
 def _demands(fields: Mapping[str, Mapping[str, Any]]) -> Schema:
@@ -177,6 +182,7 @@ def required(entry: Entry) -> list[str]:
 
 def _parameter(parameter: Parameter) -> Schema:
     made = value_schema(parameter.type, slot_ref)
+    made = made if parameter.required else _nullable(made)
     text = parameter.doc if parameter.role == "user" else f"{parameter.doc} Supplied: {parameter.reason}.".strip()
     if text:
         made = {**made, "description": text}
@@ -189,11 +195,11 @@ def _knob(knob: str, name: str, entry: Entry) -> Schema:
     """Return the schema of an engine-only sub-map; a parameter group also takes the optimizer's own arguments."""
     fields = dict(section_type(section_class(name))["fields"])
     if knob != "groups":
-        return record_schema(fields, slot_ref)
+        return {"anyOf": [record_schema(fields, slot_ref), REFERENCE]}
     for parameter in entry.parameters:
         if parameter.role == "user" and parameter.type["kind"] != "opaque":
             fields.setdefault(
                 parameter.name,
                 {"type": parameter.type, "required": False, "default": parameter.default, "doc": parameter.doc},
             )
-    return {"type": "array", "items": record_schema(fields, slot_ref)}
+    return {"anyOf": [{"type": "array", "items": record_schema(fields, slot_ref)}, REFERENCE, {"type": "null"}]}
