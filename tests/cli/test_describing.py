@@ -378,3 +378,14 @@ def test_what_is_listed_and_described_fits_the_columns_there_are(words, columns,
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(words) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("name", ["scheduler.step", "scheduler.warmup", "optimizer.groups"])
+def test_what_stands_beside_a_components_arguments_is_described_by_its_place(name: str) -> None:
+    first, *rest = describe_text(name, components=KNOWN).splitlines()
+    assert first == f"{name} - mapping"
+    assert len(rest) > 3
+
+
+def test_nothing_is_said_of_facts_that_are_empty() -> None:
+    assert "owns:" not in describe_text("TensorBoard", components=KNOWN)

@@ -34,7 +34,7 @@ class SummedLoss(nn.CrossEntropyLoss):
         super().__init__(reduction="sum")
 """
 OTHER_FILES = {
-    "cifar10_resnet18.yaml": WHOLE + 'expect: {"best val/accuracy": ">= 0.9175"}\n',
+    "cifar10_resnet18_fast.yaml": WHOLE + 'expect: {"best val/accuracy": ">= 0.9175"}\n',
     "sgd.yaml": WHOLE,
     "adam.yaml": WHOLE.replace("SGD", "Adam"),
     "empty.py": "",

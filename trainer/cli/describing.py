@@ -215,7 +215,7 @@ def _elsewhere(name: str, slots: Iterable[str] = EVERY_SLOT) -> str:
 
 
 def _meant(word: str, choices: Iterable[str]) -> str:
-    close = nearest(word, choices)
+    close = list(dict.fromkeys(nearest(word, choices)))
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "`list` shows what there is"
 
 
@@ -279,7 +279,7 @@ def _fact_lines(entry: Entry) -> list[str]:
     hidden = ("follows", "levels", "alternatives", "computed", "phases", "upstream", "sink")
     lines = []
     for name, value in entry.facts.items():
-        if name in hidden or value in (None, {}, []):
+        if name in hidden or value in (None, {}, [], ""):
             continue
         said = (
             ", ".join(f"{key} {'?' if item is None else item}" for key, item in value.items())
@@ -326,11 +326,12 @@ def _section_text(name: str) -> str:
 
 
 def _class_text(name: str) -> str:
-    """Describe an engine-only sub-map by its class: StepOn, Group."""
-    known = {cls for rules in EVERY_SLOT.values() for cls in rules.knobs.values()}
+    """Describe an engine-only sub-map by its class or its place: StepOn, scheduler.step."""
+    known = {cls: cls for rules in EVERY_SLOT.values() for cls in rules.knobs.values()}
+    known |= {f"{slot}.{knob}": cls for slot, rules in EVERY_SLOT.items() for knob, cls in rules.knobs.items()}
     if name not in known:
         return ""
-    record = section_type(section_class(name))
+    record = section_type(section_class(known[name]))
     return "\n".join([f"{name} - mapping", "", *_field_lines(record)])
 
 

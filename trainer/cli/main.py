@@ -36,7 +36,7 @@ from trainer.cli.inputs import (
 )
 from trainer.cli.options import FAST, TABLE, TEXT_OR_JSON, launches, plugins_option, sureness
 from trainer.cli.syntax import Command, Program, Words, in_our_words, started_together, takes
-from trainer.cli.templates import TEMPLATES
+from trainer.cli.templates import EVERY_TEMPLATE
 from trainer.export.formats import is_exported
 from trainer.recipe.afterwards import FREE_AT_RESUME, READ_BY_EVALUATE
 from trainer.run.naming import RUNS, located, names_a_run
@@ -375,7 +375,7 @@ def schema(words: Words, plugins: Sequence[str]) -> int:
 @_command(
     examples=("new quickstart", "new own_images flowers.yaml"),
     writes="A recipe, and recipe.schema.json beside it for editors; a file is never overwritten.",
-    help=f"Write a recipe to start from.\n\nTemplates: {', '.join(TEMPLATES)}. `new` alone says what each is.",
+    help=f"Write a recipe to start from.\n\nTemplates: {', '.join(EVERY_TEMPLATE)}. `new` alone says what each is.",
     elsewhere=("init", "create"),
 )
 @takes("[TEMPLATE] [FILE]", least=0, most=2)

@@ -29,6 +29,7 @@ SPACE_FILES = {"app.py": "app.txt", "requirements.txt": "requirements.txt", "REA
 FOLDERS = {
     SPACE: "a page to try a network on, for a Hugging Face Space: app.py with Gradio, and what belongs beside it"
 }
+EVERY_TEMPLATE = (*TEMPLATES, *SCRIPTS, *FOLDERS)  # names of all
 
 
 def space_text(file: str) -> str:
