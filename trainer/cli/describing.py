@@ -161,7 +161,8 @@ def describe_text(name: str, *, components: Catalogue | None = None) -> str:
 def _mentions(word: str, components: Catalogue) -> str:
     """Say which keys and components speak of what is no name, "ema" or "weight decay"; "" where none does."""
     inner = [f"{section}.{word.lower()}" for section in recipe_type()["fields"]]
-    if found := [text for key in inner if (text := _section_text(key))]:
+    found = [text for key in inner if (text := _section_text(key))]
+    if found and not any(key in _beside_arguments() for key in inner):  # else components have it, too
         return "\n\n".join(found)
     wanted, rows = _spellings(word)[0], []
     for slot in EVERY_SLOT:
@@ -175,7 +176,8 @@ def _mentions(word: str, components: Catalogue) -> str:
                 _speaks(text, wanted) for text in (entry.doc, *(parameter.doc for parameter in taken))
             ):
                 rows.append((f"  {slot}.{name}", entry.doc))
-    return "\n".join([f"{_NOTHING} {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+    said = "\n".join([f"{_NOTHING} {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+    return "\n\n".join(filter(None, [*found, said]))
 
 
 def _speaks(text: str, wanted: str) -> bool:
@@ -327,12 +329,17 @@ def _section_text(name: str) -> str:
 
 def _class_text(name: str) -> str:
     """Describe an engine-only sub-map by its class or its place: StepOn, scheduler.step."""
-    known = {cls: cls for rules in EVERY_SLOT.values() for cls in rules.knobs.values()}
-    known |= {f"{slot}.{knob}": cls for slot, rules in EVERY_SLOT.items() for knob, cls in rules.knobs.items()}
+    places = _beside_arguments()
+    known = {cls: cls for cls in places.values()} | places
     if name not in known:
         return ""
     record = section_type(section_class(known[name]))
     return "\n".join([f"{name} - mapping", "", *_field_lines(record)])
+
+
+def _beside_arguments() -> dict[str, str]:
+    """Return the class of each sub-map that only the engine reads, by its place: "scheduler.step" -> "StepOn"."""
+    return {f"{slot}.{knob}": cls for slot, rules in EVERY_SLOT.items() for knob, cls in rules.knobs.items()}
 
 
 def _record_of(type: Type) -> Type | None:
