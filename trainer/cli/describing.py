@@ -176,7 +176,8 @@ def _mentions(word: str, components: Catalogue) -> str:
                 _speaks(text, wanted) for text in (entry.doc, *(parameter.doc for parameter in taken))
             ):
                 rows.append((f"  {slot}.{name}", entry.doc))
-    said = "\n".join([f"{_NOTHING} {word!r}; these speak of it:", *_columns(rows)]) if rows else ""
+    head = f"These speak of {word!r}, too:" if found else f"{_NOTHING} {word!r}; these speak of it:"
+    said = "\n".join([head, *_columns(rows)]) if rows else ""
     return "\n\n".join(filter(None, [*found, said]))
 
 
