@@ -25,13 +25,14 @@ def matches(pattern: str, name: str) -> bool:
     Args:
         pattern: "layer2.*.conv2", "layer4", "**.bias", "features.[0-3]".
         name: a dotted module or parameter name, as `named_modules` or `named_parameters` gives it; the prefixes that
-            DistributedDataParallel and torch.compile add are ignored.
+            DistributedDataParallel and torch.compile add are ignored, unless the pattern itself begins with one.
 
     Raises:
         ValueError: the pattern has a range that runs backwards, such as "[9-0]", or is longer than `MAX_LENGTH`.
     """
     pieces = _pieces(pattern)
-    return any(_fits(pieces, each) for each in dict.fromkeys((name, plain_name(name))))
+    meant = any(pattern.startswith(wrapper.rstrip(".")) for wrapper in _WRAPPERS)  # a submodule that is called so
+    return _fits(pieces, plain_name(name)) or (meant and _fits(pieces, name))
 
 
 def _fits(pieces: tuple[_Piece, ...], name: str) -> bool:
@@ -109,7 +110,8 @@ def _piece(pattern: str, position: int) -> tuple[_Piece, int]:
         if end > 0:
             members = pattern[first:end].replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
             negated = first == position + 2
-            body = members.replace("^", "\\^")
+            # What later versions of Python may take for operations on sets is a member here.
+            body = re.sub(r"-{2,}", r"\\-", re.sub(r"([&~|^])", r"\\\1", members))
             return _Piece(_one(f"[^.{body}]" if negated else f"[{body}]")), end + 1
     return _Piece(_one(re.escape(character))), position + 1
 

@@ -136,18 +136,19 @@ def _choice(finding: LRFinding, rule: str, resolved: Mapping[str, Any]) -> str:
     return "taken" if finding.lr is not None and takes(resolved, finding.lr) else "asked for, not taken"
 
 
-def takes(resolved: Mapping[str, Any], rate: float) -> bool:
-    """Whether a resolved recipe has a learning rate somewhere in its optimizer or its scheduler."""
-    return any(value == rate for key in ("optimizer", "scheduler") for value in _leaves(resolved.get(key)))
+def takes(resolved: Mapping[str, Any], rate: float, *, sections: Sequence[str] = ("optimizer", "scheduler")) -> bool:
+    """Whether a resolved recipe has a learning rate among the rates of its optimizer or its scheduler."""
+    return any(value == rate for section in sections for value in _rates(resolved.get(section)))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else None
-    if inner is None:
-        yield value
-    else:
-        for each in inner:
-            yield from _leaves(each)
+def _rates(value: Any) -> Iterator[Any]:
+    """Yield the learning rates in a component, those of its groups and of the schedulers in it among them."""
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        if key in ("lr", "max_lr", "base_lr"):
+            yield from inner if isinstance(inner, (list, tuple)) else (inner,)
+        else:
+            for each in inner if isinstance(inner, (list, tuple)) else (inner,):
+                yield from _rates(each)
 
 
 def _sweep(finding: LRFinding, resolved: Mapping[str, Any]) -> LineChart:

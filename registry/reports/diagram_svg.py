@@ -86,7 +86,7 @@ def _matrix(counts: np.ndarray, names: Sequence[str], cell: int, longest: int, k
 def _shortened(names: Sequence[str], longest: int) -> list[str]:
     """Return names cut to `longest` letters; in their middle where only their ends tell them apart."""
     cut = [name if len(name) <= longest else name[: longest - 1] + "…" for name in names]
-    end = (longest - 1) // 2
+    end = max(1, (longest - 1) // 2)
     return [
         word if cut.count(word) == 1 or len(name) <= longest else f"{name[: longest - 1 - end]}…{name[-end:]}"
         for name, word in zip(names, cut, strict=True)

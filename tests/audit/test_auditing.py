@@ -83,7 +83,8 @@ def test_duplicates_contradictions_and_odd_pictures_are_told_apart(tmp_path):
     write(tmp_path / "train" / NAMES[0] / "twice.png", pictures[4])
     write(tmp_path / "train" / NAMES[1] / "elsewhere.jpg", pictures[6], quality=70)  # which is of class 0
     write(tmp_path / "train" / NAMES[0] / "tiny.png", cv2.resize(pictures[59], (8, 8), interpolation=cv2.INTER_AREA))
-    write(tmp_path / "val" / NAMES[0] / "blank.png", np.full((64, 64, 3), 200, np.uint8))
+    grain = np.random.default_rng(0).normal(200, 6, (256, 256, 3)).clip(0, 255)
+    write(tmp_path / "val" / NAMES[0] / "blank.png", grain.astype(np.uint8))
     halves = np.full((64, 64, 3), (255, 0, 0), np.uint8)
     halves[:, 32:] = (0, 130, 0)  # as bright as the other
     write(tmp_path / "val" / NAMES[0] / "halves.png", halves)

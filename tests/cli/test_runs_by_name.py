@@ -95,6 +95,14 @@ def test_of_the_hour_that_comes_twice_the_later_run_is_the_newest(tmp_path, monk
         time.tzset()
 
 
+@pytest.mark.parametrize("stamp", ["00010101-000000", "99991231-235959", "99999999-999999"])
+def test_a_folder_called_by_a_time_that_no_computer_knows_stops_nothing(stamp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made("a/20260131-120000", f"a/{stamp}")
+    os.utime("runs/a/20260131-120000/recipe.yaml", (2e9, 2e9))
+    assert located(Path("latest")).parent == Path("runs/a")
+
+
 def test_the_newest_of_all_is_no_network_that_only_looked_for_wrong_labels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made("a/20260131-120000", "a-labels/0123abcd-fold-1")

@@ -501,7 +501,10 @@ class TwoAnswers(Net):
 
 def test_a_model_is_tried_as_it_is_used() -> None:
     Path("nets.py").write_text(NETS)
-    assert said("plugins=[./nets.py]", "model=Branching", "report=[]") == []
+    state = torch.get_rng_state()
+    layers = "report=[{type: GradCAM, layers: [first]}]"
+    assert said("plugins=[./nets.py]", "model=Branching", layers) == []
+    assert torch.equal(torch.get_rng_state(), state)
     (problem,) = said("plugins=[./nets.py]", "model=TwoAnswers", "report=[]")
     assert "model TwoAnswers gives tuple in training, not a tensor of logits" in problem
 

@@ -166,6 +166,21 @@ def test_what_one_base_takes_away_and_another_inherits_is_a_disagreement() -> No
     assert recipe.scheduler is not None
 
 
+def test_a_part_of_a_mapping_does_not_decide_that_it_is_there() -> None:
+    Path("base.yaml").write_text(BASE + "lr_finder: {start: 1e-3, end: 5, steps: 150}\n")
+    Path("less.yaml").write_text("extends: base.yaml\nlr_finder: null\n")
+    Path("seeded.yaml").write_text("extends: base.yaml\nseed: 3\n")
+    torn = "extends: [less.yaml, seeded.yaml]\n"
+    for text, overrides in ((torn + "lr_finder: {steps: 77}\n", ()), (torn, ("lr_finder.steps=77",))):
+        assert [problem.rule for problem in loading(text, *overrides).problems] == ["R042"]
+
+
+def test_an_item_taken_from_a_list_that_bases_disagree_on_adds_no_problem() -> None:
+    Path("other.yaml").write_text("data: {augment: [VerticalFlip, Transpose]}\n")
+    problems = loading("extends: [base.yaml, other.yaml]\n", "data.augment.0=null").problems
+    assert [problem.rule for problem in problems] == ["R042"]
+
+
 def test_a_grandchild_or_an_override_can_decide_too() -> None:
     Path("other.yaml").write_text("train: {epochs: 6}\n")
     Path("torn.yaml").write_text("extends: [base.yaml, other.yaml]\n")
@@ -264,6 +279,14 @@ def test_an_override_of_a_type_drops_the_arguments_and_says_so() -> None:
     assert alone.recipe is not None
     assert alone.recipe.optimizer.arguments == {"lr": 1e-3}, "however it is spelled"
     assert alone.notes[0].startswith("optimizer: AdamW replaces SGD; fell away: lr")
+    for order in (("optimizer.lr=0.01", "optimizer.type=AdamW"), ("optimizer.type=AdamW", "optimizer.lr=0.01")):
+        typed = child("extends: base.yaml\n", "optimizer.weight_decay=0.001", *order).optimizer.arguments
+        assert typed == {"weight_decay": 0.001, "lr": 0.01}, "what the command line gives is meant for the new type"
+    nested = "extends: base.yaml\ndata: {augment: [{type: OneOf, transforms: [{type: HorizontalFlip, p: 0.9}]}]}\n"
+    inner = child(nested, "data.augment.0.transforms.0.type=VerticalFlip").data.augment[0].arguments["transforms"]
+    assert [(spec.type, spec.arguments) for spec in inner] == [("VerticalFlip", {})]
+    by_name = "extends: base.yaml\nx-o: SGD\noptimizer: {type: $x-o}\n"
+    assert child(by_name, "optimizer.type=SGD").optimizer.arguments == {"lr": 0.1, "momentum": 0.9, "nesterov": True}
     same = child("extends: base.yaml\n", "optimizer.type=SGD")
     assert same.optimizer.arguments == {"lr": 0.1, "momentum": 0.9, "nesterov": True}
 
@@ -330,7 +353,7 @@ def test_what_is_laid_over_a_reference_lies_over_what_it_names(tmp_path: Path) -
     assert recipe.model.arguments == {"dropout": 0.2, "width": 8}
 
 
-@pytest.mark.parametrize("index", ["²", "9" * 5000, "-1", "2"])
+@pytest.mark.parametrize("index", ["²", "9" * 5000, "-1", "2", "0000000000001"])
 def test_a_place_that_is_none_leads_nowhere(index: str) -> None:
     (problem,) = loading("extends: base.yaml\nx-a: [1, 2]\n", f"data.limit=$x-a.{index}").problems
     assert problem.rule in ("R030", "R031")

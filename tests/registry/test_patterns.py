@@ -38,6 +38,11 @@ from registry.patterns import matches, plain_name
         ("a.b", "axb", False),
         ("Layer4", "layer4", False),
         ("layer1", "module._orig_mod.layer1", True),
+        ("*.*.weight", "_orig_mod.conv1.weight", False),
+        ("[1--]", "-", True),
+        ("[a&&b]", "&", True),
+        ("[~~||]", "|", True),
+        ("[!^]", "^", False),
         ("module", "module", True),  # a submodule of that name
         ("module.0.weight", "module.0.weight", True),
         ("0.weight", "module.0.weight", True),  # or what DistributedDataParallel adds

@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from made_evidence import MadeImages, history, made_evidence, with_data
 
 from registry.contracts import Figure, Gallery, Paragraph, Table
 from registry.reports import scores
 from registry.reports.gradcam import GradCAM
 from registry.reports.mistakes import Misclassified
+from trainer.recipe.load import load_recipe
+from trainer.recipe.resolve import default_settings, resolved_yaml
 from trainer.report.answer import answer_of
 from trainer.report.frame import data_section, environment_section, recipe_section
 
@@ -44,6 +48,11 @@ def test_the_learning_rate_of_the_answer_is_the_one_that_was_used(tmp_path):
     cycle = {**given, "scheduler": {"type": "OneCycleLR", "max_lr": 0.015}}
     found = ("up to 0.015", "found by the rule minimum_over_10, for the schedule")
     assert learning_rate(replace(evidence, resolved=cycle)) == found
+    assumed = replace(evidence, resolved=cycle, finding=replace(evidence.finding, status="assumed"))
+    assert learning_rate(assumed)[1].startswith("assumed by the rule")
+    for scheduler in ({"type": "StepLR", "gamma": 0.015}, {"type": "CosineAnnealingLR", "eta_min": 0.015}):
+        no_rate = {**given, "scheduler": scheduler}
+        assert learning_rate(replace(evidence, resolved=no_rate)) == ("0.1", said), "equal to it, and no rate"
     rows = [{**row, "lr": rate} for row, rate in zip(evidence.history, (0.2, 0.49, 0.4, 0.3, 0.1, 0.02), strict=True)]
     cycle = replace(evidence, resolved=given, history=rows, finding=None)
     assert learning_rate(cycle) == ("up to 0.49", "by epoch, as the schedule sets it; 0.1 given by the recipe")
@@ -83,9 +92,20 @@ def test_what_was_switched_off_differs_from_the_defaults(tmp_path):
         "report": ["Curves", "GradCAM"],
         "train": {"epochs": 10, "ema": {"decay": 0.9}},
     }
-    resolved = {"callbacks": [], "report": [{"type": "Curves"}], "train": {"epochs": 10}, "model": {"type": "small"}}
+    resolved = {"callbacks": [], "report": [{"type": "Curves"}], "train": {"epochs": 10, "ema": None}}
     said = differing(replace(made_evidence(tmp_path), resolved=resolved, defaults=defaults))
-    assert said == {"model": "small", "callbacks": "none", "report": "[Curves]", "train.ema.decay": "none"}
+    assert said == {"callbacks": "none", "report": "[Curves]"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_of_a_shipped_recipe_nothing_is_called_switched_off_that_is_not(path, tmp_path):
+    recipe = load_recipe(path).usable()
+    resolved = yaml.safe_load(resolved_yaml(recipe))
+    evidence = replace(made_evidence(tmp_path), resolved=resolved, defaults=default_settings())
+    off = [key for key, value in differing(evidence).items() if value == "none"]
+    assert off == [key for key in ("callbacks", "report") if not getattr(recipe, key)]
 
 
 def cautions(evidence):

@@ -101,7 +101,8 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
         {"text": "best val/accuracy: >= 0.8", "value": 0.8324, "ok": True},
         {"text": "final val/loss: <= 0.1", "value": 0.6, "ok": False},
         {"text": "final val/none: >= 1", "value": None, "ok": False},
-        {"text": "best val/accuracy: >= 0.93", "value": 0.92996, "ok": False},
+        {"text": "best val/accuracy: >= 0.93", "value": 0.92996, "ok": False, "low": 0.93, "high": None},
+        {"text": "val/loss: 0.48 +- 0.03", "value": 0.51004, "ok": False, "low": 0.45, "high": 0.51},
     ]
     for why in ("", "train.epochs is overridden"):
         evidence = replace(made_evidence(tmp_path), summary={"expect": {"not_judged": why, "lines": lines}})
@@ -112,6 +113,7 @@ def test_what_the_recipe_expected_stands_beside_what_came(tmp_path):
         assert f"| final val/loss | &lt;= 0.1 | 0.6 | {second} |" in markdown
         assert "| final val/none | &gt;= 1 | not measured |" in markdown
         assert f"| best val/accuracy | &gt;= 0.93 | 0.92996 | {second} |" in markdown, "no digit hides the side"
+        assert f"| 0.51004 | {second} |" in markdown
         assert ("the recipe did not run as written: train.epochs is overridden" in page.text) == bool(why)
 
 
@@ -319,6 +321,18 @@ def test_two_sections_of_one_key_do_not_share_an_anchor(tmp_path):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {"gradcam", "gradcam-2"} <= set(ids)
+
+
+def test_two_sections_of_one_key_keep_their_facts_apart(tmp_path):
+    def part(value):
+        class Extra:
+            def render(self, evidence):
+                return Section("Mine", (), "my part", {"a": value})
+
+        return Extra()
+
+    result = write(made_evidence(tmp_path), (part(1.0), part(2.0)))[0]
+    assert (result.facts["my-part"], result.facts["my-part-2"]) == ({"a": 1.0}, {"a": 2.0})
 
 
 def test_two_gradcam_parts_keep_pictures_anchors_and_facts_apart(tmp_path):

@@ -199,6 +199,20 @@ def test_a_page_that_is_somebodys_own_stays_as_it_is(here, tmp_path):
     assert (tmp_path / "web" / "index.html").read_text() == "<h1>my homepage</h1>"
 
 
+def test_a_page_of_ones_own_is_not_taken_by_a_new_run_either(tmp_path):
+    from trainer.run import index
+
+    a_run(tmp_path, "a", {"status": "completed"})
+    (tmp_path / "index.html").write_text("<h1>mine</h1>")
+    said = []
+    index.refresh(tmp_path, said.append)
+    assert (tmp_path / "index.html").read_text() == "<h1>mine</h1>"
+    assert "stays as it is" in said[0]
+    (tmp_path / "index.html").write_text("<title>Runs - index of runs</title>")  # an earlier version's
+    index.refresh(tmp_path, pytest.fail)
+    assert "generator" in (tmp_path / "index.html").read_text()
+
+
 def test_an_accuracy_on_the_index_has_its_interval_over_the_images(tmp_path):
     from trainer.run.index import page
 
@@ -302,6 +316,7 @@ def test_a_run_whose_state_is_gone_is_not_begun_anew_by_a_resume(status, trained
     (run / "summary.json").write_text(json.dumps({**summary, "status": status}))
     before = (run / "metrics.jsonl").read_bytes()
     assert main(["resume", str(run), "train.epochs=4"]) == 6
+    assert main(["resume", str(run), "train.epochs=4", "train.checkpoint.every=9"]) == 6, "it is the run's own that counts"
     assert "its last state is gone" in capsys.readouterr().err
     assert (run / "metrics.jsonl").read_bytes() == before
     assert main(["evaluate", str(run)]) == 0

@@ -23,7 +23,7 @@ from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
 from trainer.run.environment import made_on
 from trainer.run.folder import RunFolder
-from trainer.run.grading import Grader
+from trainer.run.grading import Grade, Grader, with_twins
 from trainer.run.proving import broken, prove
 from trainer.run.replaying import Replay
 
@@ -485,6 +485,11 @@ def test_a_time_that_was_changed_in_a_copy_hides_neither_that_nor_the_copy(hand_
     found = graded(root)
     assert "another time for epoch 3" in found["ben"]["remarks"]
     assert "a copy of anna" in found["ben"]["remarks"]
+
+
+def test_epochs_without_times_are_no_equal_times():
+    grades = [Grade(who, Path(who), _end=("weights", (0.0, 0.0))) for who in ("anna", "ben")]
+    assert [(grade.twins != (), grade.copies) for grade in with_twins(grades)] == [(True, ())] * 2
 
 
 def test_a_signal_ends_grading_and_what_was_found_is_kept(hand_ins, monkeypatch, capsys):

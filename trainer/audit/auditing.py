@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from registry.audited import MEASURED, Alike, Audit, Odd, PartFacts, Picture, Sh
 from registry.errors import DataError
 from registry.printing import duration, one_line
 from trainer.audit.likeness import FLAT, LOWEST, Pairs, candidates_among, compared, descriptors_of, flat, needed
-from trainer.audit.looks import MODES, SAY_EVERY, Looks, Thumbnails, looks_of
+from trainer.audit.looks import MODES, SAY_EVERY, SIDE, Looks, Thumbnails, looks_of
 from trainer.data.content import UNREADABLE
 from trainer.data.reading import read
 from trainer.data.splits import LoadedData, Part
@@ -157,8 +158,8 @@ class _Row:
 
     def _is_plain(self, at: int) -> bool:
         """Whether a picture whose thumbnail is one grey is one colour, too: red and green may be equally bright."""
-        pixels = self.pixels(self.picture(at))
-        return bool((pixels.reshape(-1, pixels.shape[-1]).std(axis=0, dtype=np.float32) < FLAT).all())
+        small = cv2.resize(self.pixels(self.picture(at)), (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # without grain
+        return bool((small.reshape(SIDE * SIDE, -1).std(axis=0, dtype=np.float32) < FLAT).all())
 
     # ------------------------------------------------------------------------------------------------------------ alike
     def exact(self) -> _Links:

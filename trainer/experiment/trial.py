@@ -195,9 +195,8 @@ class Trial:
         logits = self._logits(model.to("meta").eval(), shape, "model")
         if logits is None:
             return None
-        if not self.draft.entry(spec).target.startswith(
-            "registry.models."
-        ):  # upstream's give one output, or are told to
+        adopted = self.draft.entry(spec).target.startswith("registry.models.")  # these give one output, or are told to
+        if not adopted:
             self._in_training(model, shape)
         if isinstance(logits, Tensor) and logits.dim() == 2 and self._classes_are_open:
             self.parts.take_classes(logits.shape[1])  # a head of its own size: the data will tell whether it is right
@@ -232,11 +231,17 @@ class Trial:
                 return None
         try:  # it looks at the images' values, which tensors without numbers have not
             with torch.no_grad():
-                logits = self.parts.new_model(shape, without=WEIGHTS).eval()(torch.zeros(2, *shape))
+                logits = self._with_numbers(shape)(torch.zeros(2, *shape))
         except Exception as error:
             self._cannot_take(shape, path, error)
             return None
         return logits.to("meta") if isinstance(logits, Tensor) else logits
+
+    def _with_numbers(self, shape: tuple[int, int, int]) -> nn.Module:
+        """Return the model as it is on the CPU, for one that looks at its images' values; no draw is taken for it."""
+        with torch.random.fork_rng(devices=[]):
+            model: nn.Module = self.parts.new_model(shape, without=WEIGHTS)
+        return model.eval()
 
     def _cannot_take(self, shape: tuple[int, int, int], path: str, error: Exception) -> None:
         said = " ".join(str(error).split())
@@ -281,7 +286,12 @@ class Trial:
         named = [(spec, spec.arguments["layers"]) for spec in self.recipe.report if spec.arguments.get("layers")]
         if not named:
             return
-        seen = cam_layers.visits(model, torch.empty((1, *shape), device="meta"))
+        try:
+            seen = cam_layers.visits(model, torch.empty((1, *shape), device="meta"))
+        except Exception as error:
+            if not _needs_numbers(error):
+                raise
+            seen = cam_layers.visits(self._with_numbers(shape), torch.zeros(1, *shape))
         for spec, patterns in named:
             for index, pattern in enumerate(patterns):
                 self._layer(spec, index, pattern, seen, model)

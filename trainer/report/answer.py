@@ -241,10 +241,11 @@ def _learning_rate(evidence: Evidence) -> list[Tile]:
     if finding is not None and finding.lr is None and not isinstance(lr, (int, float)):
         return [Tile("Learning rate", "not found", "the sweep was inconclusive")]
     found = finding is not None and finding.lr is not None and (not isinstance(lr, (int, float)) or lr == finding.lr)
+    how = "" if finding is None else f"{'found' if finding.status == 'found' else 'assumed'} by the rule {finding.pick}"
     if found and finding is not None and finding.lr is not None:
-        lr, note = finding.lr, f"{'found' if finding.status == 'found' else 'assumed'} by the rule {finding.pick}"
-    elif isinstance(lr, (int, float)) and finding is not None and finding.lr and takes(evidence.resolved, finding.lr):
-        return [Tile("Learning rate", f"up to {finding.lr:.4g}", f"found by the rule {finding.pick}, for the schedule")]
+        lr, note = finding.lr, how
+    elif finding is not None and finding.lr and takes(evidence.resolved, finding.lr, sections=("scheduler",)):
+        return [Tile("Learning rate", f"up to {finding.lr:.4g}", f"{how}, for the schedule")]
     elif isinstance(lr, (int, float)):
         unused = "" if finding is None or finding.lr is None else f"; the rate found, {finding.lr:.4g}, was not taken"
         note = f"given by the recipe{unused}"

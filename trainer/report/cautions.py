@@ -6,7 +6,6 @@ Reads the evidence; the checks of the recipe have added theirs to it.
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -60,7 +59,7 @@ def measured_text(line: Mapping[str, Any]) -> str:
     value = line["value"]
     if value is None:
         return "nothing"
-    bounds = [float(text) for text in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", line["text"].partition(": ")[2])]
+    bounds = [line[end] for end in ("low", "high") if line.get(end) is not None]
     sides = [(value < bound, value > bound) for bound in bounds]
     texts = [f"{value:.{digits}g}" for digits in range(4, 18)]
     return next(text for text in texts if [(float(text) < each, float(text) > each) for each in bounds] == sides)

@@ -6,7 +6,6 @@ Knows the evidence; parts and rendering are elsewhere.
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -99,8 +98,8 @@ def _samples(evidence: Evidence) -> Gallery | None:
 def recipe_section(evidence: Evidence) -> Section:
     """Return what a recipe says beyond the defaults, its text to copy, and all settings."""
     rows = tuple(_settings(evidence.resolved))
-    usual = _settings(evidence.defaults)
-    told = (*(row for row in rows if row not in set(usual)), *_emptied(rows, usual))
+    usual = set(_settings(evidence.defaults))
+    told = (*(row for row in rows if row not in usual), *_emptied(evidence.resolved, evidence.defaults))
     blocks: list[Block] = []
     if told:
         blocks.append(Table("What differs from the defaults", ("setting", "value"), told))
@@ -166,15 +165,14 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return rows
 
 
-def _emptied(rows: Sequence[tuple[str, str]], usual: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield a row per setting that has a default, and in this recipe nothing."""
-    given = {path for path, _ in rows}
-    lists = {path.rpartition(" ")[0] for path in given}
-    gone = [path for path, _ in usual if path not in given and not any(each.startswith(f"{path}.") for each in given)]
-    for path in dict.fromkeys(
-        re.sub(r" \d+$", "", path) if path.rpartition(" ")[0] not in lists else path for path in gone
-    ):
-        yield path, "none"
+def _emptied(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield a row per setting of a resolved recipe that has a default, and here nothing."""
+    for key, usual in defaults.items():
+        given = values.get(key, usual)
+        if isinstance(usual, Mapping) and isinstance(given, Mapping):
+            yield from _emptied(given, usual, f"{prefix}{key}.")
+        elif not isinstance(usual, Mapping) and usual not in (None, [], "") and given in (None, [], {}):
+            yield f"{prefix}{key}", "none"
 
 
 def _plain(value: Any) -> Any:

@@ -111,6 +111,7 @@ def write_report(evidence: Evidence, parts: Sequence[ReportPart], *, log: Callab
     sections = [_section(name, render, evidence, failed) for name, render in _renderers(evidence, parts)]
     for words in failed:
         log(words)
+    sections = _with_anchors(sections)
     answer = answer_of(evidence)
     try:
         contents = _drawn(evidence, answer, sections)
@@ -144,7 +145,7 @@ def _renderers(evidence: Evidence, parts: Sequence[ReportPart]) -> list[tuple[st
 
 def _drawn(evidence: Evidence, answer: Answer, sections: Sequence[Section]) -> tuple[str, str]:
     """Return the page in HTML and in Markdown."""
-    chapters = in_chapters(_with_anchors(sections))
+    chapters = in_chapters(sections)
     page = html(evidence.name, answer, chapters, evidence.folder, dated=date_of(evidence))
     return page, markdown(evidence.name, answer, chapters)
 
@@ -156,7 +157,7 @@ def _drawable(section: Section, evidence: Evidence, failed: list[str], log: Call
     except Exception as error:  # a part may be anybody's code
         said = _said_of(str(section.title), error, failed)
         log(failed[-1])
-        return said
+        return replace(said, key=section.key)
     return section
 
 

@@ -517,7 +517,11 @@ class Run:
         if verdicts:
             summary["expect"] = {
                 "not_judged": self.order.not_judged,
-                "lines": [{"text": str(v.expectation.text), "value": v.value, "ok": v.ok} for v in verdicts],
+                "lines": [
+                    {"text": str(v.expectation.text), "value": v.value, "ok": v.ok}
+                    | {"low": v.expectation.low, "high": v.expectation.high}
+                    for v in verdicts
+                ],
             }
         if self.order.page:
             self._write_page(experiment, fitted, outcomes, validated, finding, summary, recorder)

@@ -304,7 +304,7 @@ def with_twins(grades: Sequence[Grade]) -> list[Grade]:
 
 def _took_as_long(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether most epochs of two trainings took the same time, to the last digit: no two trainings do."""
-    same = sum(left == right for left, right in zip(one, other, strict=False))
+    same = sum(left == right > 0 for left, right in zip(one, other, strict=False))  # 0: nobody has written it down
     return 2 * same > max(len(one), len(other))
 
 

@@ -19,7 +19,7 @@ from trainer.report.html import html
 from trainer.run.listing import Row, rows_below
 
 INDEX = "index.html"
-MARK = b'name="generator" content="recipe-trainer"'  # of pages that are this program's own
+MARKS = (b'name="generator" content="recipe-trainer"', b"<title>Runs - index")  # of this program's pages, old ones too
 MOST = 500  # runs on the page, the newest; `runs` lists all
 
 
@@ -31,6 +31,9 @@ def refresh(root: Path, log: Callable[[str], None]) -> None:
         log: takes one line where the page cannot be written.
     """
     try:
+        if (root / INDEX).exists() and not is_there(root):
+            log(f"warning: {root / INDEX} is not this program's page of runs, and stays as it is")
+            return
         rows = rows_below(root, sizes=False, newest=MOST)
         if rows or (root / INDEX).exists():
             files.write(root / INDEX, printable(page(rows, root)).encode(), below=root)
@@ -42,7 +45,8 @@ def is_there(root: Path) -> bool:
     """Whether <root>/index.html is such a page, and nobody's own."""
     try:
         with files.opened(root / INDEX) as file:
-            return MARK in file.read(4096)
+            content = file.read()
+            return any(mark in content for mark in MARKS)
     except OSError:
         return False
 

@@ -108,7 +108,7 @@ def begun(run: Path) -> tuple[float, int]:
         return written / 1e9, written
     try:
         told = datetime.strptime(stamped[0], _STAMP)
-    except ValueError:  # digits that are no time
+        late = (datetime.fromtimestamp(written / 1e9) - told).total_seconds()
+        return (written / 1e9 if 0 <= late < _MAKING else told.timestamp()), written
+    except (ValueError, OverflowError, OSError):  # digits that are no time, or none that a computer knows
         return written / 1e9, written
-    late = (datetime.fromtimestamp(written / 1e9) - told).total_seconds()
-    return (written / 1e9 if 0 <= late < _MAKING else told.timestamp()), written

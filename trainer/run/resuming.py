@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue
 from registry.errors import CheckpointError, RecipeError
-from trainer.engine.keeper import find_latest, require_best
+from trainer.engine.keeper import BEST, find_latest, require_best
 from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
 from trainer.recipe.afterwards import FREE_AT_RESUME, free, patterns
@@ -96,7 +96,7 @@ def take_up(folder: RunFolder, order: Order, display: Display, processes: Proces
     """
     with folder.locked():
         latest = find_latest(folder.checkpoints, display.line)
-        if latest.state is None and _had_a_state(folder, order.recipe):
+        if latest.state is None and _had_a_state(folder):
             raise CheckpointError(
                 f"{folder.path}: its last state is gone (`clean` removes it of runs that are done), so it cannot go on",
                 f"start a new run with train.start_from: {folder.path}, which takes its best weights",
@@ -107,10 +107,12 @@ def take_up(folder: RunFolder, order: Order, display: Display, processes: Proces
         return resume(order, folder, latest, display, processes)
 
 
-def _had_a_state(folder: RunFolder, recipe: Recipe) -> bool:
+def _had_a_state(folder: RunFolder) -> bool:
     """Whether a run without a state once had one: from the start it would take the place of what it has reached."""
-    done = folder.read_json("summary.json").get("status") in DONE
-    return done or len(folder.read_history()) > recipe.train.checkpoint.every
+    if folder.read_json("summary.json").get("status") in DONE:
+        return True
+    every = load_recipe(folder.resolved).usable().train.checkpoint.every  # as the run was begun
+    return (folder.checkpoints / BEST).exists() and len(folder.read_history()) > every
 
 
 def refuse_changes(overrides: Sequence[str], before: Recipe, resolved: Path) -> None:

@@ -74,7 +74,10 @@ def lay_over(base: Tree, over: Tree, type: Type | None, path: str, notes: list[s
 
 
 def join(first: Tree, second: Tree, type: Type | None) -> Tree:
-    """Return two bases side by side: what only one says, what both say alike, and a `Conflict` where they differ."""
+    """Return two bases side by side: what only one says, what both say alike, and a `Conflict` where they differ.
+
+    What one has taken away and the other has not is a difference, too.
+    """
     if isinstance(first, Conflict) or isinstance(second, Conflict):
         every = [side for each in (first, second) for side in (each.sides if isinstance(each, Conflict) else (each,))]
         sides = [as_component(side, type) for side in every]
@@ -106,7 +109,7 @@ def conflicts(node: Tree, path: str = "") -> Iterator[tuple[str, Conflict]]:
 def without_conflicts(node: Tree) -> Node:
     """Return a tree without what is only for composing: the later base has won every conflict, items gone are gone."""
     if isinstance(node, Conflict):
-        return node.last
+        return without_conflicts(node.last)
     if isinstance(node, ListNode):
         items = tuple(without_conflicts(item) for item in node.items if not isinstance(item, Gone))
         return replace(node, items=items)
@@ -160,9 +163,10 @@ def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: s
     if _type_of(over) is not None:
         alike = next((side for side in sides if _type_of(side) == _type_of(over)), None)
         return over if alike is None else lay_over(alike, over, type, path, notes)
-    if not all(isinstance(side, MapNode) for side in sides):
+    if not all(isinstance(side, MapNode) or is_removal(side) for side in sides):
         return over
-    return Conflict(tuple(lay_over(side, over, type, path, notes) for side in sides))  # type: ignore[misc]
+    laid = (side if is_removal(side) else lay_over(side, over, type, path, notes) for side in sides)
+    return Conflict(tuple(laid))  # type: ignore[arg-type]
 
 
 def _type_of(node: Node) -> object:
@@ -177,6 +181,8 @@ def _may_merge(first: MapNode, second: MapNode) -> bool:
 
 def _changes_type(base: MapNode, over: MapNode) -> bool:
     before, after = _type_of(base), _type_of(over)
+    if any(isinstance(each, str) and each.startswith("$") for each in (before, after)):  # which type is known later
+        return False
     return before is not None and after is not None and before != after
 
 

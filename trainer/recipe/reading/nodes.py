@@ -87,7 +87,7 @@ def plain(node: Node) -> Plain | list[object] | dict[str, object]:
 
 def is_place(key: str, of: ListNode) -> bool:
     """Say whether a key is the place of an item in a list."""
-    return key.isascii() and key.isdigit() and int(key[:9]) < len(of.items)
+    return key.isascii() and key.isdigit() and str(int(key[:9])) == key and int(key) < len(of.items)
 
 
 def is_reference(node: Node) -> bool:

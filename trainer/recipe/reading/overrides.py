@@ -151,8 +151,11 @@ class _Setting:
         if isinstance(node, Scalar) and type is None and isinstance(node.value, str) and not is_reference(node):
             node = MapNode({"type": Entry(node.origin, node)}, node.origin)  # a component's name, within another
         node = node if isinstance(node, MapNode) else MapNode({}, node.origin)
-        if name == "type" and not rest and takes_component(type):  # another type brings its own arguments
-            over = MapNode({name: Entry(place, self.value)}, place)
+        is_component = takes_component(type) or (type is None and "type" in node.entries)
+        if name == "type" and not rest and is_component:
+            # Another type brings its own arguments; those that the command line has given are meant for it.
+            typed = {key: entry for key, entry in node.entries.items() if entry.key.file == COMMAND_LINE}
+            over = MapNode({**typed, name: Entry(place, self.value)}, place)
             return lay_over(node, over, type, path, self.notes)
         entries = dict(node.entries)
         here, inner = f"{path}.{name}".lstrip("."), step(type, name)
