@@ -105,6 +105,8 @@ def points(tmp_path: Path, monkeypatch) -> list[str]:
 def test_a_process_that_dies_at_any_call_of_the_saver_leaves_the_old_or_the_new_checkpoint(tmp_path, monkeypatch):
     calls = points(tmp_path, monkeypatch)
     assert len(calls) > 20
+    written = [at for at, call in enumerate(calls) if call == "second half"]
+    assert all("fsync" in calls[at : at + calls[at:].index("replace")] for at in written), "flushed, then renamed"
     found = []
     for at in range(1, len(calls) + 1):
         folder = tmp_path / f"dies{at}"
@@ -340,3 +342,13 @@ def test_best_weights_of_another_epoch_are_refused(tmp_path):
     saved(tmp_path, 3)
     with pytest.raises(CheckpointError, match="holds the weights of epoch 3, but the best was epoch 1"):
         best_weights(tmp_path, 1)
+
+
+def test_steps_save_at_every_so_many(tmp_path):
+    kept = keeper_in(tmp_path, steps=3)
+    saves = []
+    for step in range(1, 8):
+        kept.step_finished(StandingLoop(0, batch=step))  # whose step is that of its batch
+        kept.wait()
+        saves.append(checkpoint.read(tmp_path / "last.pt")["progress"]["step"] if names(tmp_path) else None)
+    assert saves == [None, None, 3, 3, 3, 6, 6]

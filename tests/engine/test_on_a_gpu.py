@@ -18,6 +18,7 @@ from trainer.engine import precision, rng
 from trainer.engine.device import choose_device, tune_backends
 from trainer.engine.interrupts import Interrupted
 from trainer.engine.keeper import read_latest
+from trainer.engine.progress import history_in
 from trainer.recipe.load import load_recipe
 from trainer.run.beginning import start
 from trainer.run.conduct import Order
@@ -98,8 +99,10 @@ def test_a_run_continues_on_the_other_device(before, after, experiment_of, tmp_p
     with pretended_gpu():
         with pytest.raises(Interrupted):
             run(experiment_of(on[before]), tmp_path / "cut", 5)
-        done = run(experiment_of(on[after]), tmp_path / "cut", None, state=read_latest(tmp_path / "cut", print))
+        state = read_latest(tmp_path / "cut", print)
+        done = run(experiment_of(on[after]), tmp_path / "cut", None, state=state)
     assert done.progress.epoch == 3
+    assert done.progress.history[0] == history_in(state["progress"])[0], "the first epoch was trained again"
 
 
 # ------------------------------------------------------------------------------------------------------------- waiting

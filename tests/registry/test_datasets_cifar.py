@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import pickletools
+import socket
 import subprocess
 import sys
 import tarfile
@@ -351,3 +352,44 @@ def test_without_download_nothing_is_asked_of_the_network(tmp_path, monkeypatch)
 
 def test_equal_digests_pass():
     check_digest("it", "abc", "abc")
+
+
+def test_an_archive_of_too_many_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    archive = archive_of(tmp_path / "a.tar.gz", [(f"data/{number}", b"") for number in range(4)])
+    with pytest.raises(DataError, match="more than 3 files or"):
+        unpack(archive, tmp_path / "root", member="data")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # lets everybody in and says nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        said = []
+
+        def ask():
+            try:
+                fetch(address, tmp_path / "file", size=1, digest="")
+            except DataError as error:
+                said.append(error.message)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(20)
+        assert said == [f"{address} cannot be reached: timed out"]
+
+
+def test_a_server_that_knows_no_ranges_sends_all_anew(server, tmp_path):
+    path = tmp_path / "file.tar.gz"
+    (tmp_path / "file.tar.gz.part").write_bytes(server.content[:1_000_000])
+    handler = server.RequestHandlerClass
+
+    class Whole(handler):
+        def do_GET(self):
+            del self.headers["Range"]
+            super().do_GET()
+
+    server.RequestHandlerClass = Whole
+    fetch(server.url, path, size=len(server.content), digest=md5(server.content))
+    assert path.read_bytes() == server.content

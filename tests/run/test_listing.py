@@ -316,7 +316,9 @@ def test_a_run_whose_state_is_gone_is_not_begun_anew_by_a_resume(status, trained
     (run / "summary.json").write_text(json.dumps({**summary, "status": status}))
     before = (run / "metrics.jsonl").read_bytes()
     assert main(["resume", str(run), "train.epochs=4"]) == 6
-    assert main(["resume", str(run), "train.epochs=4", "train.checkpoint.every=9"]) == 6, "it is the run's own that counts"
+    assert main(["resume", str(run), "train.epochs=4", "train.checkpoint.every=9"]) == 6, (
+        "it is the run's own that counts"
+    )
     assert "its last state is gone" in capsys.readouterr().err
     assert (run / "metrics.jsonl").read_bytes() == before
     assert main(["evaluate", str(run)]) == 0

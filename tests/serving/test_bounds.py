@@ -289,3 +289,13 @@ def test_another_page_may_not_ask_even_with_the_cookie():
 def test_while_it_stops_every_answer_ends_its_connection():
     assert "connection" not in knock("", host="localhost").headers
     assert knock("", stopping=True, host="localhost").headers["connection"] == "close"
+
+
+def test_markup_in_the_names_of_a_run_and_its_classes_is_text_on_the_page():
+    from trainer.serving.page import Page
+
+    network = Brightness()
+    network.class_names = ("<b>dark", "<script>alert(1)</script>")
+    html = Page.of(Served(network, "<i>bright"), Limits(), guarded=False).html
+    assert not [each for each in ("<b>dark", "<script>alert(1)", "<i>bright") if each in html]
+    assert all(each in html for each in ("&lt;b&gt;dark", "&lt;script&gt;alert(1)", "&lt;i&gt;bright"))

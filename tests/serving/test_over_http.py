@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import threading
 import time
@@ -207,7 +208,11 @@ def test_the_numbers_count_what_was_asked_in_the_form_of_prometheus(server):
 def test_the_page_is_there_and_lets_nothing_else_run(server):
     answer = server.ask("/")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    policy = dict(rule.strip().split(" ", 1) for rule in answer.headers["content-security-policy"].split(";"))
+    assert all(re.fullmatch(r"'sha256-[\w+/]+=*'", policy.pop(each)) for each in ("script-src", "style-src"))
+    nothing = ("default-src", "base-uri", "form-action", "frame-ancestors")
+    here = {"img-src": "blob: data:", "media-src": "blob: mediastream:", "connect-src": "'self'"}
+    assert policy == {**dict.fromkeys(nothing, "'none'"), **here}
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert b"http://" not in answer.body.replace(b"http://www.w3.org/2000/svg", b"")
 

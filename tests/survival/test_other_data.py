@@ -414,3 +414,19 @@ def test_a_resolved_recipe_that_says_another_network_is_refused(capsys, run):
         assert "resolved.yaml: model is not what the network was trained with" in ended.err
     ended = command(capsys, "evaluate", str(run), "model.width=8")
     assert ended.code == 6
+
+
+def test_an_override_that_an_evaluation_reads_changes_what_it_measures(capsys, run):
+    def told(*words: str) -> str:
+        ended = command(capsys, "evaluate", str(run), *words)
+        assert ended.code == 0, ended.said
+        return next(line for line in ended.out.splitlines() if line.startswith("val "))
+
+    plain = told()
+    assert told() == plain, "else a difference would mean nothing"
+    assert "tta/accuracy" not in plain
+    assert "tta/accuracy" in told("train.tta=flip")
+    assert "tta/accuracy" in told("train={tta: flip}")
+    assert told("loss.label_smoothing=0.1") != plain
+    experiment, _ = Experiment.of_trained(Trained.read(run, ["data.eval_batch_size=5"]), log=lambda _: None)
+    assert [len(batch.targets) for batch in experiment.batches("val").epoch(0)] == [5, 5, 2]

@@ -67,5 +67,13 @@ def test_the_table_of_what_may_change_is_that_of_the_code_and_of_the_commands_he
 
 def test_the_page_names_the_exit_code_of_every_signal():
     text = RELIABILITY.read_text(encoding="utf-8")
-    for signum in SIGNALS:
-        assert str(Interrupted(signum).exit_code) in text
+    codes = ", ".join(str(code) for code in sorted(Interrupted(signum).exit_code for signum in SIGNALS))
+    assert f"the printed line works; {codes} |" in text
+    assert f"{codes.replace(', ', '/')} interrupted by SIGHUP" in text
+
+
+@pytest.mark.parametrize("page", [RELIABILITY, SECURITY], ids=lambda path: path.stem)
+def test_every_file_of_tests_that_a_page_names_exists(page):
+    files = re.findall(r"`(tests/[\w/]+\.py)`", page.read_text(encoding="utf-8"))
+    assert files or page == RELIABILITY
+    assert [file for file in files if not (ROOT / file).exists()] == []

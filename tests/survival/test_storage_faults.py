@@ -121,7 +121,10 @@ def test_read_only_runs_end_with_exit_5_before_any_data_are_read(capsys):
     assert ended.code == 5
     assert "error: runs/tiny: a run folder cannot be made here (" in ended.err
     assert "make the place writable, or start in another folder" in ended.err
-    assert "data " not in ended.out
+    assert "10 classes: " not in ended.out
+    Path("elsewhere").mkdir()
+    with survival_kit.working_in(Path("elsewhere")):
+        assert "10 classes: " in command(capsys, recipe()).out, "else its silence above means nothing"
 
 
 @pytest.mark.parametrize("where", ["runs", "runs/tiny"])
