@@ -41,7 +41,6 @@ def _inside_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "train: {epochs: 50, best: {metric: lr}}",
         "train: {epochs: 50, best: {metric: seconds, mode: min}}",
         "scheduler: {type: ReduceLROnPlateau, step: {monitor: epoch}}",
-        "callbacks: [{type: EarlyStopping, monitor: epoch}]",
     ],
 )
 def test_what_says_nothing_of_how_good_an_epoch_is_chooses_nothing(section: str) -> None:

@@ -138,16 +138,21 @@ def _finder_range(draft: Draft) -> None:
 # ------------------------------------------------------------------------------------------------------------ metrics
 def _metric_named(draft: Draft, path: str, key: str, rule: str = "R050") -> bool:
     """Report a key that no epoch's row has; say whether it has."""
-    if key in BOOKKEEPING:
-        text = f"{path}: '{key}' says nothing of how good an epoch is"
-        draft.problems.report(rule, draft.place(path), text, hint="take a metric, as val/accuracy", path=path)
-        return False
     if key in draft.directions or draft.may_measure(key):
         return True
     hint = did_you_mean(nearest(key, draft.directions), f"measured are {listed(draft.directions, 20)}")
     at = path if draft.written(path) else "train.metrics"
     text = f"{path}: no metric '{key}' is measured"
     draft.problems.report(rule, draft.place(at), text, hint=hint, path=path)
+    return False
+
+
+def _measures(draft: Draft, path: str, key: str) -> bool:
+    """Report a number of an epoch that measures nothing, where it would choose; say whether it does."""
+    if key not in BOOKKEEPING:
+        return True
+    text = f"{path}: '{key}' says nothing of how good an epoch is"
+    draft.problems.report("R050", draft.place(path), text, hint="take a metric, as val/accuracy", path=path)
     return False
 
 
@@ -163,7 +168,7 @@ def _direction_fits(draft: Draft, path: str, key: str, mode: object) -> None:
 
 def _best_metric(draft: Draft) -> None:
     best = draft.recipe.train.best
-    if _metric_named(draft, "train.best.metric", best.metric):
+    if _measures(draft, "train.best.metric", best.metric) and _metric_named(draft, "train.best.metric", best.metric):
         _direction_fits(draft, "train.best.mode", best.metric, best.mode)
 
 
@@ -270,7 +275,8 @@ def _schedule_step(draft: Draft) -> None:
         if step.each == "step":
             text = f"{PLATEAU} watches a number of whole epochs, it cannot step each step"
             draft.report("R052", "scheduler.step.each", text, "write each: epoch")
-        if step.monitor and _metric_named(draft, "scheduler.step.monitor", step.monitor):
+        path = "scheduler.step.monitor"
+        if step.monitor and _measures(draft, path, step.monitor) and _metric_named(draft, path, step.monitor):
             _direction_fits(draft, "scheduler.mode", step.monitor, draft.argument(scheduler, "mode"))
     elif step is not None and step.monitor is not None:
         text = f"nothing reads scheduler.step.monitor: {scheduler.type} watches no metric"
