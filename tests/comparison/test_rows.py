@@ -138,6 +138,17 @@ def test_runs_on_other_images_are_not_averaged_and_have_no_distance():
     assert any("other images to be measured on" in text for text in cautions(made))
 
 
+def test_files_of_equal_sizes_are_other_images_where_their_contents_are():
+    def of(contents):
+        prints = {part: {"used": "u", "contents": contents, "bytes": "b"} for part in ("train", "val")}
+        return replace(IMAGES, prints=prints)
+
+    made = compared([run("a", 0.8, images=of("x")), run("b", 0.9, seed=2, images=of("y"))])
+    assert [row.seeds for row in made.rows] == [(2,), (1,)]
+    made = compared([run("a", 0.8, images=of("x")), run("b", 0.9, seed=2, images=of("x"))])
+    assert [row.seeds for row in made.rows] == [(1, 2)]
+
+
 def test_a_run_whose_images_nothing_tells_counts_in_no_mean():
     made = compared([run("a", 0.8), run("b", 0.9, seed=2, images=None), run("c", 0.7, seed=3)])
     assert sorted(row.seeds for row in made.rows) == [(1, 3), (2,)]

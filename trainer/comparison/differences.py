@@ -262,9 +262,10 @@ def _letter(number: int) -> str:
 
 
 def _kinds(runs: Sequence[Run]) -> list[str]:
-    """Return the digests that are compared, those that all runs have."""
+    """Return the digests that are compared, the surest that all runs have (trainer/data/fingerprint.py)."""
     every = [each for run in runs if run.images is not None for each in run.images.prints.values()]
-    return ["used", *(["pixels"] if all("pixels" in each for each in every) else ["bytes"])]
+    known = (kind for kind in ("pixels", "contents") if all(kind in each for each in every))
+    return ["used", next(known, "bytes")]
 
 
 def _in_words(runs: Sequence[Run]) -> list[str]:
