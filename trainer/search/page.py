@@ -24,7 +24,7 @@ from trainer.report.answer import Answer, Tile
 from trainer.report.html import html
 from trainer.search.place import run_name
 from trainer.search.study import Trial, url_of, without_password
-from trainer.search.sweep import Choice, Goal, Sweep
+from trainer.search.sweep import CHOOSE_IMAGES, Choice, Goal, Sweep
 from trainer.search.trial import Bench
 from trainer.search.verdict import Verdict, best_first, front
 
@@ -126,6 +126,8 @@ def _warnings(bench: Bench, found: Found) -> tuple[str, ...]:
             "The test split chose among the trials (selects_on_test: true): "
             f"its number is the best of {complete} looks and no estimate for new images."
         )
+    if drawn := [choice.path for choice in sweep.choices if choice.path.startswith(CHOOSE_IMAGES)]:
+        said.append(f"{', '.join(drawn)}: the trials are measured on other pictures, so the best may have the easiest.")
     if found.verdict is None and len(sweep.goals) == 1 and complete > 1:
         said.append(
             f"The best number of {complete} looks at one split is too good by luck{_optimism(bench, found)}: it is no "

@@ -31,7 +31,7 @@ from trainer.recipe.sections import section_class, section_type
 from trainer.search import sweep as sections
 from trainer.search.building import built
 from trainer.search.points import check_points
-from trainer.search.sweep import Choice, Goal, Objective, Sweep
+from trainer.search.sweep import CHOOSE_IMAGES, Choice, Goal, Objective, Sweep
 
 CATEGORICAL, FLOAT = "CategoricalDistribution", "FloatDistribution"
 NOT_DRAWN = {  # top-level keys of a recipe that no trial changes
@@ -287,6 +287,12 @@ class _Reader:
                 if choice.distribution.type == FLOAT and choice.distribution.arguments.get("step") is None:
                     text = f"sampler GridSampler: '{choice.path}' is a range without `step`, which has no grid"
                     self._report("R163", choice.key, text, hint="give it a step, or choices", path="sampler")
+        for choice in sweep.choices:
+            if choice.path.startswith(CHOOSE_IMAGES):
+                text = (
+                    f"search '{choice.path}': trials are measured on other pictures, so the best may have the easiest"
+                )
+                self._report("W160", choice.key, text, hint="run each setting by several seeds", path="search")
         for slot, spec in (("sampler", sweep.sampler), ("pruner", sweep.pruner)):
             if spec is not None:
                 self._constructs(slot, spec, sweep, recipe, known)

@@ -18,6 +18,9 @@ _ENGINE = {"recipe": False}  # marks a field that no file sets
 
 Mode = Literal["min", "max"]
 
+# Keys that say which images a trial learns from and is measured on.
+CHOOSE_IMAGES = ("data.dataset", "data.val", "data.limit", "data.fixes", "data.on_bad_image")
+
 
 @dataclass(frozen=True)
 class Objective:

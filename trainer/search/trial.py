@@ -27,13 +27,9 @@ from trainer.run.folder import RunFolder
 from trainer.run.resuming import take_up
 from trainer.search.place import SweepFolder, run_name
 from trainer.search.study import PAUSING, Study, Trial
-from trainer.search.sweep import Goal, Sweep
+from trainer.search.sweep import CHOOSE_IMAGES, Goal, Sweep
 
 WILCOXON = "WilcoxonPruner"  # judges by seeds, not by epochs
-
-
-# Keys that say which images a trial learns from and is measured on.
-CHOOSE_IMAGES = ("data.dataset", "data.val", "data.limit", "data.fixes", "data.on_bad_image")
 
 
 @dataclass(frozen=True)
