@@ -115,6 +115,7 @@ def test_a_recipe_that_extends_another_may_leave_sections_out(validator: Draft20
         "extends: a.yaml\ndata: {batch_size: null}\noptimizer: {type: SGD, momentum: null}",
         "extends: a.yaml\noptimizer: {type: SGD, lr: 0.1, groups: $x-groups}\nx-groups: [{match: ['@bias']}]",
         "extends: a.yaml\nmodel: {type: resnet18, weights: MINE.PTH}",
+        "extends: a.yaml\nexpect: {best val/accuracy: null}",
     ],
 )
 def test_the_schema_accepts_what_a_recipe_may_say_over_another(text: str, validator: Draft202012Validator) -> None:

@@ -140,6 +140,19 @@ def test_a_mistake_is_refused_where_it_stands(written, section, problem):
     assert problem in found[0]
 
 
+@pytest.mark.parametrize(("path", "choices"), [("data.limit", "[8, 16]"), ("data.dataset.val_size", "[8, 16]")])
+def test_trials_on_other_pictures_are_warned_of_where_they_are_drawn(written, path, choices):
+    loaded = load_sweep(written(f"search:\n  {path}: {{type: CategoricalDistribution, choices: {choices}}}"))
+    assert loaded.problems == ()
+    (warning,) = (warning for warning in loaded.warnings if warning.rule == "W160")
+    assert str(warning).startswith(f"sweep.yaml:5:3: warning: search '{path}': trials are measured on other pictures")
+
+
+def test_a_search_that_draws_no_picture_is_not_warned_of(written):
+    search = "search:\n  data.batch_size: {type: CategoricalDistribution, choices: [8, 16]}"
+    assert [warning.rule for warning in load_sweep(written(search)).warnings] == []
+
+
 def test_what_must_be_there_is_asked_for(written):
     assert "a sweep needs 'objective': what trials are measured by" in said(written(without=("objective",)))[0]
     assert "a sweep needs 'trials' or 'minutes'" in said(written(without=("trials",)))[0]

@@ -57,7 +57,7 @@ def _section(field: Mapping[str, Any]) -> Schema:
 
 
 def _partial(type: Type) -> Type:
-    """Return the type with components that may lack arguments, outside lists."""
+    """Return the type with components that may lack arguments and entries that null takes away, outside lists."""
     if type["kind"] == "component":
         return {**type, "slot": f"{type['slot']}-partial"}
     if type["kind"] == "union":
@@ -65,6 +65,8 @@ def _partial(type: Type) -> Type:
     if type["kind"] == "record":
         fields = {name: {**field, "type": _partial(field["type"])} for name, field in type["fields"].items()}
         return {**type, "fields": fields}
+    if type["kind"] == "mapping":
+        return {**type, "of": {"kind": "union", "of": [_partial(type["of"]), {"kind": "null"}]}}
     return type
 
 
