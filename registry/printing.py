@@ -131,6 +131,11 @@ def size_in_words(size: int) -> str:
     return f"{size / 2**10:.1f} KiB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things that take an s where there are several: 1 epoch, 1,200 epochs."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, and dots where there are more: a, b, c, d, e, ..."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds, Text
 from registry.contracts import Callback, Plain, Stop, View
+from registry.printing import counted
 
 
 class EarlyStopping(Callback):
@@ -50,7 +51,7 @@ class EarlyStopping(Callback):
         """Hold what was waited for against the patience."""
         if self._waited <= self._patience:
             return None
-        return Stop(f"EarlyStopping: {self._monitor} has not improved for {self._waited} epochs")
+        return Stop(f"EarlyStopping: {self._monitor} has not improved for {counted(self._waited, 'epoch')}")
 
     def state(self) -> dict[str, Plain]:
         """Return the best value and the count."""

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from registry.printing import duration
+from registry.printing import counted, duration
 from trainer.cli.console import Console
 from trainer.engine.meters import Meter
 from trainer.engine.progress import Progress
@@ -173,3 +173,7 @@ def test_brackets_and_emoji_are_text(console_on):
 )
 def test_durations_are_said_as_people_say_them(seconds, words):
     assert duration(seconds) == words
+
+
+def test_one_of_a_thing_takes_no_s():
+    assert [counted(count, "epoch") for count in (0, 1, 2, 1200)] == ["0 epochs", "1 epoch", "2 epochs", "1,200 epochs"]

@@ -183,7 +183,7 @@ def test_the_same_patience_among_other_callbacks_keeps_a_run_stopped(capsys):
     callbacks = re.search(r"callbacks: (.*)", STEADY)[1].replace("[{", "[CSV, {")
     assert command(capsys, "resume", str(only_run()), f"callbacks={callbacks}").code == 0
     assert metric_lines(only_run()) == before
-    assert summary_of(only_run())["stopped"].startswith("EarlyStopping: lr has not improved for 1 epochs")
+    assert summary_of(only_run())["stopped"].startswith("EarlyStopping: lr has not improved for 1 epoch")
 
 
 def test_more_epochs_for_a_run_that_was_stopped_early_are_refused_with_the_way_out(capsys):

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from registry.errors import UserError
-from registry.printing import duration, harmless, metric_text
+from registry.printing import counted, duration, harmless, metric_text
 from registry.program import typed_as
 from trainer.cli.console import Console
 from trainer.engine.interrupts import Interrupted
@@ -120,15 +120,15 @@ class Board:
         trials = worker.trials()
         self._out.print(self._table(trials))
         states = [trial.state for trial in trials]
-        counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        ends = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         seconds = sum(trial.seconds for trial in trials)
-        self._out.print(f"{len(trials)} trials: {counted}; {duration(seconds)} of training", markup=False)
+        self._out.print(f"{counted(len(trials), 'trial')}: {ends}; {duration(seconds)} of training", markup=False)
         if worker.page.exists():
             recipe = worker.page.with_name("best.yaml")
             self._out.print(f"page {worker.page}" + (f"\nrecipe {recipe}" if recipe.exists() else ""), markup=False)
 
     def _table(self, trials: Sequence[Trial]) -> Table:
-        table = Table(title=f"best of {len(trials)} trials", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=f"best of {counted(len(trials), 'trial')}", title_justify="left", box=None, pad_edge=False)
         metrics, paths = [goal.metric for goal in self._sweep.goals], [each.path for each in self._sweep.choices]
         for name in ("trial", *metrics, *paths):
             table.add_column(name, overflow="fold")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from registry.contracts import Block, Evidence, Paragraph, Table
-from registry.printing import duration, literal, metric_text, metric_words, sentence_case
+from registry.printing import counted, duration, literal, metric_text, metric_words, sentence_case
 from registry.reports import scores
 from registry.reports.classes import worst_confusions
 from registry.reports.curves import metric_curve, takes
@@ -285,7 +285,7 @@ def _verdict(evidence: Evidence, cautions: tuple[str, ...]) -> str:
     learnt = None if evidence.data is None else evidence.data.part("train")
     images = "" if learnt is None else f" {learnt.images:,} images of"
     state = state_of(evidence)
-    length = f"{epochs} epoch{'s' * (epochs > 1)}" if not state else f"{epochs} of {_epochs(evidence)} epochs so far"
+    length = counted(epochs, "epoch") if not state else f"{epochs} of {counted(_epochs(evidence), 'epoch')} so far"
     text = f"**{model}** was trained on{images} **{data}** for {length}. "
     text += f"The run is not complete: {state}. " if state else ""
     if evidence.best is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from registry.contracts import Evidence
-from registry.printing import counted_few, literal, metric_text, metric_words, sentence_case
+from registry.printing import counted, counted_few, literal, metric_text, metric_words, sentence_case
 from registry.program import typed_as
 from trainer.report.audited import also_learnt, leaks_of
 
@@ -38,7 +38,7 @@ def state_of(evidence: Evidence) -> str:
     if status == "completed":
         return ""
     ended = {"running": "broken off"}.get(status, status)  # a killed process has not written down how it ended
-    return f"{ended} after {len(evidence.history)} of {planned_epochs(evidence)} epochs"
+    return f"{ended} after {len(evidence.history)} of {counted(planned_epochs(evidence), 'epoch')}"
 
 
 def _unfinished(evidence: Evidence) -> Iterator[str]:

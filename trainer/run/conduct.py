@@ -17,7 +17,7 @@ from registry.catalogue.plugins import find_plugins
 from registry.contracts import Callback, LRFinding, Predictions
 from registry.errors import DataError, RecipeError
 from registry.mixes import MIXED_NUMBERS
-from registry.printing import duration
+from registry.printing import counted, duration
 from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import fingerprint, hold_against
 from trainer.engine.chain import Chain
@@ -300,9 +300,9 @@ class Run:
         left = max(0.0, epochs - done)
         total = total_seconds(experiment, step, finder.steps if finder is not None and searches else 0, left)
         first = f"LR finder {finder.steps} steps, then " if finder is not None and searches else ""
-        which = f"{left:.3g} of {epochs} epochs left" if done else f"{epochs} epochs"
+        which = f"{left:.3g} of {counted(epochs, 'epoch')} left" if done else counted(epochs, "epoch")
         if left:
-            self._log(f"{first}{which} x {steps:,} steps x {step:.3g} s: about {duration(total)}")
+            self._log(f"{first}{which} x {counted(steps, 'step')} x {step:.3g} s: about {duration(total)}")
         self._display.plan(epochs=epochs, steps_per_epoch=steps, images_per_step=experiment.images_per_step)
 
     def _find_lr(self, experiment: Experiment) -> LRFinding | None:

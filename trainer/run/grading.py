@@ -18,7 +18,7 @@ import numpy as np
 from registry.catalogue.catalog import Catalogue
 from registry.contracts import Callback, LRFinding
 from registry.errors import DataError, UserError
-from registry.printing import counted_few
+from registry.printing import counted, counted_few
 from trainer.data.fingerprint import fingerprint, same
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS
@@ -326,10 +326,11 @@ def _may_stop(recipe: Recipe, known: Catalogue) -> bool:
 def _unfinished(summary: Mapping[str, Any], done: int, asked: int, may_stop: bool) -> str:
     """Say why a run is not the training that was asked for; "" where it is, or a callback or a limit has ended it."""
     if summary.get("status") != "completed":
-        return f"not completed ({summary.get('status', 'no summary')}), after {done} of {asked} epochs"
+        return f"not completed ({summary.get('status', 'no summary')}), after {done} of {counted(asked, 'epoch')}"
     if done > asked:
-        return f"{done} epochs where {asked} are asked for"
-    return f"only {done} of {asked} epochs" if done < asked and not (may_stop and summary.get("stopped")) else ""
+        return f"{counted(done, 'epoch')} where {asked} are asked for"
+    ended = done == asked or (may_stop and summary.get("stopped"))
+    return "" if ended else f"only {done} of {counted(asked, 'epoch')}"
 
 
 def _named(grade: Grade) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from registry.errors import CheckpointError
+from registry.printing import counted
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
 from trainer.engine.keeper import BEST, LAST, epoch_files
@@ -110,7 +111,8 @@ def _chain(rows: Sequence[Mapping[str, Any]], chain: Chain, state: Mapping[str, 
     if missing:
         return Check("chain", "broken", f"metrics.jsonl lacks epoch {missing[0]}, which the checkpoint has")
     late = f", the first {unlinked} by a version without links" if unlinked else ""
-    return Check("chain", "holds", f"{len(rows)} epochs, each linked to the one before{late}; ends in {before[:12]}")
+    length = counted(len(rows), "epoch")
+    return Check("chain", "holds", f"{length}, each linked to the one before{late}; ends in {before[:12]}")
 
 
 def _recipe(folder: RunFolder, chain: Chain) -> Check:
