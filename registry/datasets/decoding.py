@@ -1,12 +1,13 @@
 """Image files to pixels: one rule for every format, and damage is always an error.
 
     grey, palette, 1 bit     three equal channels, or the palette's colours; of colours one grey, where that is wanted
-    transparency             laid over white or another ground; of grey pictures in TIFF files, which OpenCV does not
-                             tell, dropped
-    16 bits                  the upper 8; or scaled so that `white_level` becomes 255
+    transparency             laid over white or another ground; of grey pictures in TIFF and JPEG 2000 files, which
+                             OpenCV does not tell, dropped
+    16 bits                  the upper 8; or scaled so that `white_level` becomes 255; or so that white does that the
+                             file itself names: the maximum of PGM and PPM, the bits of JPEG 2000 and AVIF
     32 bits, signed          DataError: nothing says which of their values is white
     CMYK                     converted to RGB
-    EXIF orientation         applied
+    EXIF orientation         applied, and AVIF's own
     decoded smaller          a JPEG, where whoever reads it asks for that
     cut short, not an image  DataError; also a JPEG, PNG or GIF with zeros for its end (others have no mark of it)
 
@@ -15,10 +16,11 @@ Owns what pixels mean. Knows nothing of folders or classes.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -26,15 +28,31 @@ from typing import Annotated, Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageOps, features
+from PIL.AvifImagePlugin import AvifImageFile
 
 from registry.catalogue.markers import Bounds
+from registry.datasets.headers import (
+    GREY,
+    HEAD,
+    JPEG,
+    PNG,
+    TIFF,
+    is_avif,
+    is_cut_short,
+    may_be_deep,
+    may_be_transparent,
+    upright_size,
+    white_of,
+)
 from registry.errors import DataError
 
 Pixels = NDArray[np.uint8]
+Stored = NDArray[np.uint8] | NDArray[np.uint16]
 Level = Annotated[int, Bounds(min=0, max=255)]
 Background = Literal["white", "black"] | tuple[Level, Level, Level]
 
-RULES = 2  # counts up when a file becomes other pixels than before, so that no older cache is taken for them
+RULES = 3  # counts up when a file becomes other pixels than before, so that no older cache is taken for them
 MAX_PIXELS = 178_956_970  # of a PNG, which packs without limit (half a GB as RGB); OpenCV itself refuses above 2**30
 GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0)}  # RGB that shows through transparent pixels, by its name
 WHITE = GROUNDS["white"]
@@ -42,23 +60,14 @@ FULL = 65_535  # the greatest value of 16 bits
 HEADS = 1000  # files, evenly spread, whose beginnings are read where something is said of a folder
 LOOKED_AT = 16  # files of those that may be odd, which are decoded for it
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_TIFF = (b"II*\0", b"MM\0*")
-_HEAD = 4096  # bytes within which AVIF and JPEG 2000 say what channels they have
-_EXTRA_SAMPLES = (b"\x52\x01\x03\x00", b"\x01\x52\x00\x03")  # TIFF's tag of channels beyond the colours, both orders
-_GREY, _GREY_ALPHA, _RGB_ALPHA = 0, 4, 6  # PNG's colour types
-
 Factor = Callable[[int, int], int]  # (height, width) -> 1, 2, 4 or 8
+_UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError)  # Pillow's of a file
 _FLAGS = {  # OpenCV's, by how much smaller a picture is decoded
     1: cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_JPEG = b"\xff\xd8"
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers of a frame, which has the size
-_SCAN, _APP1, _TAG_ORIENTATION = 0xDA, 0xE1, 0x0112
-_END_OF_JPEG = b"\xff\xd9"
 
 # What EXIF's orientations 1 to 8 do to pixels as they are stored.
 _TURNS: tuple[Callable[[NDArray], NDArray], ...] = (  # type: ignore[type-arg]
@@ -156,23 +165,27 @@ class Decoding:
         Raises:
             DataError: it is no whole image.
         """
-        found = _decoded(content, name, 1 if factor is None else _reduced_by(content, factor))
-        alpha = _alpha(content, found) if _may_be_transparent(content) else None
-        pixels = self.eight_bits(found)
+        found, alpha = _stored(content, name, 1 if factor is None else _reduced_by(content, factor))
+        pixels = self.eight_bits(found, white_of(content))
         if alpha is not None:
-            weighted = content.startswith(_TIFF) and found.dtype == np.uint8  # libtiff gives them so
+            weighted = content.startswith(TIFF) and found.dtype == np.uint8  # libtiff gives them so
             pixels = over_ground(pixels, alpha, self.ground[::-1], weighted=weighted)
         if self.channels == 1:
             return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]  # type: ignore[return-value]
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
 
-    def eight_bits(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
-        """Return pixels of 8 or 16 bits as uint8: the upper 8 bits, or by the white level."""
-        if pixels.dtype == np.uint8:
-            return pixels  # type: ignore[return-value]
-        if self.white_level == FULL:
-            return (pixels >> 8).astype(np.uint8)
-        scaled: Pixels = np.rint(np.minimum(pixels, self.white_level) * (255 / self.white_level)).astype(np.uint8)
+    def eight_bits(self, pixels: Stored, named: int | None = None) -> Pixels:
+        """Return pixels of 8 or 16 bits as uint8: by the white level, the white that the file names, or the upper 8.
+
+        Args:
+            pixels: as stored.
+            named: value that the file calls white; None where it does not.
+        """
+        deep = pixels.dtype == np.uint16
+        white = self.white_level if deep and self.white_level != FULL else named
+        if white is None or white == (FULL if deep else 255):
+            return (pixels >> 8).astype(np.uint8) if deep else pixels  # type: ignore[return-value]
+        scaled: Pixels = np.rint(np.minimum(pixels, white) * (255 / white)).astype(np.uint8)
         return scaled
 
     def remarks(self, count: int, path: Callable[[int], str]) -> list[str]:
@@ -192,12 +205,12 @@ class Decoding:
         for name in (likely[place] for place in _spread(len(likely), LOOKED_AT)):
             try:
                 content = content_of(name)
-                pixels = _decoded(content, name)
+                pixels, alpha = _stored(content, name)
             except DataError:  # said where the image is needed
                 continue
-            alpha = _alpha(content, pixels) if _may_be_transparent(content) else None
             clear += alpha is not None and bool((alpha < 255).any())
-            if pixels.dtype == np.uint16:
+            unsaid = self.white_level != FULL or white_of(content) in (None, FULL)
+            if pixels.dtype == np.uint16 and unsaid:
                 deep, brightest = deep + 1, max(brightest, int(pixels.max()))
         said = []
         if deep:
@@ -228,10 +241,10 @@ def _spread(count: int, most: int) -> list[int]:
 def _may_be_odd(name: str) -> bool:
     """Whether a file's beginning lets it hold transparent pixels or more than 8 bits."""
     try:
-        head = content_of(name, _HEAD)
+        head = content_of(name, HEAD)
     except DataError:  # said where the image is needed
         return False
-    return _may_be_transparent(head) or _may_be_deep(head)
+    return may_be_transparent(head) or may_be_deep(head) or is_avif(head)
 
 
 def read_image(path: str) -> Pixels:
@@ -259,24 +272,57 @@ def content_of(path: str, most: int = -1) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _decoded(content: bytes, name: str, factor: int = 1) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Return BGR (H, W, 3) as deep as the file has it, upright; of a JPEG 1/factor of its height and width."""
+def _stored(content: bytes, name: str, factor: int = 1) -> tuple[Stored, Pixels | None]:
+    """Return a file's picture, upright, as deep as the file has it: BGR (H, W, 3), and how opaque it is (H, W).
+
+    That is None where all is opaque. Of a JPEG, 1/factor of its height and width.
+    """
+    if is_avif(content):
+        return _avif(content, name)
+    found = _decoded(content, name, factor)
+    return found, _alpha(content, found) if may_be_transparent(content) else None
+
+
+def _avif(content: bytes, name: str) -> tuple[Pixels, Pixels | None]:
+    """Return an AVIF's picture as `_stored` does, by Pillow: OpenCV neither turns one nor scales 10 bits to 16."""
+    try:
+        picture = AvifImageFile(io.BytesIO(content))
+        _within_limit(picture.width, picture.height, name)
+        upright = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA" if picture.mode == "RGBA" else "RGB"))
+    except _UNREADABLE as error:
+        if not features.check("avif"):
+            raise DataError(f"{name} is an AVIF, which this Pillow cannot read", "pip install -U pillow") from error
+        raise _no_picture(content, name) from error
+    alpha = np.ascontiguousarray(upright[..., 3]) if upright.shape[2] == 4 else None
+    return np.ascontiguousarray(upright[..., 2::-1]), alpha
+
+
+def _within_limit(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
+
+
+def _no_picture(content: bytes, name: str) -> DataError:
+    return DataError(f"{name} is damaged, cut short, or not an image ({len(content)} bytes)")
+
+
+def _decoded(content: bytes, name: str, factor: int = 1) -> Stored:
+    """Return a file's picture as `_stored` does, by OpenCV."""
     if not content:
         raise DataError(f"{name} is empty (0 bytes)")
-    if content.startswith(_PNG) and len(content) >= 24:
+    if content.startswith(PNG) and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
-        if width * height > MAX_PIXELS:
-            raise DataError(f"{name} is {width} x {height} pixels; more than {MAX_PIXELS} are refused")
+        _within_limit(width, height, name)
     _silence_opencv()
     try:
-        pixels = None if _is_cut_short(content) else cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
+        pixels = None if is_cut_short(content) else cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
     except cv2.error as error:
         raise DataError(f"{name} cannot be decoded: {error.err}") from error
-    if pixels is None and not content.startswith(_JPEG):  # grey of 32 bits is given as it is stored only
+    if pixels is None and not content.startswith(JPEG):  # grey of 32 bits is given as it is stored only
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = None if pixels is None or pixels.dtype in (np.uint8, np.uint16) else pixels
     if pixels is None:
-        raise DataError(f"{name} is damaged, cut short, or not an image ({len(content)} bytes)")
+        raise _no_picture(content, name)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{name} holds pixels of type {pixels.dtype}, and nothing says which of their values is white",
@@ -285,74 +331,10 @@ def _decoded(content: bytes, name: str, factor: int = 1) -> NDArray[np.uint8] | 
     return pixels  # type: ignore[return-value]
 
 
-# -------------------------------------------------------------------------------------------------------- JPEG's header
 def _reduced_by(content: bytes, factor: Factor) -> int:
     """Return by how much a file's picture is decoded smaller: 1 where it is no JPEG, or its header does not tell."""
     size = upright_size(content)
     return 1 if size is None else factor(*size)
-
-
-def size_of_whole(content: bytes) -> tuple[int, int] | None:
-    """Return the (height, width) of a JPEG that has a header and an end; None where only decoding can tell."""
-    return upright_size(content) if content.endswith(_END_OF_JPEG) else None
-
-
-def upright_size(content: bytes) -> tuple[int, int] | None:
-    """Return the (height, width) of a JPEG, turned as its EXIF says; None where its header does not tell."""
-    if not content.startswith(_JPEG):
-        return None
-    turned = False
-    for marker, place, length in _segments(content):
-        if marker in _FRAMES:
-            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
-            return None if not height or not width else (width, height) if turned else (height, width)
-        if marker == _SCAN:
-            return None
-        if marker == _APP1 and content[place + 4 : place + 10] == b"Exif\0\0":
-            turned = _orientation(content[place + 10 : place + 2 + length]) > 4
-    return None
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker of each part of a JPEG's header, where it stands, and how long the part is; its scan last."""
-    place = 2
-    while place + 9 <= len(content) and content[place] == 0xFF:
-        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        yield marker, place, length
-        if marker == _SCAN or length < 2:
-            return
-        place += 2 + length
-
-
-def _is_cut_short(content: bytes) -> bool:
-    """Whether a JPEG's picture has no end but something behind it, as zeros after a crash: OpenCV would show half.
-
-    No scan has the two bytes of an end within it.
-    """
-    if not content.startswith(_JPEG) or content.endswith(_END_OF_JPEG):
-        return False
-    scan = next((place for marker, place, _ in _segments(content) if marker == _SCAN), None)
-    return scan is not None and content.find(_END_OF_JPEG, scan) < 0
-
-
-def _orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block says; 1 where it says none."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
-            if tag == _TAG_ORIENTATION:
-                return int(value)
-    except struct.error:  # cut short
-        pass
-    return 1
 
 
 @cache
@@ -384,21 +366,7 @@ def over_ground(pixels: Pixels, alpha: Pixels, ground: Sequence[int] = WHITE, *,
     return over
 
 
-def _may_be_transparent(content: bytes) -> bool:
-    """Say whether a file's header leaves room for transparency; most files are told by their first bytes that not."""
-    head = content[:_HEAD]
-    if head.startswith(_PNG):
-        return len(head) > 25 and (head[25] in (_GREY_ALPHA, _RGB_ALPHA) or b"tRNS" in content[: content.find(b"IDAT")])
-    if head.startswith(b"RIFF"):  # WebP: a flag of the extended format, or a bit of the lossless one
-        return (head[12:16] == b"VP8X" and bool(head[20] & 0x10)) or (head[12:16] == b"VP8L" and bool(head[24] & 0x10))
-    if head.startswith(_TIFF):
-        return any(tag in content for tag in _EXTRA_SAMPLES)
-    if head.startswith(_JPEG):  # has none; the letters below stand in its tables
-        return False
-    return head.startswith(b"GIF8") or b"auxl" in head or b"cdef" in head
-
-
-def _alpha(content: bytes, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels | None:
+def _alpha(content: bytes, pixels: Stored) -> Pixels | None:
     """Return how opaque each pixel of an upright picture (H, W, 3) is, uint8 (H, W); None where nothing tells."""
     stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
@@ -410,6 +378,8 @@ def _alpha(content: bytes, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pi
     for turn in _TURNS:  # OpenCV turns colours upright, but not what it leaves unchanged
         if np.array_equal(turn(stored[..., :3]), pixels):
             alpha = turn(stored[..., 3])
+            if content.startswith(b"BM") and not alpha.any():  # a mask without a word behind it
+                return None
             return np.ascontiguousarray(alpha if alpha.dtype == np.uint8 else alpha >> 8).astype(np.uint8)
     return None
 
@@ -417,19 +387,12 @@ def _alpha(content: bytes, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Pi
 def _with_key(grey: NDArray[Any], content: bytes) -> NDArray[Any] | None:
     """Return a grey PNG as BGRA, transparent where it has the level that its tRNS chunk names."""
     at = content.find(b"tRNS")
-    if not content.startswith(_PNG) or content[25] != _GREY or at < 0:
+    if not content.startswith(PNG) or content[25] != GREY or at < 0:
         return None
     (level,) = struct.unpack(">H", content[at + 4 : at + 6])
     most = np.iinfo(grey.dtype).max
     key = level if content[24] >= 8 else level * 255 // (2 ** content[24] - 1)  # fewer bits are widened to 8
     return np.stack([grey, grey, grey, np.where(grey == key, 0, most).astype(grey.dtype)], axis=2)
-
-
-def _may_be_deep(content: bytes) -> bool:
-    """Say whether a file may have more than 8 bits: a PNG says so, JPEG, GIF, BMP and WebP have none."""
-    if content.startswith(_PNG):
-        return len(content) > 24 and content[24] == 16
-    return not content.startswith((b"\xff\xd8", b"GIF8", b"BM", b"RIFF"))
 
 
 # ---------------------------------------------------------------------------------------------------------- file names

@@ -10,6 +10,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from registry.datasets.decoding import FULL, Background, Decoding, Factor, conte
 from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
 from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.errors import DataError
-from registry.printing import alike
+from registry.printing import alike, counted
 
 CONVERT = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".exr"}  # images that OpenCV cannot read
 
@@ -92,6 +93,12 @@ class ImageFolder:
                 there = f"there {'are' if len(twins) > 1 else 'is'} {', '.join(twins[:5])}"
                 raise DataError(why, f"{there}: give a class one name everywhere")
             raise UnchosenSplit(f"ImageFolder has no split {split!r}: {why}")
+        if not present:
+            passed_over.look_beside(self._folder)
+            raise UnchosenSplit(
+                f"ImageFolder has no split {split!r}: {self._folder} has no class folders{passed_over.beside()}",
+                "a folder per class, with its images, tells their labels",
+            )
         for name in (name for name in present if name in number):
             found = sorted(_images(os.path.join(self._folder, name), name, passed_over))  # noqa: PTH118
             if not found:
@@ -231,6 +238,11 @@ class _PassedOver:
         """Return the endings not taken with their numbers, the most frequent first."""
         return ", ".join(f"{name} {count}" for name, count in sorted(self._by_ending.items(), key=_most_first))
 
+    def beside(self) -> str:
+        """Say what images lie where only class folders belong; "" for none."""
+        count = self._by_place
+        return f", and the {counted(count, 'image')} in it {'has' if count == 1 else 'have'} no label" if count else ""
+
     def hint(self) -> str:
         """Say what to do where some of the endings are those of images."""
         unread = sorted(CONVERT & set(self._by_ending)) if self.endings is None else []
@@ -274,7 +286,11 @@ def _images(folder: str, name: str, passed_over: _PassedOver) -> Iterator[tuple[
 
     A link to nothing is yielded with size 0: an image that cannot be read.
     """
-    left = [(folder, name, frozenset[str]())]
+    real, split = (
+        Path(folder).resolve(),
+        Path(folder).parent.resolve(),
+    )  # a link's aim, its own place
+    left = [(folder, name, frozenset(map(str, (*real.parents, split, *split.parents))))]
     while left:
         folder, name, above = left.pop()
         try:

@@ -20,7 +20,7 @@ from typing import Literal
 from registry.catalogue.suggest import nearest
 from registry.datasets.layout import SPLITS, some, split_like
 from registry.datasets.rows import Rows
-from registry.datasets.source import MissingSplit, stamp
+from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.errors import DataError
 from registry.printing import alike, composed_otherwise
 
@@ -190,7 +190,8 @@ class _Listing:
         kept = [row for row in mine if row not in self.faults]
         if not kept and mine:
             kinds = self._by_kind([row for row in mine if row in self.faults])
-            raise DataError(f"{self.rows.file}: no row of split {part!r} can be used ({kinds})")
+            refused = DataError if part == "train" else UnchosenSplit
+            raise refused(f"{self.rows.file}: no row of split {part!r} can be used ({kinds})")
         numbers = {name: number for number, name in enumerate(names)}
         remarks = [*(self._remarks() if is_first else ()), *self._left_out(faulty)]
         return Listed(

@@ -20,7 +20,7 @@ class MissingSplit(DataError):
 
 
 class UnchosenSplit(MissingSplit):
-    """There is such a split, but none of the chosen classes in it: something to be said."""
+    """There is such a split, but no image of it has a label, or one of the chosen classes: something to be said."""
 
 
 def stamp(facts: os.stat_result) -> int:

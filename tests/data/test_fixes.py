@@ -62,6 +62,14 @@ def test_keeping_a_label_is_a_decision_that_no_other_may_contradict(listed):
         listed("0.png,cat,dog,no", "0.png,cat,dog,drop")
 
 
+@pytest.mark.parametrize("name", [" dog", "dog ", "dog\N{NO-BREAK SPACE}"])
+def test_spaces_around_a_class_are_those_of_its_cells(listed, name):
+    images = PackedSource("made", np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), ("cat", name))
+    fixes = listed(f"cat/0.png,cat,{name},yes", f"{name}/1.png,{name},cat,yes")
+    made = Corrected(images, fixes, "train", lambda index: ("cat/0.png", f"{name}/1.png")[index])
+    assert (made.targets.tolist(), fixes.missing()) == ([1, 0], "")
+
+
 def test_what_was_done_is_counted(listed):
     fixes = listed("0.png,cat,dog,yes", "1.png,cat,dog,fox", "2.png,dog,cat,drop", "3.png,dog,cat,no", "4.png,fox,cat,")
     made = corrected(fixes)

@@ -52,6 +52,15 @@ def test_images_come_in_the_order_asked_for_and_again_in_the_next_epoch(started)
             assert image.flags.writeable
 
 
+def test_who_goes_on_where_other_batches_were_asked_for_meanwhile_is_told_that_his_are_lost(started):
+    readers = started(Strange())
+    first = readers.batches([range(4), range(4, 8), range(8, 12)])
+    next(first)
+    assert len(batches_of(readers)) == 6
+    with pytest.raises(RuntimeError, match="other batches were asked for meanwhile"):
+        next(first)
+
+
 def test_leaving_an_epoch_in_the_middle_does_not_disturb_the_next(started):
     readers = started(Strange())
     iterator = readers.batches([range(4), range(4, 8), range(8, 12), range(12, 16), range(16, 20)])

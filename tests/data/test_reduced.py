@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from registry.datasets.decoding import Decoding, upright_size
+from registry.datasets.decoding import Decoding
 from registry.datasets.folder import ImageFolder
+from registry.datasets.headers import upright_size
 from trainer.data.batches import Batches
 from trainer.data.fitting import Fitting
 from trainer.data.pipeline import Pipeline

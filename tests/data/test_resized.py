@@ -95,6 +95,20 @@ def test_another_process_maps_the_file_itself(root):
     assert np.array_equal(pickle.loads(content).image(5), made.image(5))
 
 
+def test_another_process_reads_again_what_is_not_there_any_more(root):
+    made = opened(root).source
+    content = pickle.dumps(made)
+    made._path.unlink()
+    assert np.array_equal(pickle.loads(content).image(5), made.image(5))
+
+
+def test_another_decoding_of_the_same_files_leaves_a_store_alone(root):
+    made = opened(root).source
+    grey = ImageFolder(str(root), split="train", channels=1, download=False)
+    open_store(ShrunkSource(grey, Shrinking(30, False)), log=lambda _: None)
+    assert made._path.exists()
+
+
 def test_pictures_of_one_shape_are_packed(root):
     for index in range(COUNT):
         path = root / "ab"[index % 2] / f"{index:02}.png"

@@ -1,10 +1,14 @@
 """Splits: which images serve for what, and what follows from the training part."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from registry.contracts import DataFacts
+from registry.datasets.folder import ImageFolder
 from registry.datasets.shapes import Shapes
 from registry.datasets.source import MissingSplit, PackedSource
 from registry.errors import DataError
@@ -41,6 +45,21 @@ TRAIN = [0] * 60 + [1] * 30 + [2] * 10
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
+def test_a_test_split_without_labels_does_not_keep_a_network_from_learning(tmp_path):
+    for number in range(8):
+        path = tmp_path / "train" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 4, 3), number, np.uint8)).save(path)
+    (tmp_path / "test").mkdir()
+    Image.fromarray(np.zeros((5, 4, 3), np.uint8)).save(tmp_path / "test" / "0.png")
+    said = []
+    facts = DataFacts(splits={"train": None, "test": None})
+    open_split = partial(ImageFolder, str(tmp_path), download=False)
+    data = open_data(section(), lambda name: open_split(split=name), facts, seed=1, log=said.append)
+    assert (len(data.train) + len(data.val), data.test) == (8, None)
+    assert f"warning: ImageFolder has no split 'test': {tmp_path / 'test'} has no class folders" in "".join(said)
+
+
 def test_without_val_the_val_split_is_taken():
     data = loaded({"train": source(TRAIN), "val": source([0, 1, 2]), "test": source([2, 2])})
     assert [(part.name, part.dataset_split, len(part)) for part in (data.train, data.val, data.test)] == [

@@ -16,7 +16,7 @@ from PIL import Image
 
 from registry.datasets.decoding import Decoding, decode, read_image
 from registry.datasets.folder import ImageFolder
-from registry.datasets.source import MissingSplit, stamp
+from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.errors import DataError
 from trainer.data.splits import open_data
 from trainer.recipe.recipe import Data, Fraction
@@ -316,6 +316,18 @@ def test_a_class_of_images_that_opencv_cannot_read_says_what_lies_there(put):
     assert met.value.hint == "convert .heic to .jpg or .png: OpenCV does not read them"
 
 
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [([], ""), (["a.png"], ", and the 1 image in it has no label"), (["a.png", "b.png"], ", and the 2 images in it")],
+)
+def test_a_split_without_class_folders_is_none_that_can_be_measured_on(put, names, beside):
+    root = put("train/cat/a.png", "train/dog/b.png", *(f"test/{name}" for name in names))
+    Path(root, "test").mkdir(exist_ok=True)
+    with pytest.raises(UnchosenSplit) as caught:
+        opened(root, "test")
+    assert caught.value.message.startswith(f"ImageFolder has no split 'test': {root}/test has no class folders{beside}")
+
+
 def test_images_outside_the_class_folders_are_counted(put):
     root = put("train/cat/a.png", "train/dog/b.png", "train/loose.png", "train/loose2.jpg")
     assert list(opened(root).remarks()) == [f"{root}/train: 2 images lie in no class folder and are not used"]
@@ -510,6 +522,21 @@ def test_a_link_to_a_folder_above_ends(put):
     root = put("train/cat/a.png")
     Path(root, "train/cat/again").symlink_to(Path(root, "train/cat"), target_is_directory=True)
     assert len(opened(root).targets) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+@pytest.mark.parametrize("aim", [".", "train", "train/cat"])
+def test_a_link_to_what_a_class_lies_in_does_not_make_its_own_of_all_classes(put, aim):
+    root = put("train/cat/a.png", "train/dog/b.png")
+    Path(root, "train/cat/up").symlink_to(Path(root, aim), target_is_directory=True)
+    assert [name for name, _, _ in opened(root).listing()] == ["cat/a.png", "dog/b.png"]
+
+
+def test_a_class_that_is_a_link_is_read(put, tmp_path):
+    root = put("train/cat/a.png", "elsewhere/b.png")
+    Path(root, "elsewhere").rename(tmp_path / "elsewhere")
+    Path(root, "train/dog").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert [name for name, _, _ in opened(root).listing()] == ["cat/a.png", "dog/b.png"]
 
 
 # ---------------------------------------------------------------------------------------------------- kinds of images

@@ -10,7 +10,7 @@ import pytest
 
 from registry.catalogue.catalog import catalogue
 from registry.datasets.listed import located, natural
-from registry.datasets.source import MissingSplit, stamp
+from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.datasets.table import Table
 from registry.errors import DataError
 from trainer.data.splits import open_data
@@ -251,6 +251,12 @@ def test_paths_with_backslashes_are_a_kind_of_their_own(put):
     assert list(split(file, on_bad_image="skip").remarks()) == [
         "left out: 1 of 3 rows of labels.csv, path with backslashes, where / belongs: line 4"
     ]
+
+
+def test_a_test_split_without_labels_is_none_that_can_be_measured_on_where_rows_may_be_left_out(put):
+    file = put("pics/0.png,cat,train", "pics/1.png,dog,train", "pics/2.png,,test", "pics/3.png,,test")
+    with pytest.raises(UnchosenSplit, match=r"no row of split 'test' can be used \(no label: lines 4, 5\)"):
+        split(file, "test", on_bad_image="skip")
 
 
 def test_classes_that_are_none_of_the_labels_are_answered_with_those(put):

@@ -23,7 +23,7 @@ from registry.catalogue.suggest import nearest
 from registry.contracts import ImageSource
 from registry.datasets.rows import read_table
 from registry.errors import DataError
-from registry.printing import counted_few, one_line
+from registry.printing import counted, counted_few, one_line
 from registry.spreadsheets import as_meant
 from trainer.data.standing import StandIn
 
@@ -49,7 +49,7 @@ class Fix:
 
     def keeps(self, class_names: Sequence[str]) -> bool:
         """Whether the picture keeps the label that it has."""
-        return self.decision.casefold() == NO and self.decision not in map(one_line, class_names)
+        return self.decision.casefold() == NO and self.decision not in map(_written, class_names)
 
     def label(self, class_names: Sequence[str]) -> int | None:
         """Return the class index that was decided; None for leaving the picture out.
@@ -59,7 +59,7 @@ class Fix:
         Raises:
             DataError: it is no class.
         """
-        names = [one_line(name) for name in class_names]
+        names = [_written(name) for name in class_names]
         word = self.decision.casefold()
         if self.decision not in names and word == DROP:
             return None
@@ -91,7 +91,7 @@ class Fixes:
         rows = read_table(file, may_be_empty=True)  # nothing was found, or every line taken out again
         columns = [rows.column(name) for name in ("path", "given", "suggested", "decision")]
         for row, cells in enumerate(zip(*columns, strict=True)):
-            path, given, suggested, decision = map(as_meant, cells)
+            path, given, suggested, decision = (as_meant(cell).strip() for cell in cells)
             if not decision:
                 self.counts["undecided"] += 1
             elif path in self._fixes:
@@ -102,9 +102,9 @@ class Fixes:
 
     def of(self, name: str) -> Fix | None:
         """Return what was decided of a picture; None for nothing."""
-        fix = self._fixes.get(name)
+        fix = self._fixes.get(name.strip())  # spreadsheets and `Rows` take spaces off, at both ends of a cell
         if fix is not None:
-            self._used.add(name)
+            self._used.add(name.strip())
         return fix
 
     def said(self, counts: Counter[str] | None = None) -> str:
@@ -114,10 +114,10 @@ class Fixes:
             counts: in one split; None for all that were opened, and what was not decided.
         """
         of = self.counts if counts is None else counts
-        words = f"{_counted(of['changed'], 'label')} changed, {_counted(of['left out'], 'picture')} left out"
+        words = f"{counted(of['changed'], 'label')} changed, {counted(of['left out'], 'picture')} left out"
         words += f", {of['changed before']:,} changed before" if of["changed before"] else ""
-        words += f", {_counted(of['kept'], 'label')} kept as given" if of["kept"] else ""
-        return words + (f", {_counted(of['undecided'], 'line')} not decided" if of["undecided"] else "")
+        words += f", {counted(of['kept'], 'label')} kept as given" if of["kept"] else ""
+        return words + (f", {counted(of['undecided'], 'line')} not decided" if of["undecided"] else "")
 
     def missing(self) -> str:
         """Say which lines name no picture of the splits that were opened; "" where each does."""
@@ -127,7 +127,7 @@ class Fixes:
         left = [f"{path} ({fix.place})" for path, fix in open_]
         if not left:
             return ""
-        count, named = _counted(len(left), "decision"), counted_few(left, NAMED)
+        count, named = counted(len(left), "decision"), counted_few(left, NAMED)
         return f"{count} of {self.file} {'names' if len(left) == 1 else 'name'} no picture of these data: {named}"
 
 
@@ -161,7 +161,7 @@ class Corrected(StandIn):
                 fixes.counts["kept"] += 1
                 continue
             label = fix.label(source.class_names)
-            now = one_line(source.class_names[target])
+            now = _written(source.class_names[target])
             if label == target:
                 counts["changed before"] += 1
             elif now != fix.given:
@@ -198,5 +198,6 @@ class Corrected(StandIn):
         return [*getattr(self._source, "remarks", tuple)(), self._said]
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def _written(name: str) -> str:
+    """Return a class's name as a cell of the list holds it."""
+    return one_line(name).strip()

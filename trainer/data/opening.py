@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from registry.catalogue import cache
 from registry.contracts import ImageSource
-from registry.datasets.decoding import size_of_whole
+from registry.datasets.headers import size_of_whole
 from registry.errors import DataError, StorageError
 from registry.printing import size_in_words
 from registry.transforms.shrinking import WHOLE
@@ -440,11 +440,11 @@ class _Opening:
         """Return where the split's cache belongs; None where there are no files to tell one from another."""
         if self._listing is None:
             return None
-        where = self._where()
-        decoding = getattr(self._source, "decoding", "")  # other pixels of the same files are kept apart
+        # Of one place, whatever its kind: the one that is written takes the place of the other. Other pixels of the
+        # same files are of another place: a run that is under way may need them yet.
+        where = f"{self._where()}\0{getattr(self._source, 'decoding', '')}"
         try:
-            # of one place, whatever its kind: the one that is written takes the place of the other
-            return cache_file(cache.folder() / "images", where, [(f"{decoding}{kind}", 0, 0), *self._listing])
+            return cache_file(cache.folder() / "images", where, [(kind, 0, 0), *self._listing])
         except RuntimeError:  # no home folder
             return None
 

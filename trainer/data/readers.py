@@ -88,6 +88,7 @@ class Readers:
             ) from error
         self._workers = [_start(content) for _ in range(workers)]
         self._under_way: deque[_Worker] = deque()
+        self._calls = 0
         self.close = weakref.finalize(self, _close, tuple(self._workers))
 
     def batches(
@@ -100,7 +101,8 @@ class Readers:
     ) -> Iterator[Pixels]:
         """Yield the images of each batch asked for, in that order.
 
-        Leaving off in the middle is allowed: the next call throws away what is under way.
+        Leaving off in the middle is allowed: the next call throws away what is under way, and who goes on with the call
+        before it is told so.
 
         Args:
             asked: indices, batch by batch.
@@ -110,7 +112,10 @@ class Readers:
 
         Raises:
             DataError: an image is unreadable or suits no transform, or a worker died or stands still; named by image.
+            RuntimeError: another call has begun meanwhile.
         """
+        self._calls += 1
+        call = self._calls
         while self._under_way:
             with contextlib.suppress(DataError):
                 self._answer(self._under_way.popleft())
@@ -126,6 +131,8 @@ class Readers:
             pixels = self._answer(worker)
             self._ask(worker, waiting)
             yield pixels
+            if call != self._calls:
+                raise RuntimeError("other batches were asked for meanwhile, which threw away those of this call")
 
     def _ask(self, worker: _Worker, waiting: Iterator[list[tuple[int, Keys]]]) -> None:
         images = next(waiting, None)

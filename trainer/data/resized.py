@@ -117,7 +117,7 @@ class ResizedSource(StandIn):
         self._sizes, self._channels = survey.image_sizes.copy(), survey.channels
         lengths = self._sizes.prod(axis=1) * survey.channels
         self._ends = np.cumsum(lengths)
-        self._pixels = self._mapped()
+        self._pixels: Image | None = self._mapped()
         self._compare(survey)
 
     def _mapped(self) -> Image:
@@ -140,7 +140,7 @@ class ResizedSource(StandIn):
         """Return picture `index` as it was kept; a view that changes no file."""
         height, width = (int(side) for side in self._sizes[index])
         end = int(self._ends[index])
-        if not height:
+        if not height or self._pixels is None:
             return self._source.image(index)
         return self._pixels[end - height * width * self._channels : end].reshape(height, width, self._channels)
 
@@ -153,9 +153,12 @@ class ResizedSource(StandIn):
         return {name: value for name, value in vars(self).items() if name != "_pixels"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Map the pixels anew."""
+        """Map the pixels anew; where another run has removed their file meanwhile, each picture is read again."""
         vars(self).update(state)
-        self._pixels = self._mapped()
+        try:
+            self._pixels = self._mapped()
+        except (OSError, ValueError):
+            self._pixels = None
 
 
 def write_pixels(path: Path, images: Iterable[Image | None]) -> None:

@@ -45,7 +45,7 @@ def _choices(draft: Draft) -> None:
 
 
 def _holes(draft: Draft) -> None:
-    """Refuse holes with one side in pixels and the other as a share of the image: a share is no whole pixel."""
+    """Refuse holes whose sides are in pixels here and shares of the image there: a share is no whole pixel."""
     for spec in in_lists(draft):
         if spec.type != "CoarseDropout":
             continue
@@ -55,7 +55,12 @@ def _holes(draft: Draft) -> None:
             continue
         most = {name: max((n for n in each if isinstance(n, (int, float))), default=0) for name, each in given.items()}
         pixels = [name for name in names if most[name] >= 1]
-        if len(pixels) == 1:
+        mixed = [name for name in pixels if any(isinstance(n, (int, float)) and 0 < n < 1 for n in given[name])]
+        for name in (name for name in mixed if name in spec.arguments):
+            text = f"transform CoarseDropout: {name} begins with a share and ends in pixels, as all from 1 on are"
+            hint = "end it below 1, as in [0.2, 0.99], or begin it in pixels"
+            draft.report("R115", f"{spec.path}.{name}", text, hint)
+        if len(pixels) == 1 and not mixed:
             (other,) = set(names) - set(pixels)
             default = "" if other in spec.arguments else " (its default)"
             text = f"transform CoarseDropout: {pixels[0]} is in pixels and {other}{default} in shares: no hole is left"
