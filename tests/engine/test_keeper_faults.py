@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from registry import files
 from registry.errors import CheckpointError, StorageError
 from trainer.engine import checkpoint, keeper
-from trainer.engine.keeper import CheckpointKeeper, best_weights, read_latest
+from trainer.engine.keeper import CheckpointKeeper, best_weights, put_best_back, read_latest, require_best
 from trainer.engine.progress import Progress
 
 CALLS = ("open", "write", "fsync", "link", "replace", "unlink")
@@ -122,8 +123,8 @@ def test_a_process_that_dies_at_any_call_of_the_saver_leaves_the_old_or_the_new_
         assert complaints == []  # a torn file never has a name that is looked for
         epoch = state["progress"]["epoch"]
         found.append(epoch)
-        best = checkpoint.read(folder / "best.pt")["row"]["epoch"]
-        assert best >= epoch  # best weights that the state speaks of are there
+        put_best_back(folder, state["progress"], below=folder)
+        assert best_in(folder) == epoch  # best weights that the state speaks of are there
         files.remove_temporaries(folder, below=folder)
         assert not [name for name in names(folder) if files.TEMPORARY in name]
         assert set(names(folder)) <= {"best.pt", "best.safetensors", "last.pt", "epoch-1.pt"}
@@ -238,6 +239,29 @@ def test_keep_says_how_many_earlier_checkpoints_stay(tmp_path, keep, left):
     expected = {"last.pt", "best.pt", "best.safetensors", *(f"epoch-{epoch}.pt" for epoch in left)}
     assert set(names(tmp_path)) == expected
     assert [epoch_in(tmp_path, f"epoch-{epoch}.pt") for epoch in left] == left  # by number: 9 before 10
+
+
+def best_in(folder: Path, name: str = "best.pt") -> int:
+    return checkpoint.read(folder / name)["row"]["epoch"]
+
+
+def test_the_best_weights_of_the_last_state_stay_until_a_state_speaks_of_newer_ones(tmp_path):
+    """What a killed run goes on from may come to other numbers, where arithmetic does not repeat."""
+    kept = keeper_in(tmp_path, every=3)
+    for epoch in (1, 2, 3, 4, 5):  # the state is of epoch 3, and both epochs after it were better
+        kept.epoch_finished(StandingLoop(epoch), is_best=True)
+        kept.wait()
+    assert (epoch_in(tmp_path), best_in(tmp_path), best_in(tmp_path, "best-before.pt")) == (3, 5, 3)
+    progress = checkpoint.read(tmp_path / "last.pt")["progress"]
+    require_best(tmp_path, progress, 4)  # epoch 5 will not even come again
+    put_best_back(tmp_path, progress, below=tmp_path)
+    assert names(tmp_path) == ["best.pt", "best.safetensors", "last.pt"]
+    assert best_in(tmp_path) == 3
+    assert load_file(tmp_path / "best.safetensors")["weight"].eq(3).all()
+    kept = keeper_in(tmp_path, whole_epoch_in_last=3)
+    kept.epoch_finished(StandingLoop(4), is_best=True)
+    kept.wait()
+    assert names(tmp_path) == ["best.pt", "best.safetensors", "epoch-3.pt", "last.pt"]
 
 
 def test_a_second_name_that_is_there_already_leaves_nothing_behind(tmp_path):

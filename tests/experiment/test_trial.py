@@ -376,17 +376,23 @@ def test_class_weights_are_counted_against_the_classes_that_were_read() -> None:
 def test_class_weights_by_name_are_held_against_the_classes_that_were_read() -> None:
     Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
 
-    def found(weight: str) -> list[str]:
-        loaded = load_recipe("recipe.yaml", [f"loss={{type: CrossEntropyLoss, weight: {weight}}}"])
+    def found(weight: str, val: tuple[int, ...] = (), loss: str = "CrossEntropyLoss") -> list[str]:
+        loaded = load_recipe("recipe.yaml", [f"loss={{type: {loss}, weight: {weight}}}"])
         assert loaded.recipe is not None, render(loaded.problems)
         assert loaded.catalogue is not None
-        known = DataKnown(num_classes=2, image_size=(32, 32), class_names=("cat", "dog"))
+        measured = {"val": val} if val else {}
+        known = DataKnown(num_classes=2, image_size=(32, 32), class_names=("cat", "dog"), measured=measured)
         return [str(one) for one in check_data(loaded.recipe, loaded.catalogue, known, ["cat", "dog"])]
 
     assert found("{dog: 2}") == []
     (problem,) = found("{cat: 1, dgo: 2}")
     assert problem.endswith("loss.weight: there is no class 'dgo' (did you mean 'dog'?) [R080]")
     assert any("no class has a weight above 0, so nothing is learnt [R095]" in one for one in found("{cat: 0, dog: 0}"))
+    for weight in ("{dog: 0}", "[1, 0]"):
+        lost = "loss.weight: every image of val is of a class with weight 0, so val/loss has no value"
+        assert any(lost in one for one in found(weight, val=(0, 7)))
+        assert not any(lost in one for one in found(weight, val=(1, 7)))
+        assert not any(lost in one for one in found(weight, val=(0, 7), loss="MultiMarginLoss"))
 
 
 def test_class_weights_by_name_stand_in_the_order_of_the_classes_and_are_1_where_left_out() -> None:

@@ -87,6 +87,45 @@ def test_a_resume_of_a_resume_is_exact(capsys, uninterrupted):
     assert points(run) == points(uninterrupted)
 
 
+def test_fewer_epochs_than_were_begun_let_the_epoch_that_was_begun_come_to_its_end(capsys):
+    assert command(capsys, recipe(TINY), "train.epochs=2").code == 0
+    whole = moved("whole")
+    run = stopped(capsys, TINY, 6)  # of 4 steps an epoch
+    assert command(capsys, "resume", str(run), "train.epochs=1", "callbacks=[]").code == 0
+    assert metric_lines(run) == metric_lines(whole)
+    assert (summary_of(run)["epochs"], summary_of(run)["test"]) == (2, summary_of(whole)["test"])
+
+
+ASKS = """
+from registry.contracts import Callback, Stop
+
+@component("callback")
+class AsksAt(Callback):
+    '''Asks for the end of the training within an epoch.
+
+    Args:
+        at: optimizer step.
+    '''
+    def __init__(self, at: int = 6) -> None:
+        self.at = at
+    def step_finished(self, view):
+        return Stop("enough") if view.step == self.at else None
+"""
+
+
+def test_a_run_asked_to_stop_and_interrupted_in_the_same_epoch_brings_it_to_its_end(capsys):
+    plugin(STOPS + ASKS)
+    asks = TINY.replace("log_every: 2", "log_every: 1") + "plugins: [./faults.py]\n"
+    asks = asks.replace("callbacks: []", "callbacks: [AsksAt]")
+    assert command(capsys, recipe(asks), "train.epochs=4").code == 0
+    whole = moved("whole")
+    assert (summary_of(whole)["epochs"], summary_of(whole)["stopped"]) == (2, "enough")
+    run = stopped(capsys, asks, 7, "train.epochs=4")
+    assert command(capsys, "resume", str(run)).code == 0
+    assert metric_lines(run) == metric_lines(whole)
+    assert summary_of(run)["test"] == summary_of(whole)["test"]
+
+
 def test_more_epochs_equal_a_run_that_had_them_from_the_start(capsys):
     text = TINY + "scheduler: {type: StepLR, step_size: 1, gamma: 0.5}\n"
     assert command(capsys, recipe(text), "train.epochs=4").code == 0

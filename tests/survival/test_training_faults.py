@@ -160,6 +160,8 @@ def test_more_than_ten_bad_steps_in_a_row_end_a_skipping_run(capsys):
     ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: {calls}}}", train=train(epochs=9, on_nan="skip")))
     assert ended.code == 4
     assert "the loss is not finite (epoch 4, step 16," in ended.err
+    assert ", and the 10 steps before it were skipped" in ended.err
+    assert "train.on_nan: skip" not in ended.err, "which is what it has"
 
 
 def test_restore_takes_the_last_checkpoint_and_goes_on(capsys):
@@ -193,6 +195,20 @@ def test_restore_gives_up_after_three_times(capsys):
     ended = command(capsys, tiny(loss=f"{{type: BadAt, calls: {calls}}}", train=train(epochs=9, on_nan="restore")))
     assert ended.code == 4
     assert ended.out.count("weights of the last checkpoint restored") == 3
+    assert ", after 3 checkpoints had been restored" in ended.err
+
+
+def test_where_steps_are_not_skipped_that_is_a_way_out(capsys):
+    ended = command(capsys, tiny(loss="{type: BadAt, calls: [9]}", train=train(epochs=3)))
+    assert "train.on_nan: skip leaves such steps out; the last good checkpoint is kept" in ended.err
+    assert "skipped" not in ended.err
+
+
+def test_an_epoch_that_measured_nothing_is_one_without_improvement_to_a_plateau(capsys):
+    plateau = "{type: ReduceLROnPlateau, patience: 0, step: {monitor: train/loss}}"
+    text = tiny(loss="{type: BadAt, calls: [9, 10, 11, 12]}", scheduler=plateau, train=train(epochs=3, on_nan="skip"))
+    assert command(capsys, text).code == 0
+    assert summary_of(only_run())["epochs"] == 3
 
 
 def test_a_validation_loss_that_is_not_finite_stops(capsys):

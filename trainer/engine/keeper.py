@@ -3,6 +3,7 @@
     last.pt                      everything a resume needs, after the last save
     epoch-<n>.pt                 the same after earlier epochs, as many as `keep` says
     best.pt, best.safetensors    the weights that were best on the validation part
+    best-before.pt               those of last.pt while best.pt is newer already
 
 The step waits only for the copy of the state; a thread of its own serialises and writes it, the best weights before the
 state that speaks of them. A save that fails leaves the files before it whole; training goes on and says so, until too
@@ -28,7 +29,8 @@ from trainer.engine.loop import Loop
 from trainer.engine.processes import ONE, Processes
 from trainer.engine.weights import to_safetensors
 
-LAST, BEST = "last.pt", "best.pt"
+LAST, BEST, BEFORE = "last.pt", "best.pt", "best-before.pt"
+SAFETENSORS = "best.safetensors"
 MOST_FAILURES = 3  # saves in a row that may fail
 UNREADABLE = ".unreadable"  # added to the name of a damaged checkpoint
 
@@ -211,18 +213,26 @@ class CheckpointKeeper:
             files.second_name(last, f"epoch-{before}.pt", below=self._below)
         checkpoint.write(last, state, below=self._below)
         self._whole_epoch_in_last = whole_epoch
-        for old in epoch_files(self._folder)[self._keep :]:
+        for old in (self._folder / BEFORE, *epoch_files(self._folder)[self._keep :]):
             with contextlib.suppress(OSError):
                 files.remove(old, below=self._below)
 
     def _write_best(self) -> None:
+        """Write best.pt; the one before stays until a state speaks of the new one: a resume may begin before it."""
         state = self._unwritten_best
         if state is None:
             return
-        checkpoint.write(self._folder / BEST, state, below=self._below)
-        content = to_safetensors(state["model"], state.get("class_names", ()), state.get("about"))
-        files.write(self._folder / "best.safetensors", content, below=self._below)
+        best, before = self._folder / BEST, self._folder / BEFORE
+        if best.exists() and not before.exists():
+            files.second_name(best, BEFORE, below=self._below)
+        checkpoint.write(best, state, below=self._below)
+        _write_safetensors(self._folder, state, self._below)
         self._unwritten_best = None
+
+
+def _write_safetensors(folder: Path, state: Mapping[str, Any], below: Path) -> None:
+    content = to_safetensors(state["model"], state.get("class_names", ()), state.get("about"))
+    files.write(folder / SAFETENSORS, content, below=below)
 
 
 def epoch_files(folder: Path) -> list[Path]:
@@ -248,7 +258,7 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
     if state["row"]["epoch"] != epoch:
         raise CheckpointError(
             f"{path}: holds the weights of epoch {state['row']['epoch']:.0f}, but the best was epoch {epoch:.0f}",
-            "the run was killed while it saved and then resumed with fewer epochs; resume it with those it had",
+            "bring back the one that belongs to this run, or resume it with more train.epochs",
         )
     return state
 
@@ -256,7 +266,8 @@ def best_weights(folder: Path, epoch: float) -> Mapping[str, Any]:
 def require_best(folder: Path, progress: Mapping[str, Any], epochs: int) -> None:
     """Refuse to go on without the best weights so far: at the end they may be asked for, and be the best still.
 
-    A best.pt that is newer than the state is fine where its epoch comes again: it was written just before a kill.
+    A best.pt that is newer than the state is fine where the one before is there still (`put_best_back`), or where
+    its epoch comes again: it was written just before a kill.
 
     Args:
         folder: of the checkpoints.
@@ -269,7 +280,9 @@ def require_best(folder: Path, progress: Mapping[str, Any], epochs: int) -> None
     best, done = progress["best"], progress["epoch"]
     if best is None or best["epoch"] == done >= epochs:  # none yet, or the state itself holds them and nothing follows
         return
-    path = folder / "best.pt"
+    if _best_before(folder, progress) is not None:
+        return
+    path = folder / BEST
     try:
         held = checkpoint.read(path)["row"]["epoch"]
     except CheckpointError as error:
@@ -279,6 +292,17 @@ def require_best(folder: Path, progress: Mapping[str, Any], epochs: int) -> None
         ) from error
     if not done < held <= epochs:
         best_weights(folder, best["epoch"])
+
+
+def _best_before(folder: Path, progress: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the older best weights that lie in a folder, where they are the best of a state; else None."""
+    if progress["best"] is None or not (folder / BEFORE).is_file():
+        return None
+    try:
+        state = checkpoint.read(folder / BEFORE)
+    except CheckpointError:
+        return None
+    return state if state["row"]["epoch"] == progress["best"]["epoch"] else None
 
 
 def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None = None) -> dict[str, Any] | None:
@@ -297,6 +321,22 @@ def read_latest(folder: Path, log: Callable[[str], None], *, below: Path | None 
     latest = find_latest(folder, log)
     latest.put_aside(below=below or folder)
     return latest.state
+
+
+def put_best_back(folder: Path, progress: Mapping[str, Any], *, below: Path) -> None:
+    """Make best.pt that of a state from which a run goes on: newer best weights are of epochs that come again.
+
+    Args:
+        folder: of the checkpoints.
+        progress: of the state.
+        below: the run's folder, below which no link is followed.
+    """
+    state = _best_before(folder, progress)
+    if state is not None:
+        files.rename(folder / BEFORE, BEST, below=below)
+        _write_safetensors(folder, state, below)
+    # Of an older state, where the process was killed before it could remove them; or both names are still of one file.
+    files.remove(folder / BEFORE, below=below)
 
 
 @dataclass(frozen=True)

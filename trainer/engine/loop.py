@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from registry.contracts import Callback, Metric, Pause, Stop, View
 from registry.errors import DivergedError
+from registry.printing import counted
 from registry.recording import Recorder
 from trainer.data.batches import Batches
 from trainer.engine import checkpoint, rng
@@ -193,7 +194,7 @@ class Loop:
         self._agree_to_stop()
         self.parts.recorder.pulse(self.progress, self.meter)
         try:
-            while self.progress.epoch < self.limits.epochs and not self.progress.stopped:
+            while self._goes_on():
                 self._train_epoch()
                 self._close_epoch()
             self._require_validated()
@@ -204,6 +205,11 @@ class Loop:
         finally:
             self._tell("run_finished")
         return self.progress
+
+    def _goes_on(self) -> bool:
+        """Whether there is an epoch to train: one that was begun is brought to its end, whoever asked to stop in it."""
+        progress = self.progress
+        return progress.batch > 0 or (progress.epoch < self.limits.epochs and not progress.stopped)
 
     def _train_epoch(self) -> None:
         """Take the steps of one epoch, or in a resumed run those that are left of it."""
@@ -387,11 +393,20 @@ class Loop:
                 f"what the last {lost} steps learnt is lost"
             )
             return
-        raise DivergedError(
-            f"the {fault.what} is not finite ({where})",
-            "lower optimizer.lr, or set train.clip_norm; train.on_nan: skip leaves such steps out; "
-            f"{self._what_is_kept()}",
-        )
+        raise DivergedError(f"the {fault.what} is not finite ({where}){self._tried()}", self._way_out())
+
+    def _tried(self) -> str:
+        """Say what `on_nan` has done in vain."""
+        progress, skipped = self.progress, self.progress.skipped_in_a_row - 1
+        if self.limits.on_nan == "skip" and skipped >= MOST_SKIPS_IN_A_ROW:
+            return f", and the {skipped} steps before it were skipped"
+        if self.limits.on_nan == "restore" and progress.restores:
+            return f", after {counted(progress.restores, 'checkpoint')} had been restored"
+        return ""
+
+    def _way_out(self) -> str:
+        skips = "train.on_nan: skip leaves such steps out; " if self.limits.on_nan == "stop" else ""
+        return f"lower optimizer.lr, or set train.clip_norm; {skips}{self._what_is_kept()}"
 
     def _what_is_kept(self) -> str:
         kept = self.parts.keeper.holds_any()

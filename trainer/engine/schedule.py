@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from registry.errors import CheckpointError, DivergedError
+from registry.errors import CheckpointError
 from trainer.engine.checkpoint import as_kept
 
 
@@ -167,11 +168,7 @@ class Schedule:
         lead.hand_on()
 
     def epoch_finished(self, row: Mapping[str, float]) -> None:
-        """After the validation whose numbers are in `row`.
-
-        Raises:
-            DivergedError: the monitored metric is not in the row.
-        """
+        """After the validation whose numbers are in `row`."""
         if not self.every_epoch:
             return
         lead = self._lead
@@ -180,9 +177,7 @@ class Schedule:
             if lead.warmup is not None and lead.epochs <= lead.warmup.epochs:
                 return
         if isinstance(self._scheduler, ReduceLROnPlateau):
-            if self._monitor is None or self._monitor not in row:
-                raise DivergedError(f"the scheduler watches {self._monitor!r}, which this epoch did not measure")
-            self._scheduler.step(row[self._monitor])
+            self._scheduler.step(row.get(self._monitor or "", math.nan))  # what was not measured is no improvement
         else:
             self._scheduler.step()  # type: ignore[union-attr]
         if lead is not None:

@@ -22,6 +22,7 @@ from trainer.recipe.load import Loaded, load_recipe
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem, Sources, listed
 from trainer.recipe.recipe import Recipe
 
+_BY_WEIGHT = ("CrossEntropyLoss", "NLLLoss")  # losses whose mean divides by the weights
 RARE = 5  # a class is rare with less than this part (a fifth) of what it had if all were equally frequent
 
 
@@ -84,7 +85,7 @@ def check_data(
     problems = Collector(_sources_of(recipe))
     draft = Draft(recipe, catalogue, problems)
     _class_counts(draft, known)
-    _class_weights(draft, class_names)
+    _class_weights(draft, known, class_names)
     _empty_classes(draft, known, class_names)
     _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
@@ -113,13 +114,24 @@ def _class_counts(draft: Draft, known: DataKnown) -> None:
         draft.report("R080", path, text, hint)
 
 
-def _class_weights(draft: Draft, class_names: Sequence[str]) -> None:
-    """Hold the names of class weights against the classes of the data."""
+def _class_weights(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:
+    """Hold class weights against the classes of the data, and of the images that validation measures."""
     weight = draft.recipe.loss.arguments.get("weight")
     if isinstance(weight, Mapping):
         unknown_weights(draft, weight, class_names, "R080")
-        if not any(weight.get(name, 1) for name in class_names):
-            draft.report("R095", "loss.weight", "loss.weight: no class has a weight above 0, so nothing is learnt")
+        weights = [weight.get(name, 1) for name in class_names]
+    elif isinstance(weight, (list, tuple)) and len(weight) == len(class_names):
+        weights = list(weight)
+    else:
+        return
+    if not any(weights):
+        draft.report("R095", "loss.weight", "loss.weight: no class has a weight above 0, so nothing is learnt")
+        return
+    measured = known.measured.get("val", ())
+    counted = any(one and images for one, images in zip(weights, measured, strict=False))
+    if draft.recipe.loss.type in _BY_WEIGHT and any(measured) and not counted:
+        text = "loss.weight: every image of val is of a class with weight 0, so val/loss has no value"
+        draft.report("R095", "loss.weight", text, "give val images of other classes")
 
 
 def _empty_classes(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from registry.recording import Curve, RunInfo
 from trainer.data.fingerprint import fingerprint, hold_against
 from trainer.engine.chain import Chain
 from trainer.engine.interrupts import Interrupts
-from trainer.engine.keeper import Latest, best_weights
+from trainer.engine.keeper import Latest, best_weights, put_best_back
 from trainer.engine.processes import Processes
 from trainer.engine.progress import history_in
 from trainer.experiment.checking import check_data
@@ -209,6 +209,8 @@ class Run:
         self._display.log_to(self.folder.path / "log.txt")
         if self._latest is not None:
             self._latest.put_aside(below=self.folder.path)
+            if self._state is not None and self.processes.is_first:
+                put_best_back(self.folder.checkpoints, self._state["progress"], below=self.folder.path)
             done = 0 if self._state is None else self._state["progress"]["epoch"]
             self._environment = with_earlier(self._environment, self.folder.read_json("environment.json"), done)
         self.folder.write_json("environment.json", self._environment)
