@@ -231,6 +231,8 @@ def test_long_work_says_how_far_it_is(run, photos, capsys, monkeypatch):
         (["photos", "--out", "photos/a/0.png"], 2, "--out photos/a/0.png: answers are written as .csv or .tsv"),
         (["list.csv", "--out", "./list.csv"], 2, "--out list.csv is what is asked about, and would be overwritten"),
         (["photos", "--out", "nowhere/answers.csv"], 5, "nowhere/answers.csv cannot be written: there is no folder"),
+        (["photos", "--out", "folder.csv"], 5, "folder.csv cannot be written: it is a folder"),
+        (["photos", "--out", "/proc/answers.csv"], 5, "/proc/answers.csv cannot be written: No such file or directory"),
         (["empty"], 3, "empty holds no picture\n  a folder's pictures are told by their names"),
         (["photos/notes.txt"], 3, "photos/notes.txt is damaged, cut short, or not an image"),
         (["photos", "gone.png"], 3, "gone.png cannot be read: No such file"),
@@ -240,6 +242,7 @@ def test_long_work_says_how_far_it_is(run, photos, capsys, monkeypatch):
 )
 def test_what_cannot_be_is_refused_with_the_way_out(run, photos, capsys, words, code, message):
     Path("empty").mkdir()
+    Path("folder.csv").mkdir()
     Path("list.csv").write_text("image\nphotos/a/0.png\n")
     assert main(["predict", str(run), *words]) == code
     assert message in capsys.readouterr().err

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +246,32 @@ def test_what_is_no_exported_file_is_refused(tmp_path):
         load_exported(tmp_path / "a.pt2")
     with pytest.raises(CheckpointError, match="there is no such file"):
         load_exported(tmp_path / "b.pt2")
+
+
+class Canary:
+    def __init__(self, at: Path) -> None:
+        self.at = at
+
+    def __reduce__(self):
+        return Path.touch, (self.at,)
+
+
+@pytest.mark.parametrize("to", [pytest.param("torch", marks=other)])
+def test_a_pickle_in_a_file_of_torch_is_not_run(files, tmp_path, to, capsys):
+    pickled, evil = io.BytesIO(), tmp_path / "evil.pt2"
+    torch.save(Canary(tmp_path / "canary"), pickled)
+    with zipfile.ZipFile(files[to].path) as sound, zipfile.ZipFile(evil, "w", zipfile.ZIP_STORED) as made:
+        for name in sound.namelist():
+            content = sound.read(name)
+            if name.endswith("model_weights_config.json"):
+                config = json.loads(content)
+                config["config"][next(iter(config["config"]))]["use_pickle"] = True
+                content = json.dumps(config).encode()
+            made.writestr(name, pickled.getvalue() if name.endswith("data/weights/weight_0") else content)
+    capsys.readouterr()
+    assert main(["predict", str(evil), str(evil)]) == 6
+    assert f"{evil}: a program of torch, which may run code with your rights" in capsys.readouterr().err
+    assert not (tmp_path / "canary").exists()
 
 
 def test_what_is_no_picture_is_refused_before_the_file_is_asked(files):

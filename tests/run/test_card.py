@@ -16,9 +16,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from registry.datasets.decoding import read_image
+from registry.datasets.decoding import Decoding, read_image
 from registry.errors import CheckpointError
 from trainer.cli.main import main
+from trainer.data.resized import shrunk
+from trainer.recipe.recipe import Resized
 from trainer.run.card import Card, write_card
 from trainer.run.folder import RunFolder
 
@@ -137,6 +139,25 @@ def test_no_folder_of_the_machine_is_told(run: RunFolder, made: Path) -> None:
     assert "root: '.../photos'" in text
     assert str(made) not in text
     assert str(Path.cwd()) not in text
+
+
+def test_no_folder_of_weights_is_told(run: RunFolder) -> None:
+    text = run.resolved.read_text().replace("width: 4", "width: 4  # pretended")
+    pretended = yaml.safe_load(text)
+    pretended["x-weights"] = ["local-dir:/home/me/secret/w", "~/secret/w.pth", "imagenet"]
+    run.resolved.write_text(yaml.safe_dump(pretended))
+    told = Card.of(run).text()
+    assert "local-dir:.../w" in told
+    assert ".../w.pth" in told
+    assert "secret" not in told
+
+
+def test_the_example_of_a_run_on_shrunk_pictures_says_that_larger_ones_are_to_be_shrunk(run: RunFolder) -> None:
+    assert "shrunk" not in Card.of(run).text()
+    card = Card.of(run)
+    recipe = card.trained.recipe
+    stored = replace(recipe, data=replace(recipe.data, store=Resized(side=28)))
+    assert "shrunk to a short side of 28" in replace(card, trained=replace(card.trained, recipe=stored)).text()
 
 
 def test_a_summary_that_lacks_most_makes_a_card(run: RunFolder) -> None:
@@ -305,6 +326,33 @@ def test_the_page_of_a_space_answers_as_the_file_does(
     turned = Image.new("RGB", (8, 6))
     turned.getexif()[0x0112] = 6
     assert page["pixels"](turned).shape[:3] == (1, 8, 6)
+
+
+@pytest.mark.parametrize("kind", ["transparent", "grey of 16 bits", "large"])
+def test_the_page_of_a_space_reads_pictures_as_the_file_says(
+    network: Path, gradio: list[Any], kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "space"]) == 0
+    model = onnx.load(network)
+    (said,) = (one for one in model.metadata_props if one.key == "pictures")
+    said.value = json.dumps({"channels": 3, "background": [0, 0, 0], "white_level": 4095, "short_side": 12})
+    onnx.save(model, "space/model.onnx")
+    page: dict[str, Any] = {"__file__": "space/app.py", "__name__": "app"}
+    exec(compile(Path("space/app.py").read_text(), "app.py", "exec"), page)
+    draw = np.random.default_rng(4)
+    if kind == "transparent":
+        Image.fromarray(draw.integers(0, 256, (9, 8, 4), dtype=np.uint8)).save("it.png")
+    elif kind == "large":
+        Image.fromarray(draw.integers(0, 256, (50, 31, 3), dtype=np.uint8)).save("it.png")
+    else:
+        Image.fromarray(draw.integers(0, 4096, (9, 8), dtype=np.uint16)).save("it.png")
+    expected = shrunk(Decoding(white_level=4095, ground=(0, 0, 0)).read("it.png"), 12)
+    found = page["pixels"](Image.open("it.png"))
+    assert found.shape == (1, *expected.shape)
+    assert np.abs(found[0].astype(int) - expected).max() <= 1
 
 
 def test_a_space_is_written_whole_and_nothing_is_overwritten(

@@ -18,6 +18,7 @@ from registry.datasets.decoding import Decoding
 from registry.errors import DataError, RecipeError
 from registry.printing import metric_text
 from trainer.run import glance
+from trainer.run.answering import share
 from trainer.run.loading import LoadedRun
 from trainer.run.pictures import Reader
 
@@ -163,6 +164,17 @@ def test_what_is_no_picture_is_named_by_its_place_with_what_would_be_one(
 def test_an_image_that_cannot_be_read_to_its_end_is_named(run: LoadedRun) -> None:
     with pytest.raises(DataError, match=r"^picture 0 cannot be read: "):
         run.predict(broken())
+
+
+def test_classes_that_are_equally_likely_stand_in_their_order(run: LoadedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    even = torch.full((1, len(run.class_names)), 1 / len(run.class_names))
+    monkeypatch.setattr(type(run), "probabilities", lambda *_: even)
+    assert [name for name, _ in run.predict(pixels(20, 30), top=99)[0]] == list(run.class_names)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(1), 1])
+def test_a_number_of_numpys_is_a_probability(number: float) -> None:
+    assert share(number) == float(number)
 
 
 @pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None])

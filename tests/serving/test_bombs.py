@@ -13,11 +13,13 @@ pytest.importorskip("starlette", reason="the extra `serve` is not installed")
 
 from small_run import content, picture
 
+from registry.datasets.headers import scans_of
 from registry.errors import DataError
 from trainer.serving import bombs
 from trainer.serving.bombs import refuse_bomb
 
 PNG = content(picture("red", 1))
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 HEAD = 33  # bytes of a PNG before its data
 
 
@@ -66,6 +68,18 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     refuse_bomb(whole)
     with pytest.raises(DataError, match="has 1,009 scans; more than 200 are refused"):
         refuse_bomb(whole[:last] + 1000 * whole[last:-2] + whole[-2:])
+    early_end = b"\xff\xfe\x00\x04\xff\xd9"  # a note that holds the two bytes of an end
+    with pytest.raises(DataError, match="has 1,009 scans; more than 200 are refused"):
+        refuse_bomb(whole[:last] + 1000 * (early_end + whole[last:-2]) + whole[-2:])
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_what_lies_behind_a_picture_is_not_counted(progressive):
+    whole = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[
+        1
+    ]
+    refuse_bomb(whole.tobytes() + 1000 * b"\xff\xda\x00\x02")
+    assert scans_of(whole.tobytes() + 1000 * b"\xff\xda\x00\x02") == (1 if not progressive else 10)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tiff", ".bmp", ".gif"])

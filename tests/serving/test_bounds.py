@@ -223,6 +223,19 @@ def test_below_its_bound_a_network_is_not_sure_and_names_no_class():
     assert 'trainer_pictures_total{outcome="unsure"} 1.0' in numbers.body.decode()
 
 
+def test_names_that_are_no_utf_8_are_told_with_escapes():
+    class Bytes(Brightness):
+        class_names = ("caf\udce9", "light")
+
+    async def told() -> object:
+        app = App(Served(Bytes(), "bright"), Limits())
+        return await asked(app.starlette, "/predict", RED[:-4] + bytes([9] * 4), PNG)
+
+    answer = asyncio.run(told())
+    assert (answer.status, answer.pictures[0]["answer"]) == (200, r"caf\xe9")
+    assert list(answer.pictures[0]["probabilities"]) == [r"caf\xe9", "light"]
+
+
 # ---------------------------------------------------------------------------------------------------------------- doors
 def test_a_server_listens_where_answers_are_sent_at_once():
     """Where a socket does not name TCP, asyncio leaves Nagle's algorithm on: 40 ms an answer."""

@@ -220,6 +220,8 @@ def test_the_page_is_there_and_lets_nothing_else_run(server):
 @pytest.mark.parametrize(
     ("headers", "said"),
     [
+        ({"Host": "128.0.0.1:80"}, "this server is not called 128.0.0.1:80"),
+        ({"Host": "127.0.0.1.evil.example:80"}, "this server is not called 127.0.0.1.evil.example:80"),
         ({"Host": "evil.example:80"}, "this server is not called evil.example:80"),
         ({"Origin": "https://evil.example"}, "a page of https://evil.example may not ask"),
         ({"Origin": "null"}, "a page of null may not ask"),
@@ -229,6 +231,11 @@ def test_a_page_of_somebody_elses_in_a_browser_here_may_not_ask(server, headers,
     answer = server.ask("/predict", RED, {**PNG, **headers})
     assert (answer.status, answer.json["error"]) == (403, said)
     assert server.ask("/predict", RED, {**PNG, "Origin": f"http://127.0.0.1:{server.port}"}).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2:80", "LOCALHOST:80", "[::1]:80", "localhost"])
+def test_every_name_of_this_machine_to_itself_is_let_in(server, host):
+    assert server.ask("/predict", RED, {**PNG, "Host": host}).status == 200
 
 
 # ------------------------------------------------------------------------------------------------------------- the end

@@ -7,7 +7,7 @@ from pathlib import Path
 from registry.errors import RecipeError
 from trainer.cli.inputs import say
 from trainer.export.exported import load_exported
-from trainer.export.formats import is_exported
+from trainer.export.formats import is_exported, trust
 from trainer.run.answering import Answerer, Sureness, share, unfitted
 from trainer.run.folder import RunFolder
 from trainer.run.loading import load
@@ -36,6 +36,8 @@ def answerer_of(path: Path, calibrated: bool | None, abstain_below: float | None
             f"{path}: whether its probabilities are calibrated was settled when it was exported",
             "export the run again with answers.calibrated, or ask the run",
         )
+    if asked_of := trust(path):
+        say(asked_of)
     file = load_exported(path)
     if abstain_below is not None:
         file.sureness = Sureness(abstain_below=share(abstain_below))

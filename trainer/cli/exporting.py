@@ -10,6 +10,7 @@ from trainer.cli.console import Console
 from trainer.export.exported import load_exported
 from trainer.export.exporting import Request
 from trainer.export.exporting import export as act
+from trainer.export.formats import trust
 from trainer.export.measuring import measure, trained_of
 
 
@@ -31,7 +32,10 @@ def export(request: Request) -> int:
 
 def evaluate(path: Path, overrides: Sequence[str]) -> int:
     """Measure an exported file on all images given that its network has not learnt from, split by split."""
-    console, file = Console(), load_exported(path)
+    console = Console()
+    if asked_of := trust(path):
+        console.line(asked_of)
+    file = load_exported(path)
     trained = trained_of(file, overrides)
     with console.bar():
         found = measure(file, trained, console.line, console.counting)

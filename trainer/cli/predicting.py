@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -189,7 +190,7 @@ def _refuse_out(out: Path, words: Sequence[Path]) -> None:
 
     Raises:
         RecipeError: it is such a one.
-        StorageError: there is no folder for it.
+        StorageError: it could not be written once all is answered.
     """
     if out.suffix.lower() not in DELIMITERS:
         raise RecipeError(f"--out {out}: answers are written as {' or '.join(DELIMITERS)}", "as in --out answers.csv")
@@ -197,6 +198,13 @@ def _refuse_out(out: Path, words: Sequence[Path]) -> None:
         raise RecipeError(f"--out {out} is what is asked about, and would be overwritten", "name another file")
     if not out.parent.is_dir():
         raise StorageError(f"{out} cannot be written: there is no folder {out.parent}", "make it, or name another")
+    if out.is_dir():
+        raise StorageError(f"{out} cannot be written: it is a folder", "name a file")
+    try:
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        why = error.strerror or error
+        raise StorageError(f"{out} cannot be written: {why}", "name a file in another folder") from error
 
 
 def _table(run: Answerer, found: Sequence[Answer], ranking: Ranking | None, form: Form) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.errors import RecipeError
+from registry.printing import one_line
 
 Format = Literal["onnx", "torch"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -17,6 +18,13 @@ NEEDS = 'install it: pip install "recipe-trainer[export]"'
 def is_exported(path: Path) -> bool:
     """Whether a path names an exported file, by its ending."""
     return path.suffix in SUFFIX.values() and path.is_file()
+
+
+def trust(path: Path) -> str:
+    """Say what opening a file asks of whoever opens it; "" for nothing."""
+    if path.suffix != SUFFIX["torch"]:
+        return ""
+    return f"{one_line(str(path))}: a program of torch, which may run code with your rights; an .onnx runs none"
 
 
 def require_to_make(to: Format) -> None:

@@ -92,7 +92,13 @@ def _training_pictures(trained: Trained) -> Iterator[NDArray[np.uint8]]:
     fitting = Fitting(trained.channels, trained.stored_size)
     count = len(source.targets)
     for index in np.linspace(0, count - 1, min(PICTURES, count)).astype(int):
-        yield fitting.apply(source.image(int(index)))
+        try:
+            image = source.image(int(index))
+        except DataError:
+            if trained.recipe.data.on_bad_image == "fail":
+                raise
+            continue  # as the run did
+        yield fitting.apply(image)
 
 
 def _batches(pictures: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

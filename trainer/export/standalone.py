@@ -9,6 +9,7 @@ in bytes; so an exported file is proved in a process that has imported nothing e
 
 import io
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import IO
 import numpy as np
 
 ABOUT = "about.json"  # in a file of torch.export
+NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # has torch.load refuse whatever is not tensors
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -46,7 +48,14 @@ def _torch(path: str) -> tuple[Answer, dict[str, str]]:
     import torch
 
     extra = {ABOUT: ""}
-    network = torch.export.load(path, extra_files=extra).module()
+    before = os.environ.get(NO_PICKLES)
+    os.environ[NO_PICKLES] = "1"
+    try:
+        network = torch.export.load(path, extra_files=extra).module()
+    finally:
+        os.environ.pop(NO_PICKLES)
+        if before is not None:
+            os.environ[NO_PICKLES] = before
 
     def answer(pictures: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

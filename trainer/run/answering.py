@@ -98,9 +98,10 @@ class Answerer(ABC):
         """
         if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
             raise RecipeError(f"top is how many classes are named, got {top!r}", "a whole number from 1 on")
-        values, indices = self.probabilities(pictures).topk(min(top, len(self.class_names)), dim=1)
+        # Not `topk`, which promises no order among equals.
+        values, indices = self.probabilities(pictures).sort(dim=1, descending=True, stable=True)
         return [
-            [(self.class_names[index], value) for index, value in zip(row, row_values, strict=True)]
+            [(self.class_names[index], value) for index, value in list(zip(row, row_values, strict=True))[:top]]
             for row, row_values in zip(indices.tolist(), values.tolist(), strict=True)
         ]
 
@@ -158,6 +159,6 @@ def share(value: object) -> float:
     Raises:
         RecipeError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise RecipeError(f"abstain_below is a probability, got {value!r}", "a number above 0, up to 1, such as 0.8")
-    return float(value)
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and 0 < value <= 1:
+        return float(value)
+    raise RecipeError(f"abstain_below is a probability, got {value!r}", "a number above 0, up to 1, such as 0.8")

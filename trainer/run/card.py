@@ -259,6 +259,15 @@ class Card:
             Paragraph(f"With ONNX Runtime alone, from the file that `{PROGRAM} export` writes:"),
             Code(exported, "python"),
         ]
+        if self._recipe.data.store is not None:
+            side = self._recipe.data.store.side
+            blocks.append(
+                Paragraph(
+                    f"The run has seen pictures shrunk to a short side of {side}, which {PROGRAM} does by itself. "
+                    "Before ONNX Runtime is asked, shrink what is larger in its proportions: "
+                    "`pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)`."
+                )
+            )
         if decoding.white_level != FULL:
             blocks.append(Paragraph(decoding.deep_in_words))
         return Section("How to use it", tuple(blocks), "use")
@@ -389,12 +398,18 @@ def _shape_words(trained: Trained) -> str:
     return f"{width} x {height} pixels, {colours}"
 
 
+_BEFORE_A_PATH = ("local-dir:", "file:")  # words that say a path follows
+
+
 def _public(value: Any) -> Any:
     """Return a value of a recipe without the folders that lead to what it names."""
     if isinstance(value, Mapping):
         return {key: _public(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_public(item) for item in value]
+    if isinstance(value, str) and value.startswith(_BEFORE_A_PATH):
+        word, _, path = value.partition(":")
+        return f"{word}:{_public(path)}"
     if isinstance(value, str):
         kinds = (PurePosixPath(value), PureWindowsPath(value))
         found = next((path for path in kinds if path.is_absolute() or value.startswith("~")), None)

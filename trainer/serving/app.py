@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from registry.printing import printable
 from trainer.serving import counting
 from trainer.serving.batching import Batcher
 from trainer.serving.gate import Full, Gate
@@ -141,13 +142,14 @@ class App:
         """Return the answer to a picture as programs read it."""
         if told.probabilities is None:
             self.counts.pictures.labels("refused").inc()
-            return {"name": sent.name, "error": told.problem, "hint": told.hint}
+            return {"name": printable(sent.name), "error": told.problem, "hint": told.hint}
         order = (-told.probabilities).argsort(kind="stable")
-        named = {self._served.class_names[place]: round(float(told.probabilities[place]), 6) for place in order[:top]}
+        names = [printable(name) for name in self._served.class_names]
+        named = {names[place]: round(float(told.probabilities[place]), 6) for place in order[:top]}
         sure = self._served.is_sure(float(told.probabilities[order[0]]))
         self.counts.pictures.labels("answered" if sure else "unsure").inc()
-        likeliest = self._served.class_names[order[0]]
-        found: dict[str, Any] = {"name": sent.name, "answer": likeliest if sure else None, "sure": sure}
+        likeliest = names[order[0]]
+        found: dict[str, Any] = {"name": printable(sent.name), "answer": likeliest if sure else None, "sure": sure}
         found |= {"likeliest": likeliest, "probabilities": named}
         if told.map:
             picture = f"data:image/png;base64,{base64.b64encode(told.map).decode()}"

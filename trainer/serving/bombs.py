@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from registry.datasets.headers import JPEG, PNG, scans_of
 from registry.errors import DataError
 
 SCANS = 200  # of a JPEG; a progressive one has about ten
@@ -21,7 +22,6 @@ NOTES = 16  # compressed ones of a PNG; what decodes it unpacks up to 8 MB of ea
 _RATIO = 1032  # bytes that one byte of deflate can become, at most
 _SLACK = 1_000_000  # bytes that may be over
 _STEP = 1 << 20  # bytes that are unpacked at a time
-_PNG, _JPEG, _SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
 _PACKED_NOTES = (b"zTXt", b"iTXt", b"iCCP")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
 
@@ -32,9 +32,9 @@ def refuse_bomb(content: bytes) -> None:
     Raises:
         DataError: it is such a one.
     """
-    if content.startswith(_JPEG) and (scans := content.count(_SCAN)) > SCANS:
+    if content.startswith(JPEG) and (scans := scans_of(content)) > SCANS:
         raise _refused(f"has {scans:,} scans; more than {SCANS} are refused")
-    if content.startswith(_PNG) and len(content) > 33:
+    if content.startswith(PNG) and len(content) > 33:
         _refuse_packed(content)
 
 
@@ -56,7 +56,7 @@ def _refused(what: str) -> DataError:
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Yield (kind, data) of a PNG's chunks, as far as they go."""
-    whole, place = memoryview(content), len(_PNG)
+    whole, place = memoryview(content), len(PNG)
     while place + 8 <= len(content):
         (length,) = struct.unpack_from(">I", content, place)
         yield content[place + 4 : place + 8], whole[place + 8 : place + 8 + length]

@@ -8,6 +8,7 @@ for a cookie. Every answer passes here on its way out, refusals included, so her
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from collections.abc import Callable
 from urllib.parse import parse_qs
@@ -18,7 +19,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = ("/health",)  # for whoever looks whether it is alive; it tells nothing of pictures
-_HERE = ("127.0.0.1", "localhost", "[::1]")
 _COOKIE = "recipe-trainer-token"
 _ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -69,7 +69,7 @@ class Doors:
             return _refused(403, f"a page of {origin} may not ask", "open the server's own page, or ask by a program")
         if self._token:
             return None if scope["path"] in OPEN else self._without_token(scope, headers)
-        if host and _name_of(host) not in _HERE:
+        if host and not _is_here(_name_of(host)):
             return _refused(403, f"this server is not called {host}", "ask 127.0.0.1; --address lets others in")
         return None
 
@@ -95,6 +95,16 @@ class Doors:
 def _name_of(host: str) -> str:
     """Return a Host header without its port."""
     return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+def _is_here(name: str) -> bool:
+    """Say whether a name or number means this machine, as whoever asks it there spells it."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _refused(status: int, message: str, hint: str) -> JSONResponse:
