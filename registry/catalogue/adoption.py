@@ -273,7 +273,14 @@ def fits(value: object, base: type, exported: bool = True) -> bool:
         return value is not base and not inspect.isabstract(value) and not is_protocol(value) and _derives(value, base)
     if not exported or not inspect.isfunction(value):
         return False
-    returned = inspect.signature(value, eval_str=True).return_annotation
+    try:
+        returned = inspect.signature(value, eval_str=True).return_annotation
+    except Exception as error:  # the annotations' own code: any of them may be at fault
+        where = f"{value.__module__}.{value.__qualname__}"
+        raise RecipeError(
+            f"an annotation of {where} cannot be evaluated: {error}",
+            "import what it names when the module is run, not under `if TYPE_CHECKING:` alone",
+        ) from error
     return isinstance(returned, type) and _derives(returned, base)
 
 

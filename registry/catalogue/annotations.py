@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import enum
 import inspect
+import math
 import pathlib
 import types
 import typing
@@ -26,7 +27,8 @@ from registry.catalogue.markers import Bounds, Slot, Text
 Type = Mapping[str, Any]
 Slots = Mapping[type, str]
 
-_LIST_LIKE = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, set, frozenset)
+_SETS = {set: "set", frozenset: "frozenset", collections.abc.Set: "frozenset"}
+_LIST_LIKE = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, *_SETS)
 _MAPPING_LIKE = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _SCALARS: Mapping[object, Type] = {
     float: {"kind": "number"},
@@ -38,7 +40,7 @@ _SCALARS: Mapping[object, Type] = {
     Any: {"kind": "any"},
     object: {"kind": "any"},
     inspect.Parameter.empty: {"kind": "any"},
-    pathlib.Path: {"kind": "text", "syntax": "path"},
+    pathlib.Path: {"kind": "text", "syntax": "path", "class": "pathlib:Path"},
     list: {"kind": "list", "of": {"kind": "any"}},
     tuple: {"kind": "list", "of": {"kind": "any"}},
     dict: {"kind": "mapping", "of": {"kind": "any"}},
@@ -61,24 +63,25 @@ def from_annotation(annotation: object, namespace: Mapping[str, object], slots: 
     return _Reader(namespace, slots).read(annotation)
 
 
-def record(cls: type, slots: Slots = _NO_SLOTS) -> Type:
+def record(cls: type, slots: Slots = _NO_SLOTS, within: tuple[type, ...] = ()) -> Type:
     """Return the record type of a dataclass: the mapping that a recipe writes for it.
 
     Args:
         cls: the dataclass; its docstring documents the fields.
         slots: base class -> slot, as in `from_annotation`.
+        within: dataclasses that hold it; one that holds itself cannot be written there.
     """
     module = inspect.getmodule(cls)
     namespace = {**vars(typing), **vars(collections.abc), **(vars(module) if module else {})}
     docs = documented(inspect.getdoc(cls) or "")
     fields = {}
-    for field in dataclasses.fields(cls):
+    for field in (field for field in dataclasses.fields(cls) if field.init):
         default = field.default_factory() if callable(field.default_factory) else field.default
         required = default is dataclasses.MISSING
         fields[field.name] = {
-            "type": from_annotation(field.type, namespace, slots),
+            "type": _Reader(namespace, slots, (*within, cls)).read(field.type),
             "required": required,
-            "default": None if required else _plain_default(default),
+            "default": None if required else plain_default(default)[0],
             "doc": docs.get(field.name, ""),
         }
     return {"kind": "record", "name": cls.__name__, "fields": fields}
@@ -126,10 +129,15 @@ def bounded(type: Type, mark: object) -> Type:
 
 @dataclasses.dataclass(frozen=True)
 class _Reader:
-    """Reads annotations that stand in one signature; the attributes are the arguments of `from_annotation`."""
+    """Reads annotations that stand in one signature; the attributes are the arguments of `from_annotation`.
+
+    Attributes:
+        within: as `record` takes it.
+    """
 
     namespace: Mapping[str, object]
     slots: Slots
+    within: tuple[type, ...] = ()
 
     def read(self, annotation: Any) -> Type:
         """Return the type of any annotation."""
@@ -162,7 +170,9 @@ class _Reader:
             where = f"{annotation.__module__}:{annotation.__qualname__}"
             return {"kind": "one_of", "values": list(annotation.__members__), "enum": where}
         if dataclasses.is_dataclass(annotation):
-            made = record(annotation, self.slots)
+            if annotation in self.within:
+                return {"kind": "opaque", "reason": f"a {annotation.__name__} within another"}
+            made = record(annotation, self.slots, self.within)
             own = annotation.__module__.partition(".")[0] == "trainer"  # a section of recipes, known by its name
             return made if own else {**made, "class": f"{annotation.__module__}:{annotation.__qualname__}"}
         if annotation.__module__.startswith("torch") and annotation.__name__ == "Tensor":
@@ -184,7 +194,8 @@ class _Reader:
         if origin is tuple:
             return self._tuple(args)
         if origin in _LIST_LIKE:
-            return _container("list", self.read(args[0]))
+            made = _container("list", self.read(args[0]))
+            return {**made, "set": _SETS[origin]} if origin in _SETS and made["kind"] == "list" else made
         if origin in _MAPPING_LIKE:
             return self._mapping(*args)
         if origin is collections.abc.Callable:
@@ -212,7 +223,10 @@ class _Reader:
         """Return a mapping's type; its keys are a closed list where their type is one."""
         made, keys = _container("mapping", self.read(value)), self.read(key)
         is_closed = keys["kind"] == "one_of" and made["kind"] == "mapping"
-        return {**made, "keys": list(keys["values"])} if is_closed else made
+        if not is_closed:
+            return made
+        named = {"keys_enum": keys["enum"]} if "enum" in keys else {}
+        return {**made, "keys": list(keys["values"]), **named}
 
 
 def _container(kind: str, of: Type) -> Type:
@@ -225,9 +239,12 @@ def _literal(values: tuple[Any, ...]) -> Type:
     if values and all(isinstance(value, enum.Enum) for value in values) and len({type(value) for value in values}) == 1:
         where = f"{type(values[0]).__module__}:{type(values[0]).__qualname__}"
         return {"kind": "one_of", "values": [value.name for value in values], "enum": where}
+    if any(isinstance(value, enum.Enum) for value in values):
+        return {"kind": "opaque", "reason": "a member of an enum, or something else"}
     plain = [int(value) if isinstance(value, Constant) else value for value in values]
     names = {short: int(value) for value in values if isinstance(value, Constant) for short in _spellings(value.name)}
-    made = {"kind": "one_of", "values": list(dict.fromkeys(plain))}
+    apart = {(type(value), value): value for value in plain}  # True is 1 to a dict, not to whoever wrote both
+    made = {"kind": "one_of", "values": list(apart.values())}
     return {**made, "names": names} if names else made
 
 
@@ -236,12 +253,26 @@ def _spellings(name: str) -> tuple[str, str]:
     return name.partition("_")[2].lower(), name
 
 
-def _plain_default(value: object) -> object:
+def plain_default(value: object) -> tuple[object, bool]:
+    """Return a default as JSON and True, or its text and False where it has no plain form."""
+    if isinstance(value, enum.Enum):
+        return value.name, True
+    if isinstance(value, pathlib.PurePath):
+        return str(value), True
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain_default(item) for name, item in vars(value).items()}
+        return plain_default({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if value is None or isinstance(value, (bool, int, str)):
+        return value, True
+    if isinstance(value, float):
+        return (value, True) if math.isfinite(value) else (repr(value), False)
     if isinstance(value, (list, tuple)):
-        return [_plain_default(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
+        items = [plain_default(item) for item in value]
+        return ([item for item, _ in items], True) if all(plain for _, plain in items) else (repr(value), False)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        pairs = {key: plain_default(item) for key, item in value.items()}
+        if all(plain for _, plain in pairs.values()):
+            return {key: item for key, (item, _) in pairs.items()}, True
+    return getattr(value, "__name__", None) or repr(value), False
 
 
 # ------------------------------------------------------------------------------------------------ a library's constants

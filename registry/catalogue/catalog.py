@@ -260,5 +260,14 @@ def _make_plugin(plugin: Plugin) -> cache.Records:
     """Import a plug-in and describe what it marks."""
     from registry.catalogue.signatures import described
 
-    slots = base_slots()
-    return [described(found, SLOTS[slot], slots) for slot, found in plugin.find()]
+    slots, records = base_slots(), []
+    for slot, found in plugin.find():
+        try:
+            records.append(described(found, SLOTS[slot], slots))
+        except RecipeError:
+            raise
+        except Exception as error:  # an odd class may answer any question with an error of its own
+            said = f"{type(error).__name__}: {error}"
+            message = f"the {slot} {found.name!r} of the plug-in {plugin.name} cannot be described: {said}"
+            raise RecipeError(message, f"{found.target} has something that no recipe can write; simplify it") from error
+    return records

@@ -5,11 +5,13 @@ A type is a dict with `kind`:
     number, integer    with min, max, above, below, each optional; an integer is a number, nothing else converts
     bool  null  any
     text               with `syntax`, optional: "pattern", "path", "metric", or "weights", the path of a file of weights
-                       where a name may stand as well
+                       where a name may stand as well; `class`, optional: "module:Class" that is made of it
     one_of             `values`, the allowed plain values; `names`, optional: words for them (constants of OpenCV);
                        `enum`, optional: "module:Class" whose member names the values are
-    list, tuple        `of`: the items' type, or for a tuple one type per place; min_length, max_length of a list
-    mapping            `of`: the values' type, under text keys; `keys`, optional: the allowed keys
+    list, tuple        `of`: the items' type, or for a tuple one type per place; min_length, max_length of a list;
+                       `tuple` or `set`, optional: what a list becomes
+    mapping            `of`: the values' type, under text keys; `keys`, optional: the allowed keys; `keys_enum`,
+                       optional: "module:Class" whose member names they are
     component          `slot`
     record             `name`, and `fields`: name -> {"type", "required", "default", "doc"}
     union              `of`: the alternatives

@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.catalogue.adoption import Change, Found
 from registry.catalogue.annotations import Slots
-from registry.catalogue.plugins import check_base, import_plugin, provides
+from registry.catalogue.plugins import check_base, import_plugin, own_change, provides
 from registry.catalogue.signatures import described
 from registry.catalogue.slots import SLOTS
 from registry.errors import RecipeError
@@ -50,7 +50,7 @@ def imported(slot: str, name: str, plugins: Sequence[str], slots: Callable[[], S
             raise RecipeError(f"{where} has no {names!r}", "an import path is written package.module:Object")
         value = getattr(value, part)
     check_base(slot, name, value)
-    found = Found(name, f"{module}:{names}", value, getattr(value, "change", Change()), own=False, package="")  # type: ignore[arg-type]
+    found = Found(name, f"{module}:{names}", value, own_change(value), own=False, package="")  # type: ignore[arg-type]
     return described(found, SLOTS[slot], slots())
 
 

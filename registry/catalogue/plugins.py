@@ -6,6 +6,7 @@ the mark stays on the object, so nothing is registered anywhere by importing it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -42,10 +43,18 @@ def component(slot: str, name: str | None = None) -> Callable[[T], T]:
         raise RecipeError(f"there is no slot {slot!r} for {name or 'a component'}", f"the slots are {', '.join(SLOTS)}")
 
     def mark(value: T) -> T:
-        setattr(value, _MARK, (slot, name or value.__name__))
+        setattr(value, _MARK, (*_marks(value), (id(value), slot, name or value.__name__)))
         return value
 
     return mark
+
+
+def _marks(value: object) -> list[tuple[int, str, str]]:
+    """Return an object's own marks: `functools.wraps` copies those of what it wraps, which are not."""
+    marks: Sequence[tuple[int, str, str]] = ()
+    with contextlib.suppress(Exception):  # an odd object may answer with an error of its own, or have no attributes
+        marks = vars(value).get(_MARK, ())
+    return [mark for mark in marks if mark[0] == id(value)]
 
 
 @dataclass(frozen=True)
@@ -70,26 +79,47 @@ class Plugin:
         """
         seen: set[int] = set()
         for owner in self._modules():
-            for value in list(vars(owner).values()):
-                mark = vars(value).get(_MARK) if hasattr(value, "__dict__") else None
-                if mark is None or id(value) in seen:
-                    continue
+            for held_as, value in list(vars(owner).items()):
+                marks = [] if id(value) in seen else _marks(value)
                 seen.add(id(value))
-                slot, name = mark
-                yield slot, self._found(slot, name, value)
+                for _, slot, name in marks:
+                    yield slot, self._found(slot, name, value, owner, held_as)
 
     def imported(self) -> list[Path]:
         """Return the files of what the plug-in imports, once it is imported itself; see `imported_files`."""
         return imported_files(self._modules())
 
     def _modules(self) -> list[ModuleType]:
-        return [import_plugin(self.name), *_submodules(self.name)]
+        module = import_plugin(self.name)
+        return [module, *_submodules(module.__name__)]
 
-    def _found(self, slot: str, name: str, value: Callable[..., object]) -> Found:
-        where = self.name if self.name.endswith(".py") else value.__module__
-        target = f"{where}:{value.__qualname__}"
+    def _found(self, slot: str, name: str, value: Callable[..., object], owner: ModuleType, held_as: str) -> Found:
+        target = self._target(value, owner, held_as)
         check_base(slot, target, value)
-        return Found(name, target, value, getattr(value, "change", Change()), own=False, package=self.distribution)
+        return Found(name, target, value, own_change(value), own=False, package=self.distribution)
+
+    def _target(self, value: Callable[..., object], owner: ModuleType, held_as: str) -> str:
+        """Return from where a marked object is loaded: from where it was written, if it is that which is held there."""
+        home, names = sys.modules.get(value.__module__), getattr(value, "__qualname__", "")
+        is_file = self.name.endswith(".py")
+        if home is None or (is_file and home is not owner) or not _holds(home, names, value):
+            home, names = owner, held_as
+        where = self.name if is_file and home.__name__ == _module_name(Path(self.name)) else home.__name__
+        return f"{where}:{names}"
+
+
+def _holds(module: ModuleType, names: str, value: object) -> bool:
+    """Whether a dotted name leads to an object in a module."""
+    found: object = module
+    for name in names.split("."):
+        found = vars(found).get(name) if hasattr(found, "__dict__") else None
+    return found is value
+
+
+def own_change(value: object) -> Change:
+    """Return the exceptions that a component declares; an attribute of that name may be anything else of its own."""
+    change = getattr(value, "change", None)
+    return change if isinstance(change, Change) else Change()
 
 
 def provides(plugin: str, where: str) -> bool:
@@ -114,7 +144,8 @@ def check_base(slot: str, target: str, value: object) -> None:
     if not any(fits(value, base) for base in bases):
         named = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
         verb = "has the methods of" if is_protocol(bases[0]) else "derives from"
-        raise RecipeError(f"{target} is no {slot}", f"a {slot} {verb} {named}, or is a function that returns one")
+        hint = f"a {slot} {verb} {named}, or is a function annotated as returning one"
+        raise RecipeError(f"{target} is no {slot}", hint)
 
 
 def find_plugins(names: Sequence[str | Path]) -> list[Plugin]:
@@ -167,13 +198,15 @@ def import_plugin(name: str) -> ModuleType:
     except RecipeError as error:  # of ours, about a component in it
         message = f"the plug-in {name} cannot be imported: {error.message}{_line(error, name)}"
         raise RecipeError(message, error.hint) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}{_line(error, name)}"
         raise RecipeError(f"the plug-in {name} cannot be imported: {said}", _way_out(error, name)) from error
 
 
-def _way_out(error: Exception, plugin: str) -> str:
+def _way_out(error: BaseException, plugin: str) -> str:
     """Say how a file reaches the one beside it, where that is what it wants."""
+    if isinstance(error, SystemExit):
+        return "what ends the program when it is imported stands behind `if __name__ == '__main__':`"
     if not isinstance(error, ModuleNotFoundError) or not error.name or not plugin.endswith(".py"):
         return ""
     folder, wanted = Path(plugin).parent, error.name.partition(".")[0]
@@ -182,11 +215,16 @@ def _way_out(error: Exception, plugin: str) -> str:
     return f"{wanted} lies beside it, where Python does not look: set PYTHONPATH={folder}"
 
 
+def _module_name(path: Path) -> str:
+    return f"recipe_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+
+
 def _import_file(path: Path) -> ModuleType:
-    name = f"recipe_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    package = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

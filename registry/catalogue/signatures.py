@@ -11,14 +11,13 @@ import enum
 import importlib.metadata
 import inspect
 import json
-import math
 import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from registry.catalogue.adoption import Change, Found, resolve
-from registry.catalogue.annotations import Constants, Slots, bounded, from_annotation
+from registry.catalogue.annotations import Constants, Slots, bounded, from_annotation, plain_default
 from registry.catalogue.docstrings import documented, first_sentence, without_default
 from registry.catalogue.slots import SlotRules
 from registry.contracts import DataFacts
@@ -40,7 +39,7 @@ def described(found: Found, rules: SlotRules, slots: Slots) -> Record:
         slots: base class -> slot, for nested components.
     """
     parameters = _parameters(found, rules, slots)
-    refused = found.change.refused or _unwritable(parameters)
+    refused = found.change.refused or _unwritable(parameters) or _taken(parameters, rules)
     record = {
         "slot": rules.name,
         "name": found.name,
@@ -87,6 +86,14 @@ def _unwritable(parameters: list[Record]) -> str:
     return ""
 
 
+def _taken(parameters: list[Record], rules: SlotRules) -> str:
+    for parameter in parameters:
+        if parameter["name"] in rules.knobs and parameter["role"] == "user":
+            name = parameter["name"]
+            return f"its argument {name!r} is called as what the engine does by {rules.name}.{name}: rename it"
+    return ""
+
+
 def _signature(callable_: Callable[..., object], change: Change, slots: Slots) -> list[Record]:
     namespace = _namespace(callable_)
     docs = documented(_doc(callable_))
@@ -124,15 +131,16 @@ def _namespace(callable_: Callable[..., object]) -> dict[str, object]:
     from torch.optim.lr_scheduler import LRScheduler
 
     behind = {"torch": torch, "Tensor": torch.Tensor, "Optimizer": torch.optim.Optimizer, "LRScheduler": LRScheduler}
-    own: Mapping[str, object] = {}
+    own: dict[str, object] = {}
     if isinstance(callable_, type):
-        definer = next((cls for cls in callable_.__mro__ if "__init__" in vars(cls)), callable_)
-        own = vars(sys.modules[definer.__module__])
+        made_by = [cls for cls in callable_.__mro__ if {"__init__", "__new__"} & set(vars(cls)) and cls is not object]
+        for cls in (*reversed(callable_.__mro__), *made_by[:1]):  # fields of a dataclass may be of any of its bases
+            own.update(vars(sys.modules[cls.__module__]))
     else:
         own = getattr(inspect.unwrap(callable_), "__globals__", {})
     names = {**vars(typing), **vars(collections.abc), **behind, **own}
     if "cv2" in own:
-        names["cv2"] = Constants(own["cv2"])
+        names["cv2"] = Constants(own["cv2"])  # type: ignore[arg-type]
     return names
 
 
@@ -141,24 +149,6 @@ def _init_schema(callable_: Callable[..., object]) -> dict[str, list[object]]:
     schema = getattr(callable_, "InitSchema", None)
     fields = getattr(schema, "model_fields", {})
     return {name: list(field.metadata) for name, field in fields.items()}
-
-
-def plain_default(value: object) -> tuple[object, bool]:
-    """Return a default as JSON and True, or its text and False where it has no plain form."""
-    if isinstance(value, enum.Enum):
-        return value.name, True
-    if value is None or isinstance(value, (bool, int, str)):
-        return value, True
-    if isinstance(value, float):
-        return (value, True) if math.isfinite(value) else (repr(value), False)
-    if isinstance(value, (list, tuple)):
-        items = [plain_default(item) for item in value]
-        return ([item for item, _ in items], True) if all(plain for _, plain in items) else (repr(value), False)
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        pairs = {key: plain_default(item) for key, item in value.items()}
-        if all(plain for _, plain in pairs.values()):
-            return {key: item for key, (item, _) in pairs.items()}, True
-    return getattr(value, "__name__", None) or repr(value), False
 
 
 def _doc(callable_: Callable[..., object]) -> str:
@@ -177,10 +167,11 @@ def _facts(slot: str, found: Found) -> Record:
         return data_facts(facts)
     if slot == "metric":
         limits = getattr(found.object, "range", None)
-        known = {} if limits is None else {"range": list(limits)}
+        known = {"range": list(limits)} if isinstance(limits, (tuple, list)) else {}
         return {"key": snake_case(found.name.rpartition(":")[2]), "mode": getattr(found.object, "mode", "max"), **known}
     if slot == "callback" and isinstance(found.object, type):
-        measures = list(getattr(found.object, "measures", ()))
+        measured = getattr(found.object, "measures", ())
+        measures = list(measured) if isinstance(measured, (tuple, list)) else []
         return {"sink": issubclass(found.object, Sink), **({"measures": measures} if measures else {})}
     return {}
 

@@ -7,6 +7,7 @@ experiment's to know; whether names and values are right was checked before.
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +74,7 @@ class _Builder:
         }
         arguments = filled(entry, arguments, supplied)
         with _explained(spec, entry), _warnings_raise(entry.target.startswith("albumentations:")):
-            return constructor(**arguments)
+            return _called(constructor, arguments)
 
     def _entry(self, spec: Spec) -> Entry:
         try:
@@ -111,6 +112,20 @@ class _Builder:
         if isinstance(value, Mapping):
             return {key: self._bound(item, supplied) for key, item in value.items()}
         return value
+
+
+def _called(constructor: Callable[..., Any], arguments: Mapping[str, object]) -> Any:
+    """Call what takes some of its arguments by their place alone as it wants to be called."""
+    try:
+        parameters = inspect.signature(constructor).parameters.values()
+    except (TypeError, ValueError):  # of C
+        parameters = ()  # type: ignore[assignment]
+    alone = [one for one in parameters if one.kind is inspect.Parameter.POSITIONAL_ONLY]
+    placed = [arguments.get(one.name, one.default) for one in alone]
+    while placed and alone[len(placed) - 1].name not in arguments:
+        placed.pop()
+    names = {one.name for one in alone}
+    return constructor(*placed, **{name: value for name, value in arguments.items() if name not in names})
 
 
 def filled(entry: Entry, arguments: Mapping[str, object], supplied: Mapping[str, object]) -> dict[str, object]:
@@ -152,8 +167,8 @@ def converted(type: Type, value: object) -> object:
         value: fits the type.
 
     Returns:
-        A tensor for numbers, an enum member or a library's constant for its name, a tuple for a list, a dataclass for
-        its fields.
+        A tensor for numbers, an enum member or a library's constant for its name, a tuple or a set for a list, a path
+        for its text, a dataclass for its fields.
     """
     kind = type["kind"]
     if kind == "union":
@@ -168,11 +183,18 @@ def converted(type: Type, value: object) -> object:
     if isinstance(value, (list, tuple)) and kind in ("list", "tuple"):
         of = type["of"] if kind == "tuple" else [type["of"]] * len(value)
         items = [converted(*pair) for pair in zip(of, value, strict=True)]
+        if type.get("set"):
+            return (frozenset if type["set"] == "frozenset" else set)(items)
         return tuple(items) if kind == "tuple" or type.get("tuple") else items
     if isinstance(value, Mapping) and kind == "record" and "class" in type:
         return resolve(type["class"])(
             **{key: converted(type["fields"][key]["type"], each) for key, each in value.items()}
         )
+    if isinstance(value, str) and kind == "text" and "class" in type:
+        return resolve(type["class"])(value)
+    if isinstance(value, Mapping) and kind == "mapping" and "keys_enum" in type:
+        members = resolve(type["keys_enum"])
+        return {members[key]: converted(type["of"], item) for key, item in value.items()}
     if isinstance(value, Mapping) and kind == "mapping":
         return {key: converted(type["of"], item) for key, item in value.items()}
     return value
