@@ -131,6 +131,26 @@ def test_a_shell_is_given_a_script_that_completes(shell, capsys):
     assert "_RECIPE_TRAINER_COMPLETE" in capsys.readouterr().out
 
 
+def test_another_shell_is_named_with_those_that_there_are(capsys):
+    assert main(["completion", "tcsh"]) == 2
+    assert "there is no completion for tcsh\n  the shells are bash, zsh, fish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["list", "--help", "--version"])
+def test_who_has_closed_the_output_is_answered_by_the_exit_code(command):
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m trainer {command} >&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a device")
+def test_an_output_without_room_is_said(tmp_path):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m trainer list > /dev/full"], capture_output=True, text=True
+    )
+    assert done.returncode == 5
+    assert done.stderr == "error: what is to be shown cannot be written: no space is left on its device\n"
+
+
 def test_commands_and_options_are_completed(monkeypatch, capsys):
     monkeypatch.setenv("_RECIPE_TRAINER_COMPLETE", "bash_complete")
     for typed, number, wanted in [("recipe-trainer val", 1, "validate"), ("recipe-trainer train --f", 2, "--fast")]:

@@ -69,6 +69,26 @@ class PartlyIdle(nn.Module):
         return self.net(images)
 
 
+@component("model")
+class SkipsByChance(nn.Module):
+    '''Leaves its middle layer out of every other forward pass, by chance.
+
+    Args:
+        num_classes: of the head.
+    '''
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.middle = nn.Conv2d(3, 6, 3, stride=8), nn.Conv2d(6, 6, 1)
+        self.last = nn.Linear(54, num_classes)
+
+    def forward(self, images):
+        found = self.first(images)
+        if not self.training or torch.rand(()) < 0.5:
+            found = self.middle(found)
+        return self.last(found.flatten(1))
+
+
 @component("loss")
 class Tempered(nn.Module):
     '''Cross entropy of logits times a factor that is learnt.'''

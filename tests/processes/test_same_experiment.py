@@ -118,6 +118,13 @@ def test_a_parameter_that_no_forward_pass_uses_is_left_as_it_is(tmp_path):
     assert apart(last_of(two)["model"], last_of(one)["model"]) < 1e-5
 
 
+def test_a_layer_that_is_left_out_by_chance_is_left_as_it_is(tmp_path):
+    """By the one draw of any look beforehand it may be there."""
+    net = ["model={type: SkipsByChance}", "train.epochs=2"]
+    one, two = (trained(tmp_path / str(count), count, net) for count in (1, 2))
+    assert len(read_rows(two)) == len(read_rows(one)) == 2
+
+
 def test_statistics_of_a_norm_are_means_over_the_processes_and_alike_in_all(tmp_path):
     """BatchNorm normalises by each process's share, so weights are not those of one process, but of any two again."""
     net = ["model={type: SmallCNN, width: 4}", "train.epochs=1"]

@@ -127,6 +127,10 @@ def test_a_whole_component_is_laid_down_before_its_arguments(written):
             "search:\n  model.width: {type: FloatDistribution, low: 4, high: 8}",
             "model SmallCNN.width: expected integer",
         ),
+        (
+            "sampler: BruteForceSampler",
+            "sampler BruteForceSampler: 'optimizer.lr' is a range without `step`, which has no grid",
+        ),
         ("trials: 0", "trials: expected integer >= 1, got 0"),
         ("sweep: ../mine", "sweep '../mine' cannot be a folder's name: it contains '/' [R014]"),
         ("version: 2", "this trainer reads version 1 of the recipe language, got 2"),
@@ -151,6 +155,20 @@ def test_trials_on_other_pictures_are_warned_of_where_they_are_drawn(written, pa
 def test_a_search_that_draws_no_picture_is_not_warned_of(written):
     search = "search:\n  data.batch_size: {type: CategoricalDistribution, choices: [8, 16]}"
     assert [warning.rule for warning in load_sweep(written(search)).warnings] == []
+
+
+def test_a_recipe_is_told_to_be_none(written, capsys):
+    assert main(["sweep", "tiny.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "tiny.yaml is a recipe, not a sweep" in said
+    assert said.rstrip().endswith(" tiny.yaml")
+
+
+def test_a_whole_number_is_shown_as_it_is(written):
+    search = """search:
+  data.batch_size: {type: IntDistribution, low: 1, high: 20000}
+  optimizer.lr: {type: FloatDistribution, low: 0.1, high: 1.0}"""
+    assert load_sweep(written(search), built=False).usable().shown(["10940", "0.123456"]) == ["10940", "0.1235"]
 
 
 def test_what_must_be_there_is_asked_for(written):

@@ -292,10 +292,36 @@ def test_the_best_few_are_run_again_by_fresh_seeds(written, here):
     assert re.search(r"winner|No difference that 2 seeds can show", said[-1])
 
 
+def test_a_trial_is_not_held_against_itself(written, here):
+    search = "search:\n  optimizer.lr: {type: CategoricalDistribution, choices: [1.0e-9, 0.05]}"
+    trials = swept(written(search, "confirm: {best: 3, seeds: 2}", "trials: 6"))
+    assert len({trial.texts for trial in trials}) == 2 < len(trials)
+    first = {trial.texts: trial.number for trial in reversed(trials)}
+    again = {path.name.rpartition("-s")[0] for path in (here / "runs/mine").glob("confirm-*")}
+    assert again == {f"confirm-{number:04d}" for number in first.values()}
+
+
+def test_a_sampler_of_every_point_ends_with_the_last_one(written):
+    search = "search:\n  optimizer.lr: {type: CategoricalDistribution, choices: [0.01, 0.05]}"
+    assert len(swept(written(search, "sampler: BruteForceSampler", "trials: 6"))) == 2
+
+
+def test_a_sweep_goes_on_where_its_output_goes_away(written, here):
+    command = [sys.executable, "-m", "trainer", "sweep", written("trials: 4")]
+    keep = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=keep)
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert (process.wait(), errors) == (0, "")
+    assert len(list((here / "runs/mine").glob("trial-*"))) == 4
+
+
 def test_without_a_winner_the_test_split_is_not_touched(written, here):
-    """Trials that are all one and the same have no winner."""
-    search = "search:\n  optimizer.lr: {type: FloatDistribution, low: 0.02, high: 0.02}"
-    swept(written(search, "confirm: {best: 2, seeds: 2}", "trials: 2"))
+    """Trials whose recipes differ and whose numbers do not have no winner."""
+    search = "search:\n  train.log_every: {type: CategoricalDistribution, choices: [1, 2]}"
+    swept(written(search, "sampler: GridSampler", "confirm: {best: 2, seeds: 2}", "trials: 2"))
     assert "No winner is named, and the test split is untouched" in (here / "runs/mine/report.html").read_text()
     assert not any("test" in json.loads(path.read_text()) for path in (here / "runs/mine").glob("*/summary.json"))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_a_resumed_run_leaves_the_same_files_as_an_uninterrupted_one(capsys, uni
         assert points(run) == points(uninterrupted)  # each step once, none lost
         assert summary_of(run)["status"] == "completed"
         shutil.rmtree(run)
+
+
+def test_the_command_that_continues_a_run_can_be_pasted(capsys):
+    stops = TINY.replace("name: tiny", "name: my run").replace("callbacks: []", "callbacks: [{type: StopsAt, at: 2}]")
+    ended = command(capsys, recipe(f"{stops}plugins: [./faults.py]\n"))
+    line = next(line for line in ended.said.splitlines() if "to continue: " in line)
+    words = shlex.split(line.partition("to continue: ")[2])
+    assert Path(words[words.index("resume") + 1]) == only_run("my run")
 
 
 def test_a_resume_of_a_resume_is_exact(capsys, uninterrupted):

@@ -208,3 +208,11 @@ def test_a_run_outlives_its_closed_output_and_needs_neither_home_nor_locale(fold
     assert summary_of(run)["status"] == "completed"
     assert (run / "report.html").exists()
     assert "epoch 2/2" in (run / "log.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("out", [">&-", "> /dev/full", ">&- 2>&-"])
+def test_a_run_needs_no_output_at_all(folder, out):
+    keep = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m trainer {recipe(TINY)} {out}"], cwd=folder, env=keep)
+    assert done.returncode == 0
+    assert summary_of(only_run())["status"] == "completed"

@@ -33,7 +33,7 @@ LABEL = 24  # letters of a row's name up to which values stand in one column; a 
 _UNBROKEN = "\x00"  # stands for a space at which no line ends; nothing that is shown holds it
 
 
-class _Forgiving:
+class Forgiving:
     """A stream that may go away (a closed pipe, a lost terminal, a full disk): the text is lost, the run is not."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -74,7 +74,7 @@ class Console(Display):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._out = RichConsole(
-            file=cast("IO[str]", _Forgiving(sys.stdout)),
+            file=cast("IO[str]", Forgiving(sys.stdout)),
             highlight=False,
             quiet=quiet,
             soft_wrap=True,

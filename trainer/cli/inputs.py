@@ -5,6 +5,7 @@ Imports nothing heavy: what reads with torch is loaded when it is called.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -37,10 +38,11 @@ def importing(*, told: bool = False) -> Iterator[None]:
     words = "importing torch ..."
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes of one run one speaks
     told, on_terminal = told and is_first, sys.stderr.isatty() and is_first
-    if on_terminal:
-        print(words, end="", file=sys.stderr, flush=True)
-    elif told:
-        print(words, flush=True)
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe: what comes does without them
+        if on_terminal:
+            print(words, end="", file=sys.stderr, flush=True)
+        elif told:
+            print(words, flush=True)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ the module it calls.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.shell_completion import shell_complete
 
-from registry.errors import ExpectationError, RecipeError, UserError
+from registry.errors import ExpectationError, RecipeError, StorageError, UserError
 from registry.printing import harmless, never_fails, one_line
 from registry.program import PROGRAM, VERSION, typed_as
 from trainer.cli.inputs import (
@@ -55,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
     if started_together() > 1:  # read at torch's import: else every lost connection prints a stack of its own
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    for stream in (sys.stdout, sys.stderr):
-        never_fails(stream)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started the program
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  to its end
+        never_fails(getattr(sys, name))
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -72,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        if debug or error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say("error: what is to be shown cannot be written: no space is left on its device")
+        return StorageError.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)  # Interrupted carries its own and has said its line
         if code is not None:
@@ -703,7 +712,10 @@ def cached_images(words: Words, clear: bool) -> int:
 @takes("bash|zsh|fish")
 def completion(words: Words) -> int:
     """Script that completes commands, options and files in a shell."""
-    return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{words.plain[0]}_source")
+    shell = words.plain[0]
+    if shell not in (shells := ("bash", "zsh", "fish")):
+        raise RecipeError(f"there is no completion for {shell}", f"the shells are {', '.join(shells)}")
+    return shell_complete(program, {}, PROGRAM, _COMPLETE, f"{shell}_source")
 
 
 def _run_or_file(word: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from rich.table import Table
 from registry.errors import UserError
 from registry.printing import counted, duration, harmless, metric_text
 from registry.program import typed_as
-from trainer.cli.console import Console
+from trainer.cli.console import Console, Forgiving
 from trainer.engine.interrupts import Interrupted
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
@@ -76,7 +77,7 @@ def _one(path: str, worker: Worker) -> int:
 
 
 def _continued(reason: str, path: str) -> str:
-    return f"interrupted by {reason}; to continue: {typed_as()} sweep {path}"
+    return f"interrupted by {reason}; to continue: {typed_as()} sweep {shlex.quote(str(path))}"
 
 
 class Board:
@@ -89,7 +90,7 @@ class Board:
 
     def __init__(self, sweep: Sweep, *, live: bool) -> None:
         self._sweep = sweep
-        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._out = RichConsole(file=Forgiving(sys.stdout), highlight=False, soft_wrap=True)  # type: ignore[arg-type]
         self._live = Live(console=self._out, auto_refresh=False, transient=True) if live else None
         self._lock = threading.Lock()
 
@@ -178,7 +179,7 @@ def _several(path: str, count: int, recipe: Recipe, board: Board, made: Worker) 
         raise Interrupted(received[0])
     failed = next((code for code in codes if code), 0)
     if failed and not made.is_done():
-        _tell(f"a worker ended with exit code {failed}; to continue: {typed_as()} sweep {path}")
+        _tell(f"a worker ended with exit code {failed}; to continue: {typed_as()} sweep {shlex.quote(str(path))}")
         return abs(failed)
     return 0
 

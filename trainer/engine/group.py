@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import Store
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 
 from registry.contracts import Mergeable, Metric
@@ -170,7 +171,7 @@ class Group(Processes):
             model,
             device_ids=None if device.type == "cpu" else [device],
             gradient_as_bucket_view=True,
-            find_unused_parameters=_leaves_parameters_out(model, (2, *shape), device),
+            find_unused_parameters=_may_leave_parameters_out(model, (2, *shape), device),
         )
         self._carrier.broadcast_buffers = False  # before each forward pass: `settled` does, once a step
         return self._carrier
@@ -416,12 +417,23 @@ class Group(Processes):
         return {"processes": {"count": self.count, "machines": self.machines, "backend": self._backend, "share": share}}
 
 
-def _leaves_parameters_out(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> bool:
-    """Whether a forward pass leaves learnt parameters out, whose gradients would be waited for; tried on a copy."""
+_DROP_BY_FACTOR = ("StochasticDepth", "DropPath")  # of torchvision and timm: what they drop is computed all the same
+
+
+def _may_leave_parameters_out(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> bool:
+    """Whether a forward pass may leave learnt parameters out, whose gradients would be waited for; tried on a copy.
+
+    One that draws may leave other layers out the next time. Modules that only draw what they multiply by are known.
+    """
     with rng.untouched_randomness():
         tried = copy.deepcopy(model).train()
+        for module in tried.modules():
+            if isinstance(module, _DropoutNd) or type(module).__name__ in _DROP_BY_FACTOR:
+                module.eval()
+        before = rng.capture()
         tried(torch.zeros(shape, device=device)).sum().backward()
-    return any(each.requires_grad and each.grad is None for each in tried.parameters())
+        draws = not rng.same(before, rng.capture())
+    return draws or any(each.requires_grad and each.grad is None for each in tried.parameters())
 
 
 def _buffers(model: nn.Module) -> tuple[list[tuple[dict[str, Any], str, nn.Module]], list[Slot]]:

@@ -7,6 +7,7 @@ randomness (initial weights, dropout), which draws from the global generators.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,11 @@ def capture() -> dict[str, Any]:
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two states of `capture` are alike: nothing was drawn in between."""
+    return pickle.dumps(one) == pickle.dumps(other)
 
 
 def restore(state: Mapping[str, Any]) -> None:

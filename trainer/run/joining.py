@@ -52,7 +52,8 @@ def joined() -> Iterator[Group]:
     done = threading.Event()
     ends = Ends(store.clone(), group.rank)  # a connection of its own: the store answers one question at a time
     patience = LEAVE if group.is_first else FOLLOW
-    threading.Thread(target=_watch, args=(ends, done, patience), name="other processes", daemon=True).start()
+    watch = threading.Thread(target=_watch, args=(ends, done, patience), name="other processes", daemon=True)
+    watch.start()
     try:
         yield group
     except BaseException as error:
@@ -64,6 +65,7 @@ def joined() -> Iterator[Group]:
         raise ending from error
     finally:
         done.set()
+        watch.join(2 * WATCH)  # one that is in the store when the interpreter ends is torn out of C++, which aborts
     dist.destroy_process_group()
 
 

@@ -6,6 +6,7 @@ new one then leaves no folder, a resumed one is left as it was.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 
 from registry.errors import CheckpointError, DataError, RecipeError, UserError
@@ -35,7 +36,7 @@ class RunStatus:
         self, folder: RunFolder, log: Callable[[str], None], *, fast: bool, resumed: bool, again: str = ""
     ) -> None:
         self._folder, self._log, self._fast, self._resumed = folder, log, fast, resumed
-        self._to_continue = f"to continue: {typed_as()} resume {folder.path}{again}"
+        self._to_continue = f"to continue: {typed_as()} resume {shlex.quote(str(folder.path))}{again}"
         self._accepted = False
         if not resumed:
             self._write("running")

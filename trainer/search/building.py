@@ -84,6 +84,9 @@ def _steps(choice: Choice) -> list[Any]:
     return [low + number * step for number in range(count + 1)]
 
 
+FINITE = ("GridSampler", "BruteForceSampler")  # samplers that try each point once
+
+
 def size(sweep: Sweep) -> int:
     """Return the points of the grid."""
     count = 1

@@ -21,7 +21,7 @@ from trainer.search.page import Found, page
 from trainer.search.place import BEST, PAGE, run_name
 from trainer.search.study import Trial
 from trainer.search.trial import Bench, ordered, resolved_recipe, run, value_of
-from trainer.search.verdict import Candidate, Verdict, best_first, front, judged
+from trainer.search.verdict import Candidate, Verdict, best_first, distinct, front, judged
 
 VERDICT = "verdict"  # what was said last
 WAIT = 1.0  # seconds between looks at runs that others have in hand
@@ -53,7 +53,7 @@ def finish(bench: Bench, say: Callable[[str], None]) -> Path:
 # -------------------------------------------------------------------------------------------------------- confirmation
 def _confirmed(bench: Bench, trials: Sequence[Trial], say: Callable[[str], None]) -> tuple[Verdict | None, bool]:
     """Run the best few again by fresh seeds and return the verdict, None without a number; and whether any was run."""
-    confirm, ranked = bench.sweep.confirm, best_first(trials, bench.sweep.goals)
+    confirm, ranked = bench.sweep.confirm, distinct(best_first(trials, bench.sweep.goals))
     if confirm == "none" or len(bench.sweep.goals) > 1 or len(ranked) < 2:
         return None, False
     few, seeds = ranked[: confirm.best], fresh_seeds(bench, confirm.seeds)

@@ -6,6 +6,7 @@ Reads trials and run folders; renders through trainer/report.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,10 @@ def _optimism(bench: Bench, found: Found) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ sections
+def _quoted(bench: Bench, name: str) -> str:
+    return shlex.quote(str(bench.folder.path / name))
+
+
 def _winner(bench: Bench, found: Found) -> Section:
     if found.chosen is None:
         return Section("Best recipe", (Paragraph("No trial was completed.", "note"),), "best")
@@ -166,7 +171,7 @@ def _winner(bench: Bench, found: Found) -> Section:
         Paragraph("The recipe, which also lies beside this page as `best.yaml`:"),
         Code(found.recipe, "yaml"),
         Paragraph("To train it, or to use what the trial has learnt:"),
-        Code(f"{typed_as()} {bench.folder.path / 'best.yaml'}\n{typed_as()} explain {bench.folder.path / run}", "sh"),
+        Code(f"{typed_as()} {_quoted(bench, 'best.yaml')}\n{typed_as()} explain {_quoted(bench, run)}", "sh"),
     ]
     return Section("Winner" if named else "Best recipe", tuple(blocks), "best")
 

@@ -16,6 +16,7 @@ from registry.catalogue.catalog import Catalogue, catalogue
 from registry.catalogue.grammar import Type
 from registry.catalogue.suggest import nearest
 from registry.errors import RecipeError
+from registry.program import typed_as
 from registry.search import require_optuna
 from trainer.recipe.checks.check import Checker, Place
 from trainer.recipe.checks.components import Components
@@ -29,7 +30,7 @@ from trainer.recipe.recipe import Origin, Recipe, Spec
 from trainer.recipe.resolve import flow
 from trainer.recipe.sections import section_class, section_type
 from trainer.search import sweep as sections
-from trainer.search.building import built
+from trainer.search.building import FINITE, built
 from trainer.search.points import check_points
 from trainer.search.sweep import CHOOSE_IMAGES, Choice, Goal, Objective, Sweep
 
@@ -90,7 +91,7 @@ def load_sweep(path: str | Path, *, built: bool = True) -> LoadedSweep:
         built: whether the points' recipes are built, too, which needs torch.
 
     Raises:
-        RecipeError: Optuna is not installed.
+        RecipeError: Optuna is not installed, or the file is a recipe.
     """
     require_optuna()
     problems = Collector()
@@ -115,6 +116,8 @@ class _Reader:
             if not self.problems.failed:
                 self._report("R009", Origin(self.path, 1, 1), "a sweep is a mapping", hint="begin with 'version: 1'")
             return None, None, ()
+        if not {"search", "sweep"} & set(root.entries) and {"model", "data"} & set(root.entries):
+            raise RecipeError(f"{self.path} is a recipe, not a sweep", f"{typed_as()} {self.path}")
         self.root = root
         known = catalogue()
         sweep = self._text(known)
@@ -282,10 +285,10 @@ class _Reader:
             for goal in (goal for goal in sweep.goals if by_epoch.get(goal.metric) is None):
                 text = f"pruner {sweep.pruner.type} judges by what epochs reach, and '{goal.metric}' is of a whole run"
                 self._report("R163", sweep.pruner.origin, text, hint="leave the pruner out", path="pruner")
-        if sweep.sampler.type == "GridSampler":
+        if sweep.sampler.type in FINITE:
             for choice in sweep.choices:
                 if choice.distribution.type == FLOAT and choice.distribution.arguments.get("step") is None:
-                    text = f"sampler GridSampler: '{choice.path}' is a range without `step`, which has no grid"
+                    text = f"sampler {sweep.sampler.type}: '{choice.path}' is a range without `step`, which has no grid"
                     self._report("R163", choice.key, text, hint="give it a step, or choices", path="sampler")
         for choice in sweep.choices:
             if choice.path.startswith(CHOOSE_IMAGES):

@@ -160,9 +160,9 @@ class Sweep:
     base: str = field(default="", metadata=_ENGINE)
 
     def shown(self, values: Sequence[str]) -> list[str]:
-        """Return a trial's values as people read them: of a range with four digits."""
+        """Return a trial's values as people read them: of a range of numbers that are not whole with four digits."""
         drawn = zip(self.choices, values, strict=True)
-        return [one_line(text) if choice.texts or not text else f"{float(text):.4g}" for choice, text in drawn]
+        return [one_line(text) if choice.texts or _is_whole(text) else f"{float(text):.4g}" for choice, text in drawn]
 
     def assigned(self, values: Sequence[str]) -> tuple[str, ...]:
         """Return the overrides that make a trial's recipe: `set`, then each choice's value, whole components first.
@@ -172,3 +172,7 @@ class Sweep:
         """
         drawn = sorted(zip(self.choices, values, strict=True), key=lambda pair: pair[0].path.count("."))
         return (*self.overrides, *(f"{choice.path}={value}" for choice, value in drawn))
+
+
+def _is_whole(text: str) -> bool:
+    return not text or text.lstrip("-").isdecimal()

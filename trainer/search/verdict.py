@@ -23,6 +23,14 @@ def best_first(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
     return sorted(done, key=lambda trial: (-goals[0].sign * trial.values[0], trial.number))
 
 
+def distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the first trial of each recipe: a sampler may draw one again, and by itself it is not told apart."""
+    first: dict[tuple[str, ...], Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.texts, trial)
+    return list(first.values())
+
+
 def front(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
     """Return the complete trials that no other is at least as good as in all objectives and better in one."""
     done = best_first(trials, goals)

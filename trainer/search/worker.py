@@ -60,7 +60,7 @@ class Worker:
         with self._folder.waiting("study"):
             self._study = Study(sweep, recipe, root, self._here)
         self._bench = Bench(sweep, recipe, self._folder, self._study, display, command)
-        grid = building.size(sweep) if sweep.sampler.type == "GridSampler" else None
+        grid = building.size(sweep) if sweep.sampler.type in building.FINITE else None
         self._total = min((each for each in (sweep.trials, grid) if each is not None), default=None)
 
     @property
