@@ -150,9 +150,12 @@ def _load(model: Any, path: Path, in_channels: int) -> None:
         CheckpointError: it is missing, damaged, or of another network.
     """
     from registry import state_dicts
+    from registry.tensor_names import named_as
 
     file = _file_in(path, model) if path.is_dir() else path
-    tensors = _as_timm_has_them(model, dict(state_dicts.read(file, "meta" if _on_meta() else "cpu")))
+    theirs = state_dicts.read(file, "meta" if _on_meta() else "cpu")
+    before = named_as(model.state_dict(), theirs).before  # a wrapper's word, which what follows does not look for
+    tensors = _as_timm_has_them(model, {name.removeprefix(before): tensor for name, tensor in theirs.items()})
     told: Mapping[str, Any] = model.pretrained_cfg
     for name in _several(told.get("first_conv")):
         weight = tensors.get(f"{name}.weight")
@@ -160,6 +163,7 @@ def _load(model: Any, path: Path, in_channels: int) -> None:
             tensors[f"{name}.weight"] = importlib.import_module("timm.models").adapt_input_conv(in_channels, weight)
     last = _several(told.get("classifier"))
     head = [name for name in model.state_dict() if name.rpartition(".")[0] in last]
+    tensors = {f"{before}{name}": tensor for name, tensor in tensors.items()}
     say(state_dicts.load_all_but_head(model, file, tensors, head))
 
 

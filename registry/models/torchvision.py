@@ -197,12 +197,17 @@ def _channels(model: nn.Module, tensors: Mapping[str, Tensor]) -> int:
 
 def _with_places_of(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors with a vision transformer's place of each patch interpolated to the model's size of images."""
+    from registry.tensor_names import named_as
+
     name = "encoder.pos_embedding"
-    if name not in tensors or name not in (own := model.state_dict()) or tensors[name].shape == own[name].shape:
+    own = model.state_dict()
+    theirs = named_as(own, tensors).found.get(name) if name in own else None
+    if theirs is None or tensors[theirs].shape == own[name].shape:
         return tensors
     module = importlib.import_module("torchvision.models.vision_transformer")
     with suppress(ValueError):  # no such places: said as of another size
-        tensors = dict(module.interpolate_embeddings(model.image_size, model.patch_size, dict(tensors)))
+        fitted = module.interpolate_embeddings(model.image_size, model.patch_size, {name: tensors[theirs]})
+        tensors = {**tensors, theirs: fitted[name]}
         say(f"places of patches interpolated to images of {model.image_size} px")
     return tensors
 

@@ -28,6 +28,7 @@ READABLE_MAP = 8  # px: the smallest map side from which one can say where a net
 MOST_LAYERS = 8  # in one panel; more are a slip of the pattern
 _MOST_PREFIX_TOKENS = 8  # class, distillation and register tokens before those of the patches
 _PAIR = 2  # images in the dry forward: an output whose first dimension is not 2 is not one map per image
+_SHUFFLES = ("Unroll",)  # of timm's Hiera: its tokens come in the order in which they are merged, not in the image's
 _CELL = 1.5  # cells by which padding and rounding may change a map's proportions
 # Operations by what they do to a layout, by the names that torch gives them; all others keep it.
 _PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "bmm", "baddbmm", "einsum")
@@ -317,6 +318,7 @@ class _Visits:
         self._running: list[tuple[str, int]] = []  # modules under way, and what had finished when they began
         self._attending: dict[str, int] = {}  # those in which attention happens, likewise
         self._grids: list[tuple[int, int]] = []  # (height, width) of maps, the latest last
+        self._shuffled = False  # whether tokens stand in the image's order no more
 
     def started(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union nobody can write
         """Return the forward pre-hook of the module `name`."""
@@ -366,7 +368,10 @@ class _Visits:
         """Return how a module's output is laid out and (channels, height, width) of its map; None where it has none."""
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.shape[:1] != (_PAIR,):
             return "no_map", None
+        self._shuffled |= type(module).__name__ in _SHUFFLES
         layout = self._layout_of(module, inputs, output)
+        if self._shuffled and layout == "tokens":
+            return "no_map", None
         shape = None if layout == "no_map" else self._map_shape(layout, tuple(output.shape))
         if shape is None:
             return "no_map", None

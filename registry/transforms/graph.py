@@ -84,9 +84,10 @@ def forms_of(transforms: Sequence[Upstream], seen: Seen) -> list[Form]:
     while waiting:
         first, second = waiting[0], waiting[1] if len(waiting) > 1 else None
         if forms and forms[-1].makes_float:
-            raise NoGraphForm(
-                _name(first), "it stands behind what makes float", f"put {_name(first)} into data.eval, or before it"
-            )
+            hint = f"put {_name(first)} into data.eval, or before it"
+            if _name(first) == "Normalize":  # which data.eval does not take
+                hint = f"leave out what makes float: {_name(first)} does, and divides by its own max_pixel_value"
+            raise NoGraphForm(_name(first), "it stands behind what makes float", hint)
         pair = _pair(first, second, seen)
         form = _alone(first, seen) if pair is None else pair
         del waiting[: 1 if pair is None else 2]

@@ -29,6 +29,7 @@ TIMM = {
     "volo_d1_224": ("post_network.1.norm1", (384, 14, 14), ["network.0"]),
     "convit_tiny": ("blocks.11.norm1", (192, 14, 14), ["blocks.11"]),
     "xcit_nano_12_p16_224": ("cls_attn_blocks.1.norm1", (128, 14, 14), ["blocks.11"]),
+    "hiera_tiny_224": ("patch_embed", (96, 56, 56), ["patch_embed.proj"]),
     "visformer_tiny": ("stage2", (192, 14, 14), ["stage3", "norm"]),
 }
 TORCHVISION = {

@@ -113,13 +113,20 @@ def test_weights_come_from_a_folder_as_the_hub_has_it(folder: Path, weights: str
 
 def test_weights_of_colour_images_are_fitted_to_grey_ones_as_timm_does_it(folder: Path) -> None:
     theirs = safetensors.torch.load_file("net/model.safetensors")["conv1.0.weight"]
-    model = build("resnet10t", num_classes=3, in_channels=1, weights="net")
-    torch.testing.assert_close(model.state_dict()["conv1.0.weight"], theirs.sum(1, keepdim=True))
+    wrapped = safetensors.torch.load_file("net/model.safetensors")
+    torch.save({f"module.{name}": tensor for name, tensor in wrapped.items()}, "wrapped.pth")
+    for weights in ("net", "wrapped.pth"):
+        model = build("resnet10t", num_classes=3, in_channels=1, weights=weights)
+        torch.testing.assert_close(model.state_dict()["conv1.0.weight"], theirs.sum(1, keepdim=True))
 
 
-def test_places_of_patches_are_fitted_to_the_images_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("before", ["", "module."])
+def test_places_of_patches_are_fitted_to_the_images_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": build("vit_tiny_patch16_224", num_classes=7, image_size=224).state_dict()}, "vit.pth")
+    theirs = build("vit_tiny_patch16_224", num_classes=7, image_size=224).state_dict()
+    torch.save({"state_dict": {f"{before}{name}": tensor for name, tensor in theirs.items()}}, "vit.pth")
     model = build("vit_tiny_patch16_224", num_classes=3, image_size=64, weights="vit.pth")
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 

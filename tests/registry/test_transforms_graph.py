@@ -108,6 +108,7 @@ def test_a_picture_smaller_than_its_crop_is_an_error_and_no_other_picture(transf
         ([A.SmallestMaxSize([20, 30]), A.CenterCrop(8, 8)], r"max_size \[20, 30\] leaves it to chance", "one number"),
         ([A.Resize(8, 8, interpolation=cv2.INTER_CUBIC)], "neither nearest, linear nor by area", "train with these"),
         ([A.Normalize(), A.Resize(8, 8)], "Resize: it stands behind what makes float", "put Resize into data.eval"),
+        ([A.ToFloat(), A.Normalize(max_pixel_value=1.0)], "Normalize: it stands behind", "leave out what makes float"),
         ([A.Pad(3)], "Pad: the pictures differ in size", "train with these"),
         ([A.Normalize(normalization="image")], "needs each picture's own statistics", "train with these"),
         ([A.LongestMaxSize(20), A.PadIfNeeded(10, 30)], "frames pictures by one colour alone", "min_height"),
