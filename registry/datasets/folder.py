@@ -286,11 +286,8 @@ def _images(folder: str, name: str, passed_over: _PassedOver) -> Iterator[tuple[
 
     A link to nothing is yielded with size 0: an image that cannot be read.
     """
-    real, split = (
-        Path(folder).resolve(),
-        Path(folder).parent.resolve(),
-    )  # a link's aim, its own place
-    left = [(folder, name, frozenset(map(str, (*real.parents, split, *split.parents))))]
+    real, place = Path(folder).resolve(), Path(folder).parent.resolve()  # where a link leads, and where it lies
+    left = [(folder, name, frozenset(map(str, (*real.parents, place, *place.parents))))]
     while left:
         folder, name, above = left.pop()
         try:

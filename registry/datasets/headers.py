@@ -125,7 +125,7 @@ def may_be_transparent(content: bytes) -> bool:
 
 
 def may_be_deep(content: bytes) -> bool:
-    """Say whether a file hold more than 8 bits that nothing explains: a PNG says so, most others never do."""
+    """Say whether a file may hold more than 8 bits that nothing explains: a PNG says so, most others never do."""
     if content.startswith(PNG):
         return len(content) > 24 and content[24] == 16
     return not (content.startswith((JPEG, b"GIF8", b"BM", b"RIFF")) or is_avif(content))

@@ -75,18 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except OSError as error:
-        if debug or error.filename is not None or error.errno != errno.ENOSPC:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        say("error: what is to be shown cannot be written: no space is left on its device")
-        return StorageError.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)  # Interrupted carries its own and has said its line
         if code is not None:
             return int(code)
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds is written at the exit
+            say("error: what is to be shown cannot be written: no space is left on its device")
+            return StorageError.exit_code
         print(
             harmless(f"error: {type(error).__name__}: {error}")
             + "\n  this is a bug of the program; --debug shows where",
