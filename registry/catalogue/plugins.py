@@ -43,18 +43,19 @@ def component(slot: str, name: str | None = None) -> Callable[[T], T]:
         raise RecipeError(f"there is no slot {slot!r} for {name or 'a component'}", f"the slots are {', '.join(SLOTS)}")
 
     def mark(value: T) -> T:
-        setattr(value, _MARK, (*_marks(value), (id(value), slot, name or value.__name__)))
+        own = [mark for mark in _marks(value) if mark[0] == id(value)]  # `functools.wraps` copies others'
+        setattr(value, _MARK, (*own, (id(value), slot, name or value.__name__)))
         return value
 
     return mark
 
 
 def _marks(value: object) -> list[tuple[int, str, str]]:
-    """Return an object's own marks: `functools.wraps` copies those of what it wraps, which are not."""
+    """Return the marks on an object, each with the id of what was marked."""
     marks: Sequence[tuple[int, str, str]] = ()
     with contextlib.suppress(Exception):  # an odd object may answer with an error of its own, or have no attributes
         marks = vars(value).get(_MARK, ())
-    return [mark for mark in marks if mark[0] == id(value)]
+    return list(marks)
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,14 @@ class Plugin:
             RecipeError: it cannot be imported, or a component is not of its slot's base.
         """
         seen: set[int] = set()
-        for owner in self._modules():
+        modules = self._modules()
+        held = {id(value) for owner in modules for value in list(vars(owner).values())}
+        for owner in modules:
             for held_as, value in list(vars(owner).items()):
                 marks = [] if id(value) in seen else _marks(value)
                 seen.add(id(value))
-                for _, slot, name in marks:
+                # What a decorator above the mark has made bears the mark of what no name holds any more.
+                for _, slot, name in (mark for mark in marks if mark[0] == id(value) or mark[0] not in held):
                     yield slot, self._found(slot, name, value, owner, held_as)
 
     def imported(self) -> list[Path]:

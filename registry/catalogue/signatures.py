@@ -135,7 +135,7 @@ def _namespace(callable_: Callable[..., object]) -> dict[str, object]:
     if isinstance(callable_, type):
         made_by = [cls for cls in callable_.__mro__ if {"__init__", "__new__"} & set(vars(cls)) and cls is not object]
         for cls in (*reversed(callable_.__mro__), *made_by[:1]):  # fields of a dataclass may be of any of its bases
-            own.update(vars(sys.modules[cls.__module__]))
+            own.update(vars(sys.modules.get(cls.__module__, typing)))
     else:
         own = getattr(inspect.unwrap(callable_), "__globals__", {})
     names = {**vars(typing), **vars(collections.abc), **behind, **own}

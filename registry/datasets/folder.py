@@ -20,7 +20,7 @@ from registry.catalogue.markers import Bounds, Text
 from registry.catalogue.suggest import nearest
 from registry.contracts import DataFacts, FromArgument
 from registry.datasets.decoding import FULL, Background, Decoding, Factor, content_of, ending, endings_of, is_image
-from registry.datasets.layout import SPLITS, Endings, Folders, Layout, some, subfolders, understood
+from registry.datasets.layout import SPLITS, Endings, Folders, Layout, links_upward, some, subfolders, understood
 from registry.datasets.source import MissingSplit, UnchosenSplit, stamp
 from registry.errors import DataError
 from registry.printing import alike, counted
@@ -83,6 +83,8 @@ class ImageFolder:
         self.class_names: Sequence[str] = (*chosen, *own)
         self._files: list[tuple[str, int, int]] = []
         self._remarks = [*folders.remarks] if self._folder == folders.reference else []
+        if links := links_upward(self._folder):
+            self._remarks.append(f"{self._folder}: no class, being a link to a folder that it lies in: {some(links)}")
         passed_over = _PassedOver(endings)
         targets: list[int] = []
         number = {name: index for index, name in enumerate(self.class_names)}

@@ -21,6 +21,7 @@ _BITFIELDS, _ALPHA_MASK = 56, 66  # BMP: the shortest header that has a mask of 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers of a frame, which has the size
 _SCAN, _APP1, _TAG_ORIENTATION = 0xDA, 0xE1, 0x0112
 _END_OF_JPEG = b"\xff\xd9"
+_ALONE = (0x01, 0xD8)  # markers that no length follows, beside the end and those to restart
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # within a scan FF is followed by 0, or by a mark to restart
 _JPEG_2000, _IN_BOXES = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "  # its stream, bare, and what a file of boxes begins with
 _COMPONENTS = 40  # bytes behind the beginning of the stream at which the number of channels stands
@@ -77,15 +78,14 @@ def is_cut_short(content: bytes) -> bool:
 
 def scans_of(content: bytes) -> int:
     """Return how many scans a JPEG's picture has, up to its end; a film that a telephone puts behind is none of it."""
-    at = next((place for marker, place, _ in _segments(content) if marker == _SCAN), None)
-    count = 0
-    while at is not None:
-        marker = content[at + 1]
+    count, place = 0, 2
+    while (found := _NEXT_MARKER.search(content, place)) is not None:  # libjpeg, too, passes over what lies before it
+        marker, place = content[found.start() + 1], found.end()
         if marker == _END_OF_JPEG[1]:
             break
         count += marker == _SCAN
-        found = _NEXT_MARKER.search(content, at + 2 + int.from_bytes(content[at + 2 : at + 4], "big"))
-        at = None if found is None else found.start()
+        if marker not in _ALONE:
+            place += int.from_bytes(content[place : place + 2], "big")
     return count
 
 

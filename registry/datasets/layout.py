@@ -275,7 +275,7 @@ def _listed(names: Sequence[str]) -> str:
 
 # -------------------------------------------------------------------------------------------------------- what is there
 def subfolders(folder: str, missing: str) -> list[str]:
-    """Return the names of the visible folders in `folder`, sorted.
+    """Return the names of the visible folders in `folder`, sorted, without `links_upward`.
 
     Args:
         folder: the folder.
@@ -286,11 +286,27 @@ def subfolders(folder: str, missing: str) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
+            found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+            return sorted(entry.name for entry in found if not _leads_upward(entry))
     except FileNotFoundError:
         raise DataError(missing, _where_it_ends(folder)) from None
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def links_upward(folder: str) -> list[str]:
+    """Return the names of links to a folder's self or to what it lies in, sorted: they hold nothing of their own."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.name[0] != "." and _leads_upward(entry))
+
+
+def _leads_upward(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    place = Path(entry.path).parent  # where it lies by its name, and where that is
+    return Path(entry.path).resolve() in {
+        above for one in (place.resolve(), place.absolute()) for above in (one, *one.parents)
+    }
 
 
 def _where_it_ends(folder: str) -> str:

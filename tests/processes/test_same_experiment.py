@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from processes_kit import apart, folder_in, last_of, place, run
+from torch import nn
+
+from trainer.engine.group import _may_leave_parameters_out
 
 HARD = [
     "data.batch_size=6",  # does not divide by 4, and the last batch has 5 images
@@ -142,3 +146,13 @@ def test_what_a_loss_learns_is_that_of_one_process(tmp_path):
     assert factors[1] == pytest.approx(factors[0], rel=1e-4)
     assert abs(factors[0]) > 1e-3
     assert apart(three["model"], one["model"]) < 1e-5
+
+
+def test_only_what_may_leave_parameters_out_is_looked_at_in_every_step():
+    class Skips(nn.Linear):
+        def forward(self, images):
+            return super().forward(images) if torch.rand(()) < 2 else images
+
+    plain = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 3))
+    may = [_may_leave_parameters_out(net, (2, 12), torch.device("cpu")) for net in (plain, Skips(12, 3))]
+    assert may == [False, True]

@@ -532,6 +532,23 @@ def test_a_link_to_what_a_class_lies_in_does_not_make_its_own_of_all_classes(put
     assert [name for name, _, _ in opened(root).listing()] == ["cat/a.png", "dog/b.png"]
 
 
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+@pytest.mark.parametrize("aim", [".", "train"])
+def test_a_link_upward_is_no_class(put, aim):
+    root = put("train/cat/a.png", "train/dog/b.png")
+    Path(root, "train/all").symlink_to(Path(root, aim), target_is_directory=True)
+    source = opened(root)
+    assert source.class_names == ("cat", "dog")
+    assert "train: no class, being a link to a folder that it lies in: all" in " ".join(source.remarks())
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+def test_a_link_to_all_classes_is_none_of_them(put):
+    root = put("cat/a.png", "dog/b.png")
+    Path(root, "all").symlink_to(root, target_is_directory=True)
+    assert opened(root).class_names == ("cat", "dog")
+
+
 def test_a_class_that_is_a_link_is_read(put, tmp_path):
     root = put("train/cat/a.png", "elsewhere/b.png")
     Path(root, "elsewhere").rename(tmp_path / "elsewhere")

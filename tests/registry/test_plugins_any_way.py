@@ -87,6 +87,29 @@ def test_the_object_that_carries_the_mark_is_built(plugged, text) -> None:
     assert [type(layer).__name__ for layer in net] == ["Linear", "Dropout"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+def logged(make):
+    @functools.wraps(make)
+    def inner(*arguments, **named):
+        return make(*arguments, **named)
+    return inner
+@logged
+@component("callback")
+def above(size: int = 3) -> Callback:
+    made = Callback()
+    made.size = size
+    return made
+""",
+        "@dataclasses.dataclass(slots=True)\n@component('callback')\nclass above(Callback):\n    size: int = 3\n",
+    ],
+)
+def test_a_decorator_above_the_mark_keeps_it(plugged, text) -> None:
+    assert made(plugged(text), "callback", "above", size=4).size == 4
+
+
 def test_what_only_wraps_a_marked_function_is_no_component(plugged) -> None:
     known = plugged(
         f"{_LINEAR}component('model', 'net')(linear)\n@functools.wraps(linear)\ndef other(*a, **k): return None\n"

@@ -73,6 +73,13 @@ def test_a_jpeg_of_very_many_scans_is_refused():
         refuse_bomb(whole[:last] + 1000 * (early_end + whole[last:-2]) + whole[-2:])
 
 
+@pytest.mark.parametrize("junk", [b"\0", b"\xff\xd0", b"\xff\x01", b"junk"])
+def test_what_libjpeg_passes_over_hides_no_scan(junk):
+    content = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    first = content.find(b"\xff\xda")
+    assert scans_of(content[:first] + junk + content[first:]) == scans_of(content) == 10
+
+
 @pytest.mark.parametrize("progressive", [0, 1])
 def test_what_lies_behind_a_picture_is_not_counted(progressive):
     whole = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[

@@ -7,7 +7,6 @@ randomness (initial weights, dropout), which draws from the global generators.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +51,15 @@ def capture() -> dict[str, Any]:
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two states of `capture` are alike: nothing was drawn in between."""
-    return pickle.dumps(one) == pickle.dumps(other)
+    return bool(_plain(one) == _plain(other))
+
+
+def _plain(state: Any) -> Any:
+    if isinstance(state, Mapping):
+        return {name: _plain(part) for name, part in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [_plain(part) for part in state]
+    return state.tolist() if isinstance(state, torch.Tensor) else state
 
 
 def restore(state: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 ABOUT = "about.json"  # in a file of torch.export
 NO_PICKLES = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # has torch.load refuse whatever is not tensors
+PICKLES = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # the opposite, which torch refuses beside it
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -48,14 +49,13 @@ def _torch(path: str) -> tuple[Answer, dict[str, str]]:
     import torch
 
     extra = {ABOUT: ""}
-    before = os.environ.get(NO_PICKLES)
+    before = {name: os.environ.pop(name, None) for name in (NO_PICKLES, PICKLES)}
     os.environ[NO_PICKLES] = "1"
     try:
         network = torch.export.load(path, extra_files=extra).module()
     finally:
         os.environ.pop(NO_PICKLES)
-        if before is not None:
-            os.environ[NO_PICKLES] = before
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
     def answer(pictures: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

@@ -55,7 +55,7 @@ def _holes(draft: Draft) -> None:
             continue
         most = {name: max((n for n in each if isinstance(n, (int, float))), default=0) for name, each in given.items()}
         pixels = [name for name in names if most[name] >= 1]
-        mixed = [name for name in pixels if any(isinstance(n, (int, float)) and 0 < n < 1 for n in given[name])]
+        mixed = [name for name in pixels if _is_mixed(given[name])]
         for name in (name for name in mixed if name in spec.arguments):
             text = f"transform CoarseDropout: {name} begins with a share and ends in pixels, as all from 1 on are"
             hint = "end it below 1, as in [0.2, 0.99], or begin it in pixels"
@@ -66,6 +66,12 @@ def _holes(draft: Draft) -> None:
             text = f"transform CoarseDropout: {pixels[0]} is in pixels and {other}{default} in shares: no hole is left"
             path = f"{spec.path}.{other}" if other in spec.arguments else f"{spec.path}.{pixels[0]}"
             draft.report("R115", path, text, f"write {other} in pixels, too")
+
+
+def _is_mixed(given: Sequence[object]) -> bool:
+    """Whether a range is meant in shares and ends in pixels: [0.2, 1.0], or [0.0, 1.0], no hole or one pixel."""
+    numbers = [n for n in given if isinstance(n, (int, float))]
+    return any(0 < n < 1 for n in numbers) or (numbers[:1] == [0] and numbers[1:] == [1])
 
 
 def _grouped(draft: Draft) -> None:
