@@ -172,7 +172,7 @@ def test_a_groups_second_beta_is_its_own_whatever_a_schedule_does_with_the_first
 
 
 def test_a_list_of_rates_gives_each_group_its_own(recipe_of: Callable) -> None:
-    run = Run(recipe_of(f"{{{HEAD}, lr: 0.01}}", "{type: OneCycleLR, max_lr: [0.3, 0.7]}"))
+    run = Run(recipe_of(f"{{{HEAD}}}", "{type: OneCycleLR, max_lr: [0.3, 0.7]}"))
     assert torch.tensor(run.steps()).max(dim=0).values.tolist() == pytest.approx([0.3, 0.7])
 
 

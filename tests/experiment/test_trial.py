@@ -423,6 +423,20 @@ def test_an_explained_class_is_looked_for_among_those_that_were_read(target: str
     assert found("ring") == found("true") == found("predicted") == []
 
 
+def test_a_number_expected_of_a_test_split_that_is_not_there_is_told_before_training() -> None:
+    Path("recipe.yaml").write_text(RIGHT.replace("CIFAR10", "{type: ImageFolder, root: x}"))
+    loaded = load_recipe("recipe.yaml", ['expect={"best test/accuracy": ">= 0.9"}'])
+    assert loaded.recipe is not None, render(loaded.problems)
+    assert loaded.catalogue is not None
+
+    def found(measured: dict[str, tuple[int, ...]]) -> list[str]:
+        known = DataKnown(num_classes=2, image_size=(32, 32), measured=measured)
+        return [one.rule for one in check_data(loaded.recipe, loaded.catalogue, known, ["cross", "ring"])]
+
+    assert found({"val": (3, 3)}) == ["R080"]
+    assert found({"val": (3, 3), "test": (3, 3)}) == []
+
+
 def test_what_was_read_is_handed_on_as_facts(experiment_of: Callable[..., Any]) -> None:
     text = RIGHT.replace("CIFAR10", "{type: Shapes, train_size: 60, val_size: 20, test_size: 20}")
     experiment = experiment_of(text.replace("{fraction: 0.1}", "val"))

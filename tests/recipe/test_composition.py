@@ -212,6 +212,24 @@ def test_of_three_bases_that_disagree_none_is_forgotten() -> None:
     assert decided.optimizer.arguments == {"lr": 0.01, "betas": [0.5, 0.9]}
 
 
+def test_bases_of_two_types_are_told_where_they_stand_whatever_lies_over_both() -> None:
+    Path("one.yaml").write_text("optimizer: {type: SGD, lr: 1}\n")
+    Path("two.yaml").write_text("optimizer:\n  type: Adam\n  lr: 2\n")
+    found = loading("extends: [one.yaml, two.yaml]\noptimizer: {weight_decay: 0}\n").problems
+    (problem,) = [each for each in found if each.rule == "R042"]
+    assert str(problem).startswith(
+        "two.yaml:2:3: two bases set 'optimizer' differently: Adam here and SGD in one.yaml:1:12"
+    )
+
+
+def test_a_name_laid_over_a_component_within_another_keeps_its_arguments_or_says_what_fell_away() -> None:
+    text = "extends: base.yaml\ndata: {augment: [{type: OneOf, transforms: [{type: Blur, p: 0.1}, GaussNoise]}]}\n"
+    inner = "data.augment.0.transforms.0"
+    assert child(text, f"{inner}=Blur").data.augment[0].arguments["transforms"][0].arguments == {"p": 0.1}
+    (note,) = [note for note in loading(text, f"{inner}=MedianBlur").notes if "fell away" in note]
+    assert note.startswith(f"{inner}: MedianBlur replaces Blur; fell away: p (child.yaml:2:")
+
+
 def test_a_base_that_says_the_same_in_another_form_is_no_further_side() -> None:
     for name, loss in (("two", "{type: MultiMarginLoss}"), ("three", "CrossEntropyLoss"), ("four", "MultiMarginLoss")):
         Path(f"{name}.yaml").write_text(f"loss: {loss}\n")

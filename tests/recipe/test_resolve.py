@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,15 @@ def test_a_found_learning_rate_is_written_wherever_it_was_used_and_the_finder_go
     again = recipe_of(text, "resolved.yaml")
     assert again.lr_finder is None
     assert again.optimizer.arguments["lr"] == 0.0123
+
+
+def test_a_rate_for_every_group_comes_back_and_its_finder_goes() -> None:
+    lists = "{type: OneCycleLR, max_lr: [$lr_finder.lr, 0.01, 0.02], cycle_momentum: false}}"
+    text = re.sub(r"(?s)scheduler:\n.*?(?=lr_finder:)", f"scheduler: {lists[:-1]}\n", RICH).replace("lr_scale: 2, ", "")
+    again = recipe_of(resolved_yaml(recipe_of(text.replace("lr: $lr_finder.lr", "lr: 0.1")), lr=0.5), "resolved.yaml")
+    assert again.scheduler is not None
+    assert again.scheduler.arguments["max_lr"] == [0.5, 0.01, 0.02]
+    assert again.lr_finder is None
 
 
 def test_a_finder_that_only_reports_stays() -> None:

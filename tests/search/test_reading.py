@@ -12,6 +12,7 @@ import yaml
 pytest.importorskip("optuna", reason="optuna is an extra: pip install 'recipe-trainer[search]'")
 
 from trainer.cli.main import main
+from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import Collector
 from trainer.recipe.reading.files import read_file
 from trainer.recipe.reading.nodes import plain
@@ -60,9 +61,45 @@ def test_a_whole_component_is_laid_down_before_its_arguments(written):
   optimizer: {type: CategoricalDistribution, choices: [{type: SGD, lr: 0.1}, {type: AdamW, lr: 0.1}]}"""
     sweep = load_sweep(written(search)).usable()
     assert sweep.assigned(["0.5", "{type: AdamW, lr: 0.1}"]) == (
+        "optimizer=null",
         "optimizer={type: AdamW, lr: 0.1}",
         "optimizer.lr=0.5",
     )
+
+
+def test_a_whole_component_inherits_nothing_from_the_one_it_replaces(written, here):
+    (here / "tiny.yaml").write_text((here / "tiny.yaml").read_text().replace("lr: 0.02", "lr: 0.02, momentum: 0.5"))
+    search = """search:
+  optimizer: {type: CategoricalDistribution, choices: [{type: SGD, lr: 0.1}, {type: AdamW, lr: 0.1}]}"""
+    sweep = load_sweep(written(search)).usable()
+    made = [load_recipe(sweep.base, sweep.assigned([text])).recipe for text in sweep.choices[0].texts]
+    assert [(recipe.optimizer.type, recipe.optimizer.arguments) for recipe in made] == [
+        ("SGD", {"lr": 0.1}),
+        ("AdamW", {"lr": 0.1}),
+    ]
+
+
+def test_steps_of_whole_numbers_are_no_integers(written):
+    search = "search:\n  data.batch_size: {type: FloatDistribution, low: 16, high: 64, step: 16}"
+    assert "data.batch_size: expected integer >= 1, got 16.0" in said(written(search))[0]
+
+
+def test_a_key_of_ones_own_that_nothing_refers_to_is_not_searched(written, here):
+    search = "search:\n  x-rate: {type: FloatDistribution, low: 0.1, high: 0.9}"
+    (problem,) = said(written(search))
+    assert problem == (
+        "sweep.yaml:5:3: 'x-rate' is searched, and nothing in tiny.yaml refers to it: every trial is the same "
+        "(write $x-rate where it is meant) [R162]"
+    )
+    (here / "tiny.yaml").write_text(
+        (here / "tiny.yaml").read_text().replace("lr: 0.02", "lr: $x-rate") + "x-rate: 0.1\n"
+    )
+    assert said(written(search)) == []
+
+
+def test_a_seed_beyond_those_of_numpy_serves_a_sweep(written, here):
+    (here / "tiny.yaml").write_text((here / "tiny.yaml").read_text().replace("seed: 1", "seed: 5000000000"))
+    assert said(written("sampler: TPESampler")) == []
 
 
 @pytest.mark.parametrize(
@@ -134,7 +171,7 @@ def test_a_whole_component_is_laid_down_before_its_arguments(written):
         ("trials: 0", "trials: expected integer >= 1, got 0"),
         ("sweep: ../mine", "sweep '../mine' cannot be a folder's name: it contains '/' [R014]"),
         ("version: 2", "this trainer reads version 1 of the recipe language, got 2"),
-        ("recipe: tinny.yaml", "there is no file 'tinny.yaml' (did you mean 'tiny.yaml'?) [R001]"),
+        ("recipe: tinny.yaml", "sweep.yaml:3:9: there is no file 'tinny.yaml' (did you mean 'tiny.yaml'?) [R001]"),
         ("sampler: {type: NSGAIISampler, population_size: 0}", "sampler NSGAIISampler: "),
     ],
 )

@@ -280,7 +280,13 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(written, here):
 def test_where_every_trial_fails_the_sweep_stops(written, capsys):
     search = "search:\n  optimizer.lr: {type: FloatDistribution, low: 1.0e+37, high: 1.0e+38}"
     assert main(["sweep", written(search, "trials: 30")]) == 4
-    assert "the first 5 trials all failed" in capsys.readouterr().err
+    assert "no trial was completed, 5 trials failed, the last one so: " in capsys.readouterr().err
+
+
+def test_a_sweep_of_a_few_trials_that_all_fail_has_not_succeeded(written, capsys):
+    search = "search:\n  optimizer.lr: {type: FloatDistribution, low: 1.0e+37, high: 1.0e+38}"
+    assert main(["sweep", written(search, "trials: 1")]) == 4
+    assert "no trial was completed, 1 trial failed" in capsys.readouterr().err
 
 
 def test_the_best_few_are_run_again_by_fresh_seeds(written, here):

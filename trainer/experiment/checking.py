@@ -90,6 +90,7 @@ def check_data(
     _measured_on_one_class(draft, known, class_names)
     _rare_class(draft, known, class_names)
     explained_classes(draft, class_names)
+    _expected_of_test(draft, known)
     _nothing_reduced(draft, known)
     Trial(draft, known, resumed).run()
     return (*problems.sorted("error"), *problems.sorted("warning"))
@@ -154,6 +155,14 @@ def _measured_on_one_class(draft: Draft, known: DataKnown, class_names: Sequence
             draft.report(
                 "W086", where, text, "give it images of every class; data.val: {fraction: 0.1} draws from each"
             )
+
+
+def _expected_of_test(draft: Draft, known: DataKnown) -> None:
+    """Report a number expected of a test split that the data turned out not to have."""
+    for expected in draft.recipe.expect if "val" in known.measured and "test" not in known.measured else ():
+        if expected.key.startswith("test/"):
+            text = f"expect: '{expected.key}' is never measured: the data have no test split to hold out"
+            draft.problems.report("R080", expected.origin, text, hint="leave it out", path="expect")
 
 
 def _rare_class(draft: Draft, known: DataKnown, class_names: Sequence[str]) -> None:

@@ -454,7 +454,8 @@ def _near(pattern: str, model: nn.Module) -> str:
     """Return the hint for a pattern that means nothing."""
     modules = [name for name, _ in model.named_modules() if name]
     top = [name for name, _ in model.named_children()]
-    return did_you_mean(nearest(pattern, [*modules, *KINDS]), f"its parts are {listed(top)}")
+    others = [kind for kind in KINDS if kind != pattern]
+    return did_you_mean(nearest(pattern, [*modules, *others]), f"its parts are {listed(top)}")
 
 
 def _needs_numbers(error: Exception) -> bool:

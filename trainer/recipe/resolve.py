@@ -279,7 +279,10 @@ class _Resolved:
         return tuple(found)
 
     def _lr_is_found(self) -> bool:
-        return self.lr is not None and f"${LR_FOUND}" in map(str, flat(self.recipe).values())
+        written = (
+            item for value in flat(self.recipe).values() for item in (value if isinstance(value, list) else [value])
+        )
+        return self.lr is not None and any(item == f"${LR_FOUND}" for item in written)
 
     def _value(self, value: Any, path: str) -> _Value:
         if isinstance(value, Spec):

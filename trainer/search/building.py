@@ -53,7 +53,7 @@ def built(spec: Spec, sweep: Sweep, recipe: Recipe, known: Catalogue) -> Any:
     supplied = {
         "search_space": lambda: grid(sweep),
         "max_resource": lambda: most_epochs(sweep, recipe),
-        "seed": lambda: recipe.seed,
+        "seed": lambda: None if recipe.seed is None else recipe.seed % 2**32,  # NumPy's seeds have 32 bits
     }
     for parameter in entry.parameters:
         if parameter.role == "supplied" and parameter.name not in arguments and parameter.name in supplied:

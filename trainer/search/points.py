@@ -13,6 +13,7 @@ from trainer.experiment.checking import check_built
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import COMMAND_LINE, Collector, Problem
 from trainer.recipe.recipe import Origin, Recipe
+from trainer.recipe.resolve import flat
 from trainer.search.sweep import Sweep
 
 MOST = 64  # points that are tried; of a larger space every choice and every end is, in one of them at least
@@ -45,7 +46,25 @@ def check_points(sweep: Sweep, problems: Collector, *, built: bool) -> tuple[Rec
         places = _places(sweep, point)
         _take(found, overrides, places, problems)
         first = loaded.recipe if number == 0 else first
+    if first is not None and not problems.failed:
+        _read_by_something(sweep, problems)
     return first, notes
+
+
+def _read_by_something(sweep: Sweep, problems: Collector) -> None:
+    """Report a key of the recipe's own (`x-`) whose choices make one and the same recipe: no reference reads it."""
+    lowest = [choice.ends[0] for choice in sweep.choices]
+    for number, choice in enumerate(sweep.choices):
+        if not choice.path.startswith("x-"):
+            continue
+        made = []
+        for end in choice.ends:
+            recipe = load_recipe(sweep.base, sweep.assigned([*lowest[:number], end, *lowest[number + 1 :]])).recipe
+            made.append(None if recipe is None else flat(recipe))
+        if len(made) > 1 and all(each == made[0] for each in made[1:]):
+            text = f"'{choice.path}' is searched, and nothing in {sweep.base} refers to it: every trial is the same"
+            hint = f"write ${choice.path} where it is meant"
+            problems.report("R162", choice.key, text, hint=hint, path=f"search.{choice.path}")
 
 
 def points_of(sweep: Sweep) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
@@ -84,7 +103,11 @@ def _places(sweep: Sweep, point: Sequence[int]) -> list[tuple[Origin, Origin]]:
     drawn = sorted(zip(sweep.choices, point, strict=True), key=lambda pair: pair[0].path.count("."))
     return [
         *sweep.places,
-        *((choice.key, choice.values[min(index, len(choice.values) - 1)]) for choice, index in drawn),
+        *(
+            (choice.key, choice.values[min(index, len(choice.values) - 1)])
+            for choice, index in drawn
+            for _ in choice.overrides(choice.ends[index])
+        ),
     ]
 
 

@@ -156,6 +156,8 @@ class _Reader:
             self._report("R014", self._place("sweep"), f"sweep '{name}' cannot be a folder's name: {reason}")
         text = "\n".join(self.problems.sources.lines.get(self.path, []))
         base = os.path.normpath(Path(self.path).parent / os.path.expanduser(fields["recipe"]))  # noqa: PTH111
+        if not os.path.isfile(base):  # noqa: PTH113  text, as all of it
+            read_file(Path(base), base, self.problems, self._place("recipe"))  # says why, and what was meant
         overrides, places = self._set()
         choices = self._choices(fields["search"], known)
         own = {"file": self.path, "text": text, "choices": choices, "overrides": overrides, "places": places}

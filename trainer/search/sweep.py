@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from registry.catalogue.grammar import Type
 from registry.catalogue.markers import Bounds, Slot, Text
 from registry.printing import one_line
 from trainer.recipe.recipe import Origin, Spec
+from trainer.recipe.sections import recipe_type, step, takes_component
 
 _ENGINE = {"recipe": False}  # marks a field that no file sets
 
@@ -95,7 +97,18 @@ class Choice:
         if self.texts:
             return self.texts
         low, high = (self.distribution.arguments[name] for name in ("low", "high"))
+        if self.distribution.type == "FloatDistribution" and not self.is_continuous:
+            low, high = float(low), float(high)  # as they are drawn, steps of whole numbers, too
         return (repr(low), repr(high), repr(low + _WITHIN * (high - low) if self.is_continuous else high))
+
+    def overrides(self, text: str) -> tuple[str, ...]:
+        """Return the overrides that give the key a value.
+
+        A component takes the place of what the recipe has there, whatever its type: laid over one of the same type it
+        would inherit what a choice of another type does not.
+        """
+        taken_away = (f"{self.path}=null",) if self.texts and _is_component(self.path) else ()
+        return (*taken_away, f"{self.path}={text}")
 
     @property
     def is_continuous(self) -> bool:
@@ -171,7 +184,15 @@ class Sweep:
             values: as YAML, one per choice.
         """
         drawn = sorted(zip(self.choices, values, strict=True), key=lambda pair: pair[0].path.count("."))
-        return (*self.overrides, *(f"{choice.path}={value}" for choice, value in drawn))
+        return (*self.overrides, *(override for choice, value in drawn for override in choice.overrides(value)))
+
+
+def _is_component(path: str) -> bool:
+    """Whether a key's value is a component; an item of a list is not, which nothing but its list takes away."""
+    type: Type | None = recipe_type()
+    for key in path.split("."):
+        type = None if key.isdigit() else step(type, key)
+    return takes_component(type)
 
 
 def _is_whole(text: str) -> bool:

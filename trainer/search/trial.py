@@ -86,7 +86,8 @@ def recipe_of(sweep: Sweep, texts: Sequence[str], seed: int | None) -> Recipe:
     overrides = [*sweep.assigned(texts), f"name={sweep.sweep}"]
     loaded = load_recipe(sweep.base, overrides)
     if loaded.recipe is None:
-        raise RecipeError(f"{sweep.file}: this trial's recipe has problems\n{render(loaded.problems)}")
+        first = loaded.problems[0].text
+        raise RecipeError(f"this trial's recipe has problems, {first}\n{render(loaded.problems)}")
     recipe = replace(loaded.recipe, expect=(), seeds=None)
     return recipe if seed is None else replace(recipe, seed=seed)
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from registry.errors import DataError, DivergedError, StorageError, UserError
-from registry.printing import duration, metric_text
+from registry.printing import counted, duration, metric_text
 from trainer.engine.interrupts import Interrupted
 from trainer.recipe.recipe import Recipe
 from trainer.run import index
@@ -82,7 +82,7 @@ class Worker:
 
         Raises:
             Interrupted: a signal came; the trial in hand is saved.
-            DivergedError: the first trials all failed.
+            DivergedError: the first trials all failed, or none was completed.
             UserError: what every trial would meet.
         """
         said = False
@@ -104,6 +104,7 @@ class Worker:
                     break
             if not self._elsewhere():
                 finish(self._bench, self._say)
+                self._refuse_failing(least=1)
         finally:
             index.refresh(self._folder.root, self._say)
 
@@ -181,21 +182,22 @@ class Worker:
         except Exception as error:  # one trial's values or a component's code; the next trial may do
             text = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             self._study.fail(trial, text)
-            self._refuse_failing(text)
+            self._refuse_failing()
         trials = self._study.trials()
         self._say(self._line(next(each for each in trials if each.number == trial.number), trials))
         self._show(trials)
 
-    def _refuse_failing(self, text: str) -> None:
-        """Stop where nothing but failures has come so far.
+    def _refuse_failing(self, least: int = MOST_FAILURES) -> None:
+        """Stop where nothing but failures has come so far, `least` of them.
 
         Raises:
             DivergedError: with the last one's words.
         """
-        states = [trial.state for trial in self._study.trials()]
-        if "complete" not in states and states.count("failed") >= MOST_FAILURES:
+        trials = self._study.trials()
+        failed = [trial for trial in trials if trial.state == "failed"]
+        if len(failed) >= least and all(trial.state != "complete" for trial in trials):
             raise DivergedError(
-                f"the first {states.count('failed')} trials all failed, the last one so: {text}",
+                f"no trial was completed, {counted(len(failed), 'trial')} failed, the last one so: {failed[-1].error}",
                 f"their logs lie below {self._folder.path}; narrow `search`, and give the sweep another name",
             )
 

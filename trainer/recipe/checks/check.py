@@ -140,7 +140,8 @@ class Checker:
             else:
                 values[name] = INVALID
                 if name not in meant:
-                    origin = entry.key if entry else node.origin
+                    taken = entry or node.gone.get(name)
+                    origin = taken.key if taken else node.origin
                     where = f"'{place.label}'" if place.path else self.whole
                     text = f"{where} needs '{name}': {field_['doc'].rstrip('.')}"
                     self.problems.report("R012", origin, text, path=inner.path)
@@ -206,7 +207,7 @@ class Checker:
             self.problems.wrong.add(place.path)  # reported when references were resolved, maybe at another place
             return INVALID
         if not place.facts:
-            text = f"{place.label}: '{node.value}' is known only at run time, and this is needed before"
+            text = f"{place.label}: '{node.text or node.value}' is known only at run time, and this is needed before"
             hint = "run-time values can stand in arguments of components"
             self.problems.report("R033", node.origin, text, hint=hint, path=place.path)
             return INVALID
@@ -224,7 +225,7 @@ class Checker:
         value = plain(at)
         is_finite = not isinstance(value, float) or math.isfinite(value)
         text = f"{label}: expected {found.expected}, got {found.got}"
-        hint = _repair(found, at) or place.hint
+        hint = _repair(found, at, place.hint) or place.hint
         self.problems.report(_RULES[found.kind] if is_finite else "R018", at.origin, text, hint=hint, path=place.path)
 
 
@@ -314,14 +315,20 @@ def _default_hint(value: object) -> str:
     return f"default {plain_words(value)}"
 
 
-def _repair(found: Mismatch, node: Node) -> str:
-    """Return the hint for what people write from habit; "" where none is known."""
+def _repair(found: Mismatch, node: Node, default: str) -> str:
+    """Return the hint for what people write from habit; "" where none is known.
+
+    Args:
+        found: what is wrong.
+        node: the value.
+        default: in words; "" where there is none.
+    """
     if found.expected == "text (band)":
         return BANDS
     if found.kind == "empty":
         return UNSET
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        return _repair_of_no_text(found, node)
+        return _repair_of_no_text(found, node, default)
     text = node.value
     if node.quoted and not isinstance(resolve(text), str):
         return f"write {text} without quotes"
@@ -348,11 +355,13 @@ def _without_comma(text: str) -> tuple[str, ...]:
     return (whole + rest,) if len(rest) == 3 and whole != "0" else (f"{whole}.{rest}",)
 
 
-def _repair_of_no_text(found: Mismatch, node: Node) -> str:
+def _repair_of_no_text(found: Mismatch, node: Node, default: str) -> str:
     if isinstance(node, MapNode) and found.expected.startswith("list"):
         return "put it in [ ], or begin it with '- '"
     if _is_null(node):
-        return "write [] for none" if found.expected.startswith("list") else "leave the key out for the default"
-    if isinstance(node, Scalar) and found.expected == "text":
+        if found.expected.startswith("list"):
+            return "write [] for none"
+        return "leave the key out for the default" if default else ""
+    if isinstance(node, Scalar) and found.expected == "text" and node.text:
         return f"put it in quotes: '{node.text}'"
     return ""

@@ -7,6 +7,7 @@ catalogue knows; nothing is imported or built here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,8 @@ class Components:
             parameter = self._parameter(entry, key, item.key, path, meant)
             if parameter is not None:
                 arguments[key] = self._argument(entry, parameter, item.node, path)
-        self._missing(entry, {*arguments, *meant}, named.origin, path)
+        gone = {key: taken.key for key, taken in node.gone.items()} if isinstance(node, MapNode) else {}
+        self._missing(entry, {*arguments, *meant}, named.origin, gone, path)
         return Spec(slot, str(named.value), name, arguments, path, node.origin, knobs)
 
     def _type(self, slot: str, node: Node, path: str) -> Scalar | None:
@@ -86,12 +88,13 @@ class Components:
         return None
 
     def _untyped(self, slot: str, node: MapNode, path: str) -> None:
-        near = [key for key in node.entries if nearest(key, ["type"])]
+        near = [key for key in node.entries if nearest(key.partition(":")[0], ["type"])]
         known = self.catalogue.names(slot, refused=True)
         if near:
-            self._report(
-                "R024", node.entries[near[0]].key, f"{_article(slot)} needs 'type', got '{near[0]}'", path=path
-            )
+            before, _, after = near[0].partition(":")
+            hint = f"a space is missing: write 'type: {after}'" if after and before == "type" else ""
+            text = f"{_article(slot)} needs 'type', got '{near[0]}'"
+            self._report("R024", node.entries[near[0]].key, text, hint=hint, path=path)
             return
         only = next(iter(node.entries), "")
         hint = f"write {{type: {only}, ...}}" if only in known else f"as in {{type: {known[0]}}}" if known else ""
@@ -171,8 +174,8 @@ class Components:
         label = f"{entry.slot} {entry.name}.{parameter.name}"
         return self.checker.value(parameter.type, node, Place(f"{path}.{parameter.name}", label, hint, facts=True))
 
-    def _missing(self, entry: Entry, given: set[str], origin: Origin, path: str) -> None:
-        """Report required arguments that are not there."""
+    def _missing(self, entry: Entry, given: set[str], origin: Origin, gone: Mapping[str, Origin], path: str) -> None:
+        """Report required arguments that are not there, where they were taken away if they were."""
         label = f"{entry.slot} {entry.name}"
         for parameter in entry.parameters:
             name = parameter.name
@@ -181,7 +184,8 @@ class Components:
             text, hint = f"{label} needs '{name}'", parameter.doc.rstrip(".")
             if name in EVERY_SLOT[entry.slot].written:
                 text, hint = f"{text}, whatever the library's default is", EVERY_SLOT[entry.slot].written[name]
-            self._report("R022", origin, text, hint=hint, path=f"{path}.{name}")
+            place = gone.get(name, origin)
+            self._report("R022", place, text, hint=hint, path=f"{path}.{name}")
 
     # ------------------------------------------------------------------------------------------------------------ knobs
     def _knob(self, slot: str, entry: Entry, key: str, node: Node, path: str) -> Any:

@@ -271,13 +271,13 @@ def _schedule_step(draft: Draft) -> None:
     if scheduler is None:
         return
     step = scheduler.knobs.get("step")
-    if step is not None and scheduler.type == PLATEAU:
-        if step.each == "step":
-            text = f"{PLATEAU} watches a number of whole epochs, it cannot step each step"
-            draft.report("R052", "scheduler.step.each", text, "write each: epoch")
-        path = "scheduler.step.monitor"
-        if step.monitor and _measures(draft, path, step.monitor) and _metric_named(draft, path, step.monitor):
-            _direction_fits(draft, "scheduler.mode", step.monitor, draft.argument(scheduler, "mode"))
+    if step is not None and scheduler.type == PLATEAU and step.each == "step":
+        text = f"{PLATEAU} watches a number of whole epochs, it cannot step each step"
+        draft.report("R052", "scheduler.step.each", text, "write each: epoch")
+    if scheduler.type == PLATEAU:
+        path, monitor = "scheduler.step.monitor", step.monitor if step is not None else None
+        if monitor is None or (_measures(draft, path, monitor) and _metric_named(draft, path, monitor)):
+            _direction_fits(draft, "scheduler.mode", monitor or f"val/{LOSS}", draft.argument(scheduler, "mode"))
     elif step is not None and step.monitor is not None:
         text = f"nothing reads scheduler.step.monitor: {scheduler.type} watches no metric"
         draft.report("R052", "scheduler.step.monitor", text, f"only {PLATEAU} does")
@@ -333,15 +333,22 @@ def explained_classes(draft: Draft, class_names: Sequence[str]) -> None:
 
 def _group_rates(draft: Draft) -> None:
     groups = draft.recipe.optimizer.knobs.get("groups", ())
+    lists = (
+        f"{spec.path}.{name}"
+        for spec in draft.specs
+        for name in ("max_lr", "base_lr")  # of OneCycleLR and CyclicLR, which set the optimizer's own by them
+        if isinstance(spec.arguments.get(name), (list, tuple))
+    )
+    rates = next(lists, None)
     for index, group in enumerate(groups):
         path = f"optimizer.groups.{index}"
         if "lr" in group.arguments and draft.written(f"{path}.lr_scale"):
             text = f"nothing reads {path}.lr_scale: 'lr' beside it says the learning rate"
             draft.report("R052", f"{path}.lr_scale", text, "keep one of them")
-        rates = next((spec for spec in draft.specs if isinstance(spec.arguments.get("max_lr"), (list, tuple))), None)
-        if rates is not None and draft.written(f"{path}.lr_scale"):
-            text = f"nothing reads {path}.lr_scale: {rates.path}.max_lr says every group's rate"
-            draft.report("R052", f"{path}.lr_scale", text, "keep one of them")
+        for name in ("lr", "lr_scale") if rates else ():
+            if draft.written(f"{path}.{name}") and (name == "lr" or group.lr_scale != 1):
+                text = f"nothing reads {path}.{name}: {rates} says every group's rate"
+                draft.report("R052", f"{path}.{name}", text, "keep one of them")
         if not group.match:
             draft.report("R057", f"{path}.match", f"{path}.match: expected at least one pattern", "as in ['**.bias']")
 

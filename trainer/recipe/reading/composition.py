@@ -52,15 +52,21 @@ def compose_recipe(path: Path, overrides: Sequence[str], problems: Collector) ->
     if root is None:
         return None
     for at, conflict in conflicts(root):
-        others = " and ".join(f"{shown(plain(side))} in {side.origin}" for side in conflict.sides[:-1])
+        others = " and ".join(f"{_said(side)} in {side.origin}" for side in conflict.sides[:-1])
         count = {2: "two", 3: "three"}.get(len(conflict.sides), str(len(conflict.sides)))
-        text = f"{count} bases set '{at}' differently: {shown(plain(conflict.last))} here and {others}"
+        text = f"{count} bases set '{at}' differently: {_said(conflict.last)} here and {others}"
         mappings = all(isinstance(side, MapNode) for side in conflict.sides)
         what = f"{at} there, with its type" if mappings else f"{at} there"
         problems.report("R042", conflict.origin, text, hint=f"decide in {path.name}: set {what}", path=at)
     whole = without_conflicts(root)
     assert isinstance(whole, MapNode)
     return Composed(whole, "\n".join(problems.sources.lines.get(str(path), [])), tuple(files.notes))
+
+
+def _said(node: Node) -> str:
+    """Put a value into the words of a message: a component by its type."""
+    named = node.get("type") if isinstance(node, MapNode) else None
+    return str(named.value) if isinstance(named, Scalar) else shown(plain(node))
 
 
 @dataclass
@@ -99,7 +105,9 @@ class _Files:
         named = node.entries.get("extends")
         entries = {key: entry for key, entry in node.entries.items() if key != "extends"}
         own = MapNode(entries, node.origin)
-        found = [self._base(path, name) for name in self._names(named.node if named else None)]
+        found = [
+            None if name is None else self._base(path, name) for name in self._names(named.node if named else None)
+        ]
         bases = [base for base in found if base is not None]
         if len(bases) < len(found):
             return None  # without a base, nearly everything below would be reported as missing
@@ -117,17 +125,18 @@ class _Files:
             what, origin = f"a recipe is a mapping of sections, this is {shown(plain(node))}", node.origin
         self.problems.report("R009", origin, what, hint="begin with 'version: 1'")
 
-    def _names(self, node: Node | None) -> list[Scalar]:
-        """Return the file names of an `extends`."""
+    def _names(self, node: Node | None) -> list[Scalar | None]:
+        """Return the file names of an `extends`; None for each that is none, which is reported."""
         if node is None or (isinstance(node, Scalar) and node.value is None):
             return []
-        names = []
+        names: list[Scalar | None] = []
         for item in node.items if isinstance(node, ListNode) else (node,):
             if isinstance(item, Scalar) and isinstance(item.value, str) and item.value.strip():
                 names.append(item)
             else:
                 text = f"extends names recipe files, got {shown(plain(item))}"
                 self.problems.report("R040", item.origin, text, path="extends")
+                names.append(None)
         return names
 
     def _base(self, path: Path, name: Scalar) -> Tree | None:

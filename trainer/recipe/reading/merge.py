@@ -166,7 +166,12 @@ def _lay_over_conflict(base: Conflict, over: MapNode, type: Type | None, path: s
     if not all(isinstance(side, MapNode) or is_removal(side) for side in sides):
         return over
     laid = (side if is_removal(side) else lay_over(side, over, type, path, notes) for side in sides)
-    return Conflict(tuple(laid))  # type: ignore[arg-type]
+    # Where the sides differ is what the bases say, so that is where they stand.
+    placed = (
+        replace(new, origin=old.origin) if isinstance(new, MapNode) else new
+        for new, old in zip(laid, sides, strict=True)
+    )
+    return Conflict(tuple(placed))  # type: ignore[arg-type]
 
 
 def _type_of(node: Node) -> object:

@@ -130,13 +130,21 @@ class _Setting:
     def at(self, node: Tree, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         """Return `node` with the value set at what is left of the path."""
         if not segments:
-            return lay_over(node, self.value, type, path, self.notes)
+            return lay_over(node, self._in_full(node, type), type, path, self.notes)
         if isinstance(node, Conflict):
             return self._in_conflict(node, segments, type, path)
         node = as_mapping(node, type)
         if isinstance(node, ListNode):
             return self._in_list(node, segments, type, path)
         return self._in_mapping(node, segments, type, path)
+
+    def _in_full(self, node: Tree, type: Type | None) -> Node:
+        """Return the value; a name laid over a component within another, whose type is not known here, in full."""
+        value = self.value
+        is_name = isinstance(value, Scalar) and isinstance(value.value, str) and not is_reference(value)
+        if type is None and is_name and isinstance(node, MapNode) and "type" in node.entries:
+            return MapNode({"type": Entry(value.origin, value)}, value.origin)
+        return value
 
     def _in_conflict(self, node: Conflict, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         """Return a value that bases set differently with something below it set: another type decides, no more does."""
@@ -157,7 +165,7 @@ class _Setting:
             typed = {key: entry for key, entry in node.entries.items() if entry.key.file == COMMAND_LINE}
             over = MapNode({**typed, name: Entry(place, self.value)}, place)
             return lay_over(node, over, type, path, self.notes)
-        entries = dict(node.entries)
+        entries, gone = dict(node.entries), dict(node.gone)
         here, inner = f"{path}.{name}".lstrip("."), step(type, name)
         known = entries.get(name)
         inherited = default(type, name)
@@ -165,13 +173,14 @@ class _Setting:
             known = Entry(place, node_of(inherited, place))  # `callbacks.0.x=` means the default's first callback
         if known is not None and not rest and is_removal(self.value) and node.over is None:
             del entries[name]
+            gone[name] = Entry(place, self.value)
         elif known is not None:
             entries[name] = Entry(place, self.at(known.node, rest, inner, here))  # type: ignore[arg-type]
         else:
             empty = MapNode({}, place)
             below = self.at(empty, rest, inner, here) if rest else self.value
             entries[name] = Entry(place, below)  # type: ignore[arg-type]
-        return replace(node, entries=entries)
+        return replace(node, entries=entries, gone={key: each for key, each in gone.items() if key not in entries})
 
     def _in_list(self, node: ListNode, segments: list[tuple[str, Origin]], type: Type | None, path: str) -> Tree:
         (name, place), rest = segments[0], segments[1:]

@@ -17,7 +17,7 @@ from registry.catalogue.grammar import Type
 from registry.catalogue.suggest import nearest
 from trainer.recipe.problems import Collector, did_you_mean
 from trainer.recipe.reading.merge import Conflict, as_component, is_removal, lay_over
-from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, is_place, is_reference, walk
+from trainer.recipe.reading.nodes import Entry, ListNode, MapNode, Node, Scalar, is_place, is_reference, plain, walk
 from trainer.recipe.reading.text import MAX_DEPTH, MAX_NODES
 from trainer.recipe.recipe import Reference, Spec
 from trainer.recipe.sections import default, node_of, recipe_type, step
@@ -150,15 +150,17 @@ class _Resolution:
             self.scheduled = key == "scheduler"
             if not key.startswith("x-"):
                 entries[key] = Entry(entry.key, self._node(entry.node, key, ()))
-        return MapNode(entries, self.root.origin)
+        return MapNode(entries, self.root.origin, gone=self.root.gone)
 
     def _node(self, node: Node, path: str, trail: tuple[str, ...]) -> Node:
         if isinstance(node, ListNode):
             return ListNode(tuple(self._node(n, f"{path}.{i}", trail) for i, n in enumerate(node.items)), node.origin)
         if isinstance(node, MapNode):
             entries = {k: Entry(e.key, self._node(e.node, f"{path}.{k}", trail)) for k, e in node.entries.items()}
-            own = MapNode(entries, node.origin)
+            own = MapNode(entries, node.origin, gone=node.gone)
             base = None if node.over is None else self._node(node.over, path, trail)
+            if base is not None and (placed := self._misplaced(base, own, path)):
+                return placed
             if (
                 base is None or base is node.over
             ):  # of what leads nowhere, or is known at run time, nothing is inherited
@@ -167,6 +169,21 @@ class _Resolution:
         if not is_reference(node):
             return node
         return self._target(node, path, trail)
+
+    def _misplaced(self, base: Node, over: MapNode, path: str) -> Node | None:
+        """Return the base where items are laid over it that it has not, which is reported; None where all is well."""
+        if isinstance(base, ListNode):
+            wrong = next((key for key in over.entries if not is_place(key, base)), None)
+            what = f"a list of {len(base.items)}"
+        else:  # keys that are numbers mean items, which a number known at run time shows nobody
+            is_later = isinstance(base, Scalar) and str(base.value)[1:] in FACTS
+            wrong = next((key for key in over.entries if key.isdigit()), None) if is_later else None
+            what = f"{plain(base)}, which is known only at run time"
+        if wrong is None:
+            return None
+        text = f"'{path}' is {what}: it has no '{wrong}'"
+        self.problems.report("R044", over.entries[wrong].key, text, path=path)
+        return base
 
     def _target(self, node: Scalar, path: str, trail: tuple[str, ...]) -> Node:
         """Return what a reference names, at the reference's place; the reference itself where that cannot be."""
