@@ -21,6 +21,7 @@ SCHEDULERS.adopt(
     changes={
         "LambdaLR": Change(refused="it takes a function, which a recipe cannot write; take StepLR or LinearLR"),
         "MultiplicativeLR": Change(refused="it takes a function, which a recipe cannot write; take ExponentialLR"),
+        "CyclicLR": Change(engine={"scale_mode": "only a function reads it, scale_fn, which a recipe cannot write"}),
         "OneCycleLR": Change(facts={"alternatives": [["total_steps"], ["epochs", "steps_per_epoch"]]}),
         "SequentialLR": Change(
             facts={
@@ -40,7 +41,7 @@ SCHEDULERS.adopt(
             **dict.fromkeys(("div_factor", "final_div_factor"), _ABOVE_0),
             **dict.fromkeys(("max_momentum", "base_momentum"), _MOMENTUM),
             **dict.fromkeys(("patience", "cooldown"), _COUNT),
-            **dict.fromkeys(("step_size", "step_size_up", "T_0", "T_mult"), _SOME),
+            **dict.fromkeys(("step_size", "step_size_up", "T_0", "T_mult", "total_iters"), _SOME),
             "milestones": {"kind": "list", "of": _SOME},
         },
         renamed={"verbose": "the log, which has the learning rate in every line"},

@@ -53,7 +53,8 @@ class TorchMetric:
         """Take in logits (N, C) and class indices (N,)."""
         if self._metric.device != logits.device:
             self._metric.to(logits.device)
-        self._metric.update(logits.float(), targets)
+        # Probabilities, since torchmetrics takes logits that all happen to lie in 0..1 for such.
+        self._metric.update(logits.float().softmax(1), targets)
 
     def compute(self) -> Tensor:
         """Return the value, a scalar.

@@ -17,18 +17,19 @@ from registry.catalogue.markers import Bounds
 
 __all__ = ["MuonConv"]
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steepest at 0, leaves singular values within 0.7..1.2
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steepest at 0, brings singular values within 0.7..1.2
 TINY = 1e-7
 
 
 class MuonConv(torch.optim.Optimizer):
     """Muon for whole networks: kernels and matrices step along the orthogonalised momentum, everything else by SGD.
 
-    A kernel (out, in, h, w) is the matrix (out, in * h * w). Its momentum is replaced by the nearest semi-orthogonal
-    matrix, found by Newton-Schulz iterations in bfloat16, so that a step changes all directions by the same amount and
-    `lr` is the step's spectral norm. Sources: Jordan et al., "Muon: an optimizer for hidden layers in neural
-    networks" (kellerjordan.github.io/posts/muon, 2024); Bernstein and Newhouse, "Old optimizer, new norm" (arXiv
-    2409.20325); Nesterov momentum as in Sutskever et al. (ICML 2013).
+    A kernel (out, in, h, w) is the matrix (out, in * h * w). Its momentum is replaced by nearly the nearest
+    semi-orthogonal matrix, found by Newton-Schulz iterations in bfloat16, so that a step changes all directions much
+    alike and `lr` is about the step's spectral norm: after five iterations between 0.7 and 1.2 times it in every
+    direction. Sources: Jordan et al., "Muon: an optimizer for hidden layers in neural networks"
+    (kellerjordan.github.io/posts/muon, 2024); Bernstein and Newhouse, "Old optimizer, new norm" (arXiv 2409.20325);
+    Nesterov momentum as in Sutskever et al. (ICML 2013).
 
     Args:
         params: parameters, or groups of them.
@@ -41,7 +42,8 @@ class MuonConv(torch.optim.Optimizer):
             for example `sgd` for the head.
         normalize: rescale each orthogonalised tensor to the norm sqrt(out) before its step, so that `lr` is relative
             to its size; for networks that normalise after each convolution.
-        ns_steps: Newton-Schulz iterations; 3 are enough for small networks, 5 are common.
+        ns_steps: Newton-Schulz iterations; 3 are enough for small networks, and hardly move the weakest directions of
+            square matrices; 5 are common.
         sgd_scale: factor on `lr` for tensors that take SGD steps.
     """
 

@@ -31,7 +31,11 @@ OPTIMIZERS.adopt(
             refused="it evaluates the loss several times per step, which needs a closure that batches with dropout and "
             "augmentation do not have; take SGD or AdamW"
         ),
-        **dict.fromkeys(("SGD", "ASGD", "Adagrad", "Adadelta"), _BY_GRADIENT),
+        "ASGD": Change(
+            refused="its average of the weights stays within it, and the weights themselves would be measured; take "
+            "SGD with train.ema"
+        ),
+        **dict.fromkeys(("SGD", "Adagrad", "Adadelta"), _BY_GRADIENT),
         **dict.fromkeys(("Adam", "Adamax", "NAdam", "RAdam"), _ADAPTIVE),
         "RMSprop": Change(types={"alpha": SHARE}).over(_ADAPTIVE),
         "AdamW": _usual((1e-7, 0.1), 1),  # its decay does not pass through the gradient
@@ -53,6 +57,7 @@ OPTIMIZERS.adopt(
         engine={
             "differentiable": "nothing differentiates through a step",
             "capturable": "the engine captures no CUDA graphs",
+            "maximize": "a loss is minimised",
         },
     ),
 )

@@ -79,7 +79,7 @@ def _notes(resolved: Mapping[str, Any]) -> list[Paragraph]:
     if own:
         words = f"The loss is the recipe's: {' and '.join(own)}. `val/cross_entropy` beside it is plain."
         notes.append(Paragraph(words, "note"))
-    if mix:
+    if mix and not (isinstance(mix, Mapping) and mix.get("p") == 0):
         name = mix.get("type") if isinstance(mix, Mapping) else mix
         notes.append(Paragraph(f"{name} mixes training images: {MIXED_NUMBERS}.", "note"))
     return notes

@@ -88,6 +88,8 @@ _EVERY = Change(
         "fill_mask": _NO_MASKS,
         "mask_drop_value": _NO_MASKS,
         "keypoint_remapping_method": "images of a classifier have no keypoints",
+        "rotate_method": "it is how bounding boxes are rotated, and images of a classifier have none",
+        "plasma_size": "Albumentations does not read it",
     },
     missing_docs={
         "p": "probability of applying the transform.",
@@ -96,7 +98,6 @@ _EVERY = Change(
         "first": "applied with probability p.",
         "second": "applied where the first is not.",
         "transforms": "the transforms of the group.",
-        "plasma_size": "size of the noise pattern in pixels, before it is fitted to the image.",
     },
     renamed={
         "always_apply": "p: 1.0",

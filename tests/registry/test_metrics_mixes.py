@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from registry.metrics.counting import Accuracy, CrossEntropy, TopKAccuracy
-from registry.mixes import CutMix, MixUp
+from registry.mixes import CutMix, MixUp, _beta
 
 LOGITS = torch.tensor([[3.0, 2, 1, 0], [0, 3, 2, 1], [1, 0, 3, 2], [2, 1, 0, 3]])
 TARGETS = torch.tensor([0, 2, 0, 2])
@@ -141,6 +141,27 @@ def test_models_of_timm_come_in_by_their_names() -> None:
     entry = catalogue().entry("model", "timm:resnet18")
     assert entry.parameter("name") is None
     assert entry.load()(num_classes=3, in_channels=1)(torch.zeros(1, 1, 64, 64)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", ["MulticlassCalibrationError", "MulticlassAUROC", "MulticlassHingeLoss"])
+def test_logits_that_look_like_probabilities_are_none_to_torchmetrics(name: str) -> None:
+    classification = pytest.importorskip("torchmetrics.classification")
+    from registry.metrics.torchmetrics import TorchMetric
+
+    generator = torch.Generator().manual_seed(1)
+    logits, targets = torch.rand(64, 3, generator=generator), torch.randint(3, (64,), generator=generator)
+    ours, theirs = TorchMetric(name, num_classes=3), getattr(classification, name)(num_classes=3)
+    ours.update(logits, targets)
+    theirs.update(logits.softmax(1), targets)
+    assert ours.compute() == theirs.compute()
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 3.0])
+def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    shares = torch.tensor([_beta(alpha, generator) for _ in range(4000)])
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.01)
 
 
 @pytest.mark.parametrize(("slot", "name"), [("model", "timm:resnet18"), ("metric", "torchmetrics:F1Score")])

@@ -147,6 +147,8 @@ def test_curves_say_what_smoothing_weights_and_mixing_do_to_the_numbers(evidence
     assert "`val/cross_entropy` beside it is plain" in own
     assert "MixUp mixes training images" in mixed
     assert "train/accuracy counts only the first of the two classes" in mixed
+    never = replace(changed, resolved={**changed.resolved, "train": {**train, "mix": {"type": "MixUp", "p": 0}}})
+    assert not any("mixes" in paragraph.text for paragraph in of(Curves().render(never), Paragraph))
 
 
 def confused(folder):

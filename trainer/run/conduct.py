@@ -256,8 +256,9 @@ class Run:
         self._log(f"device {device_name(experiment.device)}; precision {precision}; channels_last")
         for line in (*processes_lines(self._environment), *experiment.transform_lines()):
             self._log(line)
-        if self._recipe.train.mix is not None:
-            self._log(f"{self._recipe.train.mix.type} mixes training images: {MIXED_NUMBERS}")
+        mix = self._recipe.train.mix
+        if mix is not None and mix.arguments.get("p") != 0:
+            self._log(f"{mix.type} mixes training images: {MIXED_NUMBERS}")
         self._hold_against_data(experiment, names)
         return experiment
 

@@ -353,6 +353,25 @@ def _group_rates(draft: Draft) -> None:
             draft.report("R057", f"{path}.match", f"{path}.match: expected at least one pattern", "as in ['**.bias']")
 
 
+def _unread_by_optimizer(draft: Draft) -> None:
+    """Refuse what an optimizer does not look at as its other arguments stand, in any group."""
+    optimizer = draft.recipe.optimizer
+    groups = [group.arguments for group in optimizer.knobs.get("groups", ())]
+
+    def ever(name: str, unlike: object) -> bool:
+        return any(each.get(name, unlike) != unlike for each in groups) or draft.argument(optimizer, name) != unlike
+
+    unread: dict[str, str] = {}
+    if optimizer.type == "SGD" and not ever("momentum", 0):
+        unread["dampening"] = "it dampens the momentum, which is 0"
+    if optimizer.type == "MuonConv" and not ever("update", "sgd"):
+        unread |= dict.fromkeys(("ns_steps", "normalize"), "update: sgd orthogonalises nothing")
+    for name, why in unread.items():
+        if name in optimizer.arguments:
+            text = f"nothing reads '{name}' of {optimizer.type}: {why}"
+            draft.report("R052", f"optimizer.{name}", text, "leave it out")
+
+
 def _pattern_kinds(draft: Draft) -> None:
     """Refuse what is no pattern and kinds that do not exist; whether one means anything only the model can tell."""
     for path, patterns in _patterns(draft):
@@ -447,6 +466,7 @@ RULES: tuple[Rule, ...] = (
     (_device, ("train.device",)),
     (_explained_classes, ("report", "data.dataset")),
     (_group_rates, ("optimizer",)),
+    (_unread_by_optimizer, ("optimizer",)),
     (_pattern_kinds, ()),
     (_class_counts, COUNTED),
     (_weights_left, COUNTED),
