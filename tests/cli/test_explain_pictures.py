@@ -33,8 +33,18 @@ def page(tmp_path_factory):
         cv2.imwrite("picture.png", draw.integers(0, 255, (48, 40, 3), dtype=np.uint8))
         cv2.imwrite("grey.png", draw.integers(0, 255, (20, 20), dtype=np.uint8))
         assert main(["explain", str(run), "picture.png", "grey.png"]) == 0
+        assert main(["explain", str(run)]) == 0
         (found,) = (run / "explain" / "pictures").glob("2*")
     return found
+
+
+def test_a_page_of_the_mistakes_says_nothing_of_a_training(page):
+    (found,) = (page.parents[1] / "mistakes").glob("2*")
+    text = (found / "report.md").read_text(encoding="utf-8")
+    assert "A trained model looks at images; nothing was trained for this page." in text
+    assert "no epoch was finished" not in text
+    assert "## Epochs" not in text
+    assert (found / "gradcam").exists()
 
 
 def test_the_page_of_own_pictures_claims_no_truth(page):

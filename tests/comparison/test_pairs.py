@@ -51,7 +51,9 @@ def test_the_sentence_says_which_is_better_by_how_much_and_on_how_many_images_th
 def test_what_the_images_cannot_show_is_no_difference():
     (pair,) = pairs_of(made(answers(known(700, 12, 300)), answers(known(700, 10, 300, shift=100))))
     assert not pair.shows
-    assert pair.sentence().startswith("No difference between lr 0.1 and lr 0.2 that 1,000 test images can show: 0.20")
+    assert pair.sentence().startswith("No difference between lr 0.1 and lr 0.2 that 1,000 test images can show: +0.20")
+    (turned,) = pairs_of(made(answers(known(700, 10, 300)), answers(known(700, 12, 300, shift=100))))
+    assert ": -0.20 points of test accuracy (95 % interval -1.10 to +0.70)" in turned.sentence()
 
 
 def test_the_first_by_validation_may_be_the_worse_on_test():
@@ -116,7 +118,7 @@ def test_few_seeds_that_spread_show_no_difference_whatever_the_images_say():
     (pair,) = pairs_of(compared(runs))
     assert pair.interval.low > 0
     assert pair.sentence().startswith(
-        "No difference between lr 0.1 and lr 0.2 that 2 and 2 seeds can show: 5.00 points"
+        "No difference between lr 0.1 and lr 0.2 that 2 and 2 seeds can show: +5.00 points"
     )
 
 

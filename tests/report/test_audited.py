@@ -12,6 +12,7 @@ from registry.contracts import UsedData
 from trainer.report.answer import answer_of
 from trainer.report.audit_page import write_page
 from trainer.report.audited import without_leaks
+from trainer.report.cautions import cautions_of
 from trainer.report.page import write_report
 
 NAMES = tuple(f"class {number}" for number in range(4))
@@ -78,6 +79,12 @@ def test_a_page_says_what_leaks_do_to_its_accuracy(evidence):
     tile = next(tile for tile in answer_of(replace(evidence, audit=audit(leaks=LEAKS))).tiles if "leaks" in tile.label)
     assert tile.value == without
     assert "(10.0 %) are like training pictures: 2 pixel for pixel, 4 nearly." in text
+
+
+def test_leaks_into_what_chose_the_best_epoch_are_told_where_another_part_is_reported(evidence):
+    leaking = replace(evidence, audit=audit(leaks=LEAKS), split="test", selected_on="val")
+    said = " ".join(cautions_of(leaking))
+    assert "6 of the 60 val pictures are like training pictures, and val chose the best epoch" in said
 
 
 def test_a_run_without_findings_says_so_and_nothing_more(evidence):

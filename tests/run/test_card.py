@@ -164,11 +164,28 @@ def test_a_summary_that_lacks_most_makes_a_card(run: RunFolder) -> None:
     run.write_json("summary.json", {})
     (run.path / "environment.json").unlink()
     (run.path / "predictions.npz").unlink()
+    (run.path / "metrics.jsonl").unlink()
     head, body = parts(Card.of(run).text())
     assert "model-index" not in head
     assert "No epoch was finished." in body
     for odd in ({"report": 3}, {"report": {"calibration": {"ece": "low"}}}, {"test": [1]}, {"images": {"test": None}}):
         assert edited(run, **odd).startswith("---")
+
+
+def test_a_run_that_was_broken_off_tells_its_numbers_so_far(run: RunFolder) -> None:
+    best = max(row["val/accuracy"] for row in run.read_history())
+    run.write_json("summary.json", {"status": "interrupted"})
+    text = Card.of(run).text()
+    assert f"| val accuracy | **{100 * best:.2f} %** chose the best epoch, " in text
+    assert "The test split was not measured" in text
+    assert "No epoch was finished" not in text
+
+
+def test_what_the_audit_found_and_classes_of_few_images_are_cautions(run: RunFolder) -> None:
+    audit = {"leaked_test": 6.0, "test_accuracy_without_leaked": 0.25, "leaked_val": 0.0}
+    text = edited(run, report={"audit": audit})
+    assert "6 of the test pictures are like training pictures: without them its accuracy is **25.00 %**." in text
+    assert "Fewer than 30 images of " in text
 
 
 def test_the_command_writes_it_into_the_run_and_anew(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import pytest
 
 from registry import files
 from trainer.cli.main import main
 from trainer.run.folder import RunFolder
+from trainer.run.index import page
 from trainer.run.listing import Row, rows_below
 from trainer.run.locking import is_held, lock
 
@@ -62,6 +64,34 @@ def a_run(root, name, summary, history=()):
     folder.write_json("summary.json", summary)
     folder.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
     return folder
+
+
+def test_a_run_and_links_to_it_count_once_and_one_without_a_summary_is_there(tmp_path):
+    whole = a_run(tmp_path, "tiny", {"status": "completed"}).path
+    (tmp_path / "alike").symlink_to(tmp_path / "tiny", target_is_directory=True)
+    (tmp_path / "tiny/again").symlink_to(whole, target_is_directory=True)
+    assert [row.path for row in rows_below(tmp_path)] == [whole]
+    (whole / "summary.json").unlink()
+    assert [(row.path, row.status) for row in rows_below(tmp_path)] == [(whole, "unreadable")]
+
+
+def test_a_fast_run_is_called_so_and_is_no_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for share, fast in ((0.5, False), (0.9, True)):
+        row = {"epoch": 1, "val/accuracy": share}
+        summary = {"status": "completed", "metric": "val/accuracy", "best": row, "final": row, "fast": fast}
+        a_run(tmp_path / "runs", "tiny", summary, [row])
+    assert "completed (--fast)" in printed(capsys, "runs")
+    rows = rows_below(tmp_path / "runs")
+    assert "completed (--fast)" in (text := page(rows, tmp_path / "runs"))
+    assert text.index("50.00") < text.index("90.00"), "the tile comes first"
+
+
+def test_what_somebody_calls_a_run_is_no_formula_in_a_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "runs", "=1+1", {"status": "@SUM(1)", "selected_on": "+A1"})
+    (row,) = csv.DictReader(io.StringIO(printed(capsys, "runs", "--format", "csv")))
+    assert [row[name][0] for name in ("run", "status", "selected_on")] == ["'"] * 3
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -261,6 +291,8 @@ def old(tmp_path, monkeypatch):
         folder = a_run(tmp_path / "runs", name, {"status": status})
         for file in ("last.pt", "epoch-1.pt", "best.pt", "best.safetensors"):
             (folder.checkpoints / file).write_bytes(b"x" * 1_000_000)
+        with zipfile.ZipFile(folder.checkpoints / "best.pt", "w") as file:
+            file.writestr("weights", b"x")
         for path in (folder.path, folder.path / "summary.json"):
             os.utime(path, (time.time() - 20 * 86_400,) * 2)
         folders.append(folder)
@@ -281,6 +313,11 @@ def test_clean_keeps_best_weights_and_runs_that_may_go_on(old, capsys):
     assert "2.0 MB removed" in printed(capsys, "clean", "--yes")
     assert left(old[0]) == ["best.pt", "best.safetensors"]
     assert len(left(old[1])) == 4
+
+
+def test_clean_keeps_the_state_where_the_best_weights_are_of_no_use(old, capsys):
+    (old[0].checkpoints / "best.pt").write_bytes(b"")
+    assert "nothing to remove" in printed(capsys, "clean", "--yes")
 
 
 def test_clean_keeps_the_state_of_a_run_that_only_ran_out_of_time(old, capsys):

@@ -88,3 +88,22 @@ def test_a_run_keeps_its_answers_to_the_split_that_it_reports(tmp_path, monkeypa
     assert summary["images"] == {"train": 32, "val": 16, "test": 2000}
     assert len(set(kept.keys.tolist())) > 1900
     assert (run / FILE).stat().st_size < 2000 * (2 * 10 + 26) + 4000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("answers", np.array([0])),
+        ("answers", np.array([0, -1, 1])),
+        ("answers", np.array([0, 1, 2])),
+        ("targets", np.array(["a", "b", "a"])),
+        ("targets", np.array([[0, 1, 1]])),
+    ],
+)
+def test_answers_that_can_be_none_are_a_damaged_file(tmp_path, name, value):
+    write(kept_of(predictions([*LOGITS[:2], [0.0, 1.0]]), Stand(None), "test", ("a", "b")), tmp_path)
+    with np.load(tmp_path / "predictions.npz") as held:
+        content = dict(held)
+    np.savez(tmp_path / "predictions.npz", **{**content, name: value})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_answers(tmp_path)

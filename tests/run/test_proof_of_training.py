@@ -17,7 +17,7 @@ from trainer.cli.main import main
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
 from trainer.engine.interrupts import Interrupted
-from trainer.engine.weights import read_weights
+from trainer.engine.weights import read_weights, to_safetensors
 from trainer.experiment.trained import Trained
 from trainer.recipe.load import load_recipe
 from trainer.run.display import Display
@@ -220,7 +220,30 @@ def test_a_run_whose_last_checkpoint_was_cleaned_away_can_still_show_its_chain(r
     change_a_number(run)
     assert outcomes(run)["chain"] == "broken"
     (run / "checkpoints/best.pt").unlink()
-    assert outcomes(run) == {"checkpoint": "unknown"}
+    assert outcomes(run) == {"checkpoint": "unknown", "summary": "broken", "answers": "holds"}
+
+
+def test_numbers_are_held_against_the_other_files_where_checkpoints_are_gone(run):
+    shutil.rmtree(run / "checkpoints")
+    assert outcomes(run) == {"checkpoint": "unknown", "summary": "holds", "answers": "holds"}
+    edit_summary(run, lambda summary: summary["best"].update({"val/accuracy": 0.99}))
+    assert outcomes(run)["summary"] == "broken"
+
+
+@pytest.mark.parametrize("damage", ["bytes", "others"])
+def test_the_file_that_is_given_away_holds_the_best_weights(run, damage):
+    path = run / "checkpoints/best.safetensors"
+    if damage == "bytes":
+        content = bytearray(path.read_bytes())
+        content[-100] ^= 255
+        path.write_bytes(bytes(content))
+    else:
+        state = checkpoint.read(run / "checkpoints/best.pt")
+        others = {name: tensor + 1 for name, tensor in state["model"].items()}
+        path.write_bytes(to_safetensors(others, state["class_names"], state.get("about")))
+    (found,) = broken(prove(RunFolder.open(run)))
+    assert found.name == "weights"
+    assert "best.safetensors" in found.text
 
 
 def test_a_run_without_a_chain_is_said_to_have_none(run):

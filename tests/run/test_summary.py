@@ -36,6 +36,7 @@ WHOLE = {
     "epochs": 2,
     "seed": 7,
 }
+OTHER = [("best", "val/accuracy", 1.5), ("final", "val/accuracy", -0.1)]
 NONSENSE = (None, "0.9", "", [], [0.9], {"best": "x"}, {"lines": None}, {"lines": [3]}, math.nan, math.inf, True, -1)
 
 
@@ -95,3 +96,8 @@ def test_a_damaged_result_of_the_lr_finder_is_named(folder, stored):
     folder.write_json("lr_finder.json", stored)
     with pytest.raises(CheckpointError, match=r"lr_finder\.json: is damaged"):
         folder.read_finding()
+
+
+@pytest.mark.parametrize(("section", "key", "value"), OTHER)
+def test_an_accuracy_that_is_no_share_is_missing(section, key, value):
+    assert key not in sound({**WHOLE, section: {**WHOLE[section], key: value}})[section]

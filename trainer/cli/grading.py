@@ -168,7 +168,7 @@ def _page(grades: Sequence[Grade], grader: Grader, root: Path) -> str:
         Section("What this can show", (Paragraph(CANNOT),), "proof"),
     ]
     sound = sum(not one.remarks for one in grades)
-    best = max((one.best for one in grades if one.best is not None), default=None)
+    best = max((one.best for one in grades if one.best is not None and not broken(one.checks)), default=None)
     tiles = (
         Tile("Runs handed in", str(len(grades)), f"by {len({one.who for one in grades})}"),
         Tile("Without a remark", str(sound)),

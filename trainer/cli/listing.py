@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.printing import duration, metric_text, one_line
 from registry.program import typed_as
+from registry.spreadsheets import no_formula
 from trainer.cli.layout import PAGE, in_words, table_width
 from trainer.run.cleaning import proposals, remove
 from trainer.run.listing import COLUMNS, Row, chosen, ordered, rows_below
@@ -74,7 +75,9 @@ def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["metric", *COLUMNS])
-    writer.writerows([row.metric, *("" if each is None else each for each in _plain(row).values())] for row in rows)
+    for row in rows:  # names of folders and what their files say are somebody's
+        values = [row.metric, *("" if each is None else each for each in _plain(row).values())]
+        writer.writerow([no_formula(one_line(each)) if isinstance(each, str) else each for each in values])
     return out.getvalue().rstrip("\n")
 
 
@@ -82,7 +85,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     reached = ("-" if each is None else metric_text(row.metric, each) for each in (row.best, row.final, row.test))
     return (
         one_line(row.run),
-        one_line(row.status),
+        one_line(row.state),
         *reached,
         "-" if row.seed is None else f"{row.seed}",
         f"{row.epochs}",

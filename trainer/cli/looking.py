@@ -157,6 +157,7 @@ def _explain_run(run: Path, console: Console) -> int:
     target = folder.page("mistakes")
     recorder = Recorder([], console.line)
     evidence = gather(experiment, target.path, recorder=recorder, part=part, predictions=outcome.predictions)
+    evidence = replace(evidence, data=None)  # a look at pictures: what the training was stands on the run's own page
     parts = [part for part in experiment.report if isinstance(part, GradCAM)] or [GradCAM()]
     return _explained(evidence, parts, console)
 

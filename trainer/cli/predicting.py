@@ -161,8 +161,9 @@ def _said(run: Answerer, answer: Answer) -> str:
 
 
 def _line(run: Answerer, answer: Answer, top: int) -> str:
-    likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in _likeliest(run, answer, top))
-    told = f"{NOT_SURE} ({likeliest})" if _said(run, answer) == NOT_SURE else likeliest
+    found = _likeliest(run, answer, max(top, 1))
+    likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found[:top])
+    told = likeliest if run.sureness.is_sure(found[0][1]) else f"{NOT_SURE} ({likeliest})"
     return one_line(f"{answer.asked.name}: {told}")
 
 

@@ -79,7 +79,11 @@ class Pair:
             word = "better" if self.difference > 0 else "worse"
             text = f"{first} is {word} than {other} by {size} {between}"
         else:
-            text = f"No difference between {first} and {other} that {self._what_shows()} can show: {size} {between}"
+            low, high = (f"{100 * bound:+.2f}" for bound in (self.interval.low, self.interval.high))
+            text = (
+                f"No difference between {first} and {other} that {self._what_shows()} can show: "
+                f"{100 * self.difference:+.2f} points of {self.split} accuracy (95 % interval {low} to {high})"
+            )
         if self.apart is not None:
             text += f"; of {self.images:,} images they differ on {self.apart:,}"
         return f"{text}{self._tested()}"

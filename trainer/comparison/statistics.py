@@ -5,6 +5,7 @@ Pure functions of arrays; SciPy does the statistics and is imported when the fir
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,9 @@ def welch(values: Sequence[float], other: Sequence[float]) -> Welch | None:
 
     if np.ptp(values) == 0 and np.ptp(other) == 0:
         return None
-    found = ttest_ind(values, other, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of one group that does not vary, which is no fault
+        found = ttest_ind(values, other, equal_var=False)
     interval = found.confidence_interval(LEVEL)
     return Welch(float(found.pvalue), Interval(float(interval.low), float(interval.high)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from registry.contracts import Evidence
@@ -23,7 +23,7 @@ def cautions_of(evidence: Evidence) -> tuple[str, ...]:
     """Return what to beware of, the gravest first."""
     found = (*_fast(evidence), *_unfinished(evidence), *_missed(evidence), *evidence.warnings, *_not_held_out(evidence))
     found = (*found, *_audited(evidence))
-    return (*found, *_undefined(evidence), *_absent_classes(evidence), *_small_classes(evidence), *_left_out(evidence))
+    return (*found, *_undefined(evidence), *_of_few_images(evidence), *_left_out(evidence))
 
 
 def planned_epochs(evidence: Evidence) -> int:
@@ -96,6 +96,15 @@ def _audited(evidence: Evidence) -> Iterator[str]:
             "without them the accuracy is "
             f"**{others}** instead of {metric_text('accuracy', leak.accuracy)}; see Audit."
         )
+    chooser = evidence.selected_on
+    leaked = len(audit.leaked_indices(chooser)) if audit is not None and evidence.history else 0
+    if audit is not None and leaked and (leak is None or leak.part != chooser):
+        part = audit.part(chooser)
+        of = "" if part is None else f" of the {part.images:,}"
+        yield (
+            f"{leaked:,}{of} {chooser} pictures {also_learnt(leaked)}, and {chooser} chose the best epoch: its numbers "
+            "are partly of what was learnt; see Audit."
+        )
     if audit is not None and audit.shared:
         count = len(audit.shared)
         have = "group has" if count == 1 else "groups have"
@@ -136,29 +145,29 @@ def _undefined(evidence: Evidence) -> Iterator[str]:
             yield f"{sentence_case(words)} {has} no value on {split}: {literal(undefined_because(evidence, split))}."
 
 
-def _absent_classes(evidence: Evidence) -> Iterator[str]:
-    """Name the classes of which the page's scores tell nothing."""
+def _of_few_images(evidence: Evidence) -> Iterator[str]:
     measured = None if evidence.data is None else evidence.data.part(evidence.split) or evidence.data.part("val")
-    if measured is None or evidence.predictions is None:
-        return
-    none = [name for name, count in zip(evidence.class_names, measured.counts, strict=True) if not count]
+    if measured is not None and evidence.predictions is not None:
+        yield from of_few_images(evidence.class_names, measured.counts, evidence.split)
+
+
+def of_few_images(class_names: Sequence[str], counts: Sequence[int], split: str) -> Iterator[str]:
+    """Name the classes of which a page's scores tell nothing, and those with too few images for a score of their own.
+
+    Args:
+        class_names: all of them.
+        counts: images of each among those that the scores are of.
+        split: what these are called.
+    """
+    none = [name for name, count in zip(class_names, counts, strict=True) if not count]
     if none:
         named = counted_few(list(map(literal, none)), _NAMED)
-        yield f"No image of {named} on {evidence.split}: no number on this page tells how well they are known."
-
-
-def _small_classes(evidence: Evidence) -> Iterator[str]:
-    """Name the classes that have too few images, of those that the page's scores are of, for a score of their own."""
-    measured = None if evidence.data is None else evidence.data.part(evidence.split) or evidence.data.part("val")
-    if measured is None or evidence.predictions is None:
-        return
-    few = sorted(
-        (count, name) for name, count in zip(evidence.class_names, measured.counts, strict=True) if 0 < count < _FEW
-    )
+        yield f"No image of {named} on {split}: no number on this page tells how well they are known."
+    few = sorted((count, name) for name, count in zip(class_names, counts, strict=True) if 0 < count < _FEW)
     if few:
         named = counted_few([f"{literal(name)} ({count})" for count, name in few], _NAMED)
         yield (
-            f"Fewer than {_FEW} images of {named} on {evidence.split}: the scores of such a class move by "
+            f"Fewer than {_FEW} images of {named} on {split}: the scores of such a class move by "
             "several points with every single image."
         )
 

@@ -118,12 +118,17 @@ def sureness(
         abstain_below: above 0, up to 1; what the recipe says where None.
 
     Raises:
-        RecipeError: `abstain_below` is no such number.
+        RecipeError: `abstain_below` is no such number, or a class has the name of an answer that is not sure.
         CheckpointError: the temperature is asked for, and the run has none.
     """
     section = trained.recipe.answers
     calibrated = section.calibrated if calibrated is None else calibrated
     below = section.abstain_below if abstain_below is None else share(abstain_below)
+    if below is not None and NOT_SURE in trained.class_names:
+        raise RecipeError(
+            f"a class of {folder.path} is called {NOT_SURE!r}, as the answer of a network that is not sure is",
+            "leave out abstain_below, or train with the class by another name",
+        )
     return Sureness(temperature_of(trained, folder) if calibrated else 1.0, below)
 
 

@@ -25,6 +25,8 @@ from registry.reports import scores
 from trainer.experiment.trained import Trained
 from trainer.recipe.recipe import Recipe, Reference, Spec
 from trainer.report.answer import Answer, Tile
+from trainer.report.audited import also_learnt
+from trainer.report.cautions import of_few_images
 from trainer.report.markdown import markdown
 from trainer.run.environment import of_training
 from trainer.run.folder import RunFolder
@@ -45,6 +47,17 @@ _HUB_DATASETS = {  # names there of data sets that are known by another one here
 _HUB_METRICS = {"accuracy": "accuracy", "f1": "f1", "recall": "recall", "precision": "precision", "auroc": "roc_auc"}
 _OWN_PICTURES = "imagefolder"  # the Hub's word for pictures that are no public data set
 _NAMED = 100  # classes that are named without being folded away
+
+
+def _so_far(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict[str, Any]:
+    """Return what a summary says of epochs, from their rows: that of a run that was broken off lacks it."""
+    best = recipe.train.best
+    known = [row for row in history if is_number(row.get(best.metric)) and is_number(row.get("val/loss"))]
+    choose = max if best.mode == "max" else min
+    return {
+        **({"final": history[-1]} if history else {}),
+        **({"best": choose(known, key=lambda row: row[best.metric])} if known else {}),
+    }
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,9 @@ class Card:
             CheckpointError: it has no whole checkpoint, or one of its files is damaged.
             RecipeError: its recipe no longer fits this version.
         """
-        summary = folder.read_summary()
+        summary, trained = folder.read_summary(), Trained.read(folder.path)
         environment = of_training(folder.read_json("environment.json"), summary.get("epochs", 0))
-        return cls(folder, Trained.read(folder.path), summary, environment)
+        return cls(folder, trained, {**_so_far(folder.read_history(), trained.recipe), **summary}, environment)
 
     def text(self) -> str:
         """Return the card: YAML metadata between dashes, then Markdown."""
@@ -128,7 +141,8 @@ class Card:
     def _tiles(self) -> Iterator[Tile]:
         for split, values in self._measured.items():
             if self._metric in values:
-                chosen = f"chose the best epoch, {self.summary.get('best', {}).get('epoch', 0):g}"
+                epoch = self.summary.get("best", {}).get("epoch")
+                chosen = "chose the best epoch" if epoch is None else f"chose the best epoch, {epoch:g}"
                 note = "held out, chose nothing" if split != self._selected_on else chosen
                 value = values[self._metric]
                 tile = Tile(f"{split} {metric_words(self._metric)}", metric_text(self._metric, value), note)
@@ -170,18 +184,41 @@ class Card:
         if self._selected_on == "test":
             yield "The best epoch was chosen on the test split: its numbers are somewhat too good for new pictures."
         elif "test" not in self._measured:
-            spared = "test" in (self.summary.get("images") or {})
+            images = self.summary.get("images")  # not told of a training that was broken off before its end
+            spared = "test" in images if images else status != "completed"
             lacking = "The test split was not measured" if spared else "There is no held-out test"
             yield (
                 f"{lacking}: the numbers are of {self._selected_on}, which chose the best epoch, and "
                 "so somewhat too good for new pictures."
             )
+        yield from self._audited()
+        yield from self._of_few_images()
         warnings = self.summary.get("warnings")
         yield from (str(each) for each in warnings) if isinstance(warnings, list) else ()
         yield (
             "Every picture is answered with one of the classes, one of none of them too, and pictures of another kind "
             "than those of the training are answered worse than these numbers say."
         )
+
+    def _audited(self) -> Iterator[str]:
+        """Say what an audit found that makes the numbers other than they seem."""
+        page = self.summary.get("report")
+        found = page.get("audit") if isinstance(page, Mapping) else None
+        if not isinstance(found, Mapping):
+            return
+        for part in self._measured:
+            leaked, others = (found.get(name) for name in (f"leaked_{part}", f"{part}_accuracy_without_leaked"))
+            if is_number(leaked) and leaked:
+                instead = ""
+                if isinstance(others, float) and is_number(others):
+                    instead = f": without them its accuracy is **{metric_text('accuracy', others)}**"
+                yield f"{int(leaked):,} of the {literal(part)} pictures {also_learnt(int(leaked))}{instead}."
+
+    def _of_few_images(self) -> Iterator[str]:
+        kept = read_answers(self.folder.path)
+        if kept is not None:
+            counts = np.bincount(kept.targets, minlength=len(kept.class_names)).tolist()
+            yield from of_few_images(kept.class_names, counts, kept.split)
 
     # ---------------------------------------------------------------------------------------------------- its chapters
     def _classes(self) -> Section:

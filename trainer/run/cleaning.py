@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +74,15 @@ def _last_written(path: Path) -> float:
 
 
 def _of_a_run(path: Path) -> list[Removable]:
-    """Return the states that a resume would go on from; best.pt answers for the run without them."""
+    """Return the states that a resume would go on from; best.pt answers for the run without them, if it can be read."""
     checkpoints = path / "checkpoints"
-    if not (checkpoints / "best.pt").exists():  # then the last one is all there is
+    others = [*checkpoints.glob("last.pt"), *checkpoints.glob("epoch-*.pt"), *checkpoints.glob("*.unreadable")]
+    if not zipfile.is_zipfile(
+        checkpoints / "best.pt"
+    ):  # as torch writes them, whole; else the last one is all there is
         return []
     found, counted = [], set()
-    for file in sorted(
-        [*checkpoints.glob("last.pt"), *checkpoints.glob("epoch-*.pt"), *checkpoints.glob("*.unreadable")]
-    ):
+    for file in sorted(others):
         status = file.lstat()
         fresh = (status.st_dev, status.st_ino) not in counted  # two names may be one file
         counted.add((status.st_dev, status.st_ino))

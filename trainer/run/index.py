@@ -75,7 +75,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     numbers = ("-" if value is None else _reached(row, value, part) for value, part in parts)
     return (
         literal(one_line(row.run)),
-        literal(one_line(row.status)),
+        literal(one_line(row.state)),
         *numbers,
         "-" if row.seed is None else f"{row.seed}",
         f"{row.epochs}",
@@ -108,7 +108,7 @@ def _link(row: Row, root: Path) -> str:
 def _tiles(rows: Sequence[Row]) -> tuple[Tile, ...]:
     completed = sum(row.status == "completed" for row in rows)
     tiles = [Tile("Runs", f"{len(rows)}", f"{completed} completed")]
-    reached = [row for row in rows if row.best is not None and not row.better_low]
+    reached = [row for row in rows if row.best is not None and not row.better_low and not row.fast]
     for metric in list(dict.fromkeys(row.metric for row in reached))[:1]:
         best = max((row for row in reached if row.metric == metric), key=lambda row: row.best or 0.0)
         tiles.append(Tile(f"Greatest {metric}", metric_text(metric, best.best or 0.0), best.run))

@@ -43,6 +43,7 @@ class Row:
         expectations: "2 of 3 reached", "not judged", or "" where there are none.
         curve: the metric by epoch.
         images: of each part, "val" -> 5000; empty where the run does not say.
+        fast: whether it is a `--fast` run, which says nothing of its recipe.
     """
 
     run: str
@@ -61,6 +62,12 @@ class Row:
     expectations: str = ""
     curve: Sequence[float] = field(default=(), repr=False)
     images: Mapping[str, int] = field(default_factory=dict, repr=False)
+    fast: bool = False
+
+    @property
+    def state(self) -> str:
+        """The status in words: a fast run's says so."""
+        return f"{self.status} (--fast)" if self.fast else self.status
 
     def value(self, key: str) -> Any:
         """Return the value that a column shows."""
@@ -96,12 +103,20 @@ def rows_below(root: Path, *, sizes: bool = True, newest: int | None = None) -> 
 
 
 def folders_below(root: Path) -> Iterator[RunFolder]:
-    """Yield every run below `root`; folders whose names begin with a dot are passed over."""
-    for name in _folders(root):
-        for path in _folders(name):
-            folder = RunFolder(path)
-            if folder.resolved.exists() and (path / "summary.json").exists():
-                yield folder
+    """Yield every run below `root`, once; folders whose names begin with a dot are passed over.
+
+    Of a run and links to it the run itself is taken.
+    """
+    seen = set()
+    for path in sorted((path for name in _folders(root) for path in _folders(name)), key=_is_led_to):
+        folder, place = RunFolder(path), path.resolve()
+        if place not in seen and folder.resolved.exists():
+            seen.add(place)
+            yield folder
+
+
+def _is_led_to(path: Path) -> bool:
+    return path.is_symlink() or path.parent.is_symlink()
 
 
 def _folders(path: Path) -> list[Path]:
@@ -139,6 +154,7 @@ def row_of(folder: RunFolder, *, sizes: bool = True) -> Row:
         expectations=_expectations(summary.get("expect")),
         curve=tuple(row[metric] for row in history if row.get(metric) is not None) if metric else (),
         images=summary.get("images") or {},
+        fast=bool(summary.get("fast")),
     )
 
 

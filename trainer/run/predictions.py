@@ -115,6 +115,19 @@ def read_answers(run: Path) -> Answers | None:
     return None if found is None else Answers(**found)
 
 
+def _refuse_nonsense(targets: NDArray[Any], answers: NDArray[Any], classes: int) -> None:
+    """Refuse what are no answers, one for each target and each of a class.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if targets.ndim != 1 or targets.shape != answers.shape:
+        raise ValueError(f"{answers.size} answers for {targets.size} targets")
+    for each in (targets, answers):
+        if each.dtype.kind not in "iu" or (each.size and not 0 <= each.min() <= each.max() < classes):
+            raise ValueError(f"classes that are none of the {classes}")
+
+
 def _read(run: Path, kind: type[Answers]) -> dict[str, Any] | None:
     path = run / FILE
     if not path.exists():
@@ -123,6 +136,7 @@ def _read(run: Path, kind: type[Answers]) -> dict[str, Any] | None:
         with files.opened(path) as file, np.load(file, allow_pickle=False) as held:
             found = {each.name: held[each.name] for each in fields(kind)}
         names = {"class_names": tuple(map(str, found["class_names"]))}
+        _refuse_nonsense(found["targets"], found["answers"], len(names["class_names"]))
         return found | names | {name: str(found[name]) for name in ("split", "keyed_by")}
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         hint = "remove it: the run is then compared without"

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 
 from registry.errors import CheckpointError
 from registry.printing import counted
 from trainer.engine import checkpoint
 from trainer.engine.chain import KEYS, Chain, Link, first_link, next_link, weights_digest
-from trainer.engine.keeper import BEST, LAST, epoch_files
+from trainer.engine.keeper import BEST, LAST, SAFETENSORS, epoch_files
 from trainer.engine.progress import history_in
+from trainer.engine.weights import read_weights
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
@@ -52,7 +54,8 @@ def prove(folder: RunFolder) -> list[Check]:
     try:
         state = checkpoint.read(file)
     except CheckpointError as error:
-        return [Check("checkpoint", "broken" if file.exists() else "unknown", error.message)]
+        lacking = Check("checkpoint", "broken" if file.exists() else "unknown", error.message)
+        return [lacking, *_summary(folder, rows, Chain(), {}), *_answers(folder)]
     chain = _chain_of(folder, state, rows)
     if not chain.links:
         return [Check("chain", "unknown", "there is none: the run was made by an earlier version, or has no epoch yet")]
@@ -130,12 +133,28 @@ def _weights(folder: RunFolder, chain: Chain) -> Iterator[Check]:
                 found.append(_saved(path.name, checkpoint.read(path), chain))
             except CheckpointError as error:
                 found.append(Check("weights", "broken", error.message))
+    alone = folder.checkpoints / SAFETENSORS
+    if alone.exists() and not broken(found):
+        found.append(_given_away(alone, folder.checkpoints / BEST))
     wrong = broken(found)
     if wrong:
         yield from wrong
         return
     held = [check for check in found if check.outcome == "holds"]
-    yield Check("weights", "holds" if held else "unknown", f"{len(held)} of {len(found)} checkpoints hold them")
+    yield Check("weights", "holds" if held else "unknown", f"{len(held)} of {counted(len(found), 'file')} hold them")
+
+
+def _given_away(path: Path, best: Path) -> Check:
+    """Hold the file that is for others against the weights it was written from."""
+    try:
+        tensors = read_weights(path).tensors
+        state = checkpoint.read(best)["model"]
+    except CheckpointError as error:
+        return Check("weights", "broken" if best.exists() else "unknown", error.message)
+    same = tensors.keys() == state.keys() and all(torch.equal(tensors[name], state[name]) for name in state)
+    return (
+        Check("weights", "holds", path.name) if same else Check("weights", "broken", f"{path.name} is not {best.name}")
+    )
 
 
 def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
@@ -161,7 +180,7 @@ def _summary(
     for name in ("best", "final"):
         said = summary.get(name) or {}
         epoch = said.get("epoch", 0)
-        row = by_epoch.get(epoch, {}) if epoch in chain.links or not said else {}
+        row = by_epoch.get(epoch, {}) if epoch in chain.links or not chain.links or not said else {}
         other = [key for key, value in said.items() if key in row and row[key] != value]
         if said and (other or not row):
             what = ", ".join(other) or f"epoch {said.get('epoch')}"

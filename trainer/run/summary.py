@@ -21,9 +21,9 @@ def sound(stored: Mapping[str, Any]) -> dict[str, Any]:
         stored: as the file has it.
 
     Returns:
-        `best`, `final` and `images` by name, finite numbers alone; `test` the same, by weights; `lr_finder` with a `lr`
-        that is a finite number, or without one; `calibration` with a temperature above 0; what is no such section, or
-        `expect` without its lines, is left out.
+        `best`, `final` and `images` by name, finite numbers alone, and accuracies from 0 to 1; `test` the same, by
+        weights; `lr_finder` with a `lr` that is a finite number, or without one; `calibration` with a temperature
+        above 0; what is no such section, or `expect` without its lines, is left out.
     """
     found = {}
     for key, value in stored.items():
@@ -49,7 +49,14 @@ def _text(value: Any) -> str | None:
 
 
 def _numbers(value: Any) -> dict[str, Any] | None:
-    return {key: each for key, each in value.items() if is_number(each)} if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping):
+        return None
+    return {key: each for key, each in value.items() if is_number(each) and _may_be(str(key), each)}
+
+
+def _may_be(key: str, number: float) -> bool:
+    """Whether a number can be what its name says: an accuracy is a share."""
+    return key.rpartition("/")[2] != "accuracy" or 0 <= number <= 1
 
 
 def _by_weights(value: Any) -> dict[str, Any] | None:
