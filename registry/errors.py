@@ -16,7 +16,13 @@ Components raise these; `trainer.cli.main` prints them. Anything else that escap
 
 from __future__ import annotations
 
+import errno
+
 from registry.printing import one_line
+
+FULL = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+)  # of errors of the system: nothing can be written
 
 
 class UserError(Exception):

@@ -361,6 +361,20 @@ def test_seeds_are_averaged_only_over_the_same_images(tmp_path, capsys, monkeypa
     assert "The data are others" in said
 
 
+def test_the_letters_of_the_warning_are_those_of_the_table(tmp_path, capsys, monkeypatch):
+    for name, classes in (("one", ("cat", "dog")), ("other", ("elk", "fox")), ("third", ("ant", "bee"))):
+        pictures(tmp_path / name / "data", *classes)
+    fast = trained(tmp_path / "one", monkeypatch, "--fast")
+    others = [trained(tmp_path / name, monkeypatch) for name in ("other", "third")]
+    said = said_of(capsys, fast, *others)
+    warned = " ".join(said.split())
+    for classes in ("elk, fox", "ant, bee"):
+        (letter,) = re.findall(rf"\b([A-Z]) has 16 to learn from, 2 classes \({classes}\)", warned)
+        assert row_of(said, f"data {letter}")
+    assert f"{letter} has" in warned
+    assert "cat, dog" not in warned
+
+
 def test_a_share_that_the_seed_draws_from_the_same_images_is_no_difference(tmp_path, capsys, monkeypatch):
     pictures(tmp_path / "data", "cat", "dog")
     runs = [trained(tmp_path, monkeypatch, f"seed={seed}", "data.limit=8") for seed in (1, 2)]

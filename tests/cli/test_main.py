@@ -1,6 +1,7 @@
 """The command line: which command is meant, what it takes, and how a mistake is answered."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -175,6 +176,54 @@ def test_a_run_is_told_the_command_line_as_it_was_typed(monkeypatch, tmp_path):
         words = [str(ROOT / "recipes/quickstart.yaml"), "--debug", "train.epochs=3", "--fast"]
         assert main(words) == 0
         assert given.pop() == (*name, *words)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal, as only POSIX does")
+def test_who_presses_ctrl_c_while_torch_is_imported_is_answered_at_once():
+    text = """
+import contextlib, os, signal, time
+from trainer.cli.inputs import importing
+with importing(), contextlib.suppress(BaseException):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+print("went on")
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "interrupted")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files, as only POSIX does")
+def test_a_disk_that_is_full_is_no_bug_of_the_program(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(
+        "version: 1\ndata: {dataset: {type: Shapes, train_size: 32, val_size: 16}}\nmodel: SmallCNN\n"
+        "optimizer: {type: SGD, lr: 0.1}\ntrain: {epochs: 1}\n"
+    )
+    command = f"ulimit -f 1; {sys.executable} -m trainer preview tiny.yaml"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "bug" in done.stderr) == (5, False), done.stderr
+    assert "cannot be written (File too large)" in done.stderr
+
+
+def test_a_place_for_no_run_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    for command in ("lr-find", "audit", "preview"):
+        assert main([command, str(ROOT / "recipes/quickstart.yaml")]) == 5
+        said = capsys.readouterr()
+        assert "a run folder cannot be made here" in said.err
+        assert "images" not in said.out
+
+
+def test_a_rate_that_is_not_found_is_no_success(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "data.dataset={type: Shapes, train_size: 64, val_size: 16}",
+        "lr_finder.steps=20",
+        "lr_finder.start=1e-6",
+        "lr_finder.end=1e-5",
+    ]
+    assert main(["lr-find", str(ROOT / "recipes/quickstart.yaml"), *small]) == 4
+    assert "taken" in capsys.readouterr().out
 
 
 class Ended:

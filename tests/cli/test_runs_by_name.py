@@ -77,6 +77,7 @@ def test_latest_is_the_run_that_began_last_of_all_or_of_a_name(tmp_path, monkeyp
     assert located(Path("runs/latest")) == Path("runs/a/20260131-120000-2")
     assert located(Path("runs/b/latest")) == Path("runs/b/20260130-120000")
     Path("runs/a/latest").mkdir()
+    assert located(Path("runs/b/latest/export/model.onnx")) == Path("runs/b/20260130-120000/export/model.onnx")
     assert located(Path("runs/a/latest")) == Path("runs/a/latest"), "a folder that has the name is meant itself"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_nothing_is_overwritten(capsys):
         capsys.readouterr().err
     )
     assert Path("quickstart.yaml").read_text() == "mine, too"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files, as only POSIX does")
+def test_what_could_not_be_written_whole_is_not_in_the_way_of_the_next_try():
+    command = f"ulimit -f 0; {sys.executable} -m trainer new quickstart"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, "quickstart.yaml: cannot be written (File too large)" in done.stderr) == (5, True)
+    assert not Path("quickstart.yaml").exists()
+    assert main(["new", "quickstart"]) == 0
 
 
 def test_a_folder_that_is_not_there_is_a_matter_of_storage(capsys):

@@ -57,6 +57,18 @@ def test_the_command_that_repeats_a_run_repeats_it(run):
     assert rows(first) == rows(second), "seed and augmentation of the overrides, two batches of each part"
 
 
+def test_every_command_of_a_fast_run_takes_the_images_that_it_took(run, capsys):
+    assert main(["verify", str(run), "--replay", "2"]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "(16 images)" in said
+    assert "other images" not in said
+    assert main(["audit", str(run)]) == 0
+    assert "32 images compared" in " ".join(capsys.readouterr().out.split())
+    assert main(["lr-find", str(run), "lr_finder.steps=6"]) in (0, 4)
+    assert "(16 training, 16 validation images)" in capsys.readouterr().out
+
+
 def test_resolved_yaml_of_a_fast_run_tells_its_limit(run):
     text = (run / "resolved.yaml").read_text(encoding="utf-8")
     assert "to repeat that run give --fast again" in text.splitlines()[1]

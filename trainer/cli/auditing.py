@@ -40,6 +40,7 @@ def audit(loaded: Loaded, run: Path | None, typed: Sequence[str], *, folds: int 
     """
     recipe, console = loaded.usable(), Console()
     assert loaded.catalogue is not None
+    RunFolder.require_place(RUNS, recipe.name)
     lenient = replace(recipe.data, on_bad_image="list")  # type: ignore[arg-type]  # no recipe may say so
     experiment = Experiment.of_images(replace(recipe, data=lenient), loaded.catalogue, log=console.line)
     experiment.recipe = replace(recipe, callbacks=(), data=replace(recipe.data, on_bad_image="skip"))

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
 
 from registry.errors import RecipeError
 from registry.printing import one_line
@@ -35,6 +38,7 @@ def importing(*, told: bool = False) -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
+    before = _end_at_once()
     words = "importing torch ..."
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes of one run one speaks
     told, on_terminal = told and is_first, sys.stderr.isatty() and is_first
@@ -46,8 +50,29 @@ def importing(*, told: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
         if on_terminal:
             print(f"\r{'':{len(words)}}\r", end="", file=sys.stderr, flush=True)
+
+
+def _end_at_once() -> Callable[[int, FrameType | None], Any] | None:
+    """Have Ctrl-C end the process where it is, and return what handled it before; None where that is not Python's own.
+
+    Modules that are half imported do not bear an exception out of nowhere: some swallow it and go on broken.
+    """
+
+    def end(_: int, __: FrameType | None) -> None:
+        os.write(2, b"\ninterrupted\n")
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        return None
+    signal.signal(signal.SIGINT, end)
+    return signal.default_int_handler
 
 
 def run_in(word: str) -> Path:
@@ -138,6 +163,14 @@ def checked(path: str, overrides: Sequence[str], *, fast: bool = False, tried: T
     for note in loaded.notes:
         say(f"note: {note}")
     return loaded
+
+
+def given(word: str, overrides: Sequence[str], *, tried: Tried = "all") -> Loaded:
+    """Read and check the recipe that a word means, as `checked`; that of a `--fast` run is cut down as it was."""
+    from trainer.recipe.fast import was_fast
+
+    path = recipe_in(word)
+    return checked(path, overrides, fast=path != word and was_fast(Path(path)), tried=tried)
 
 
 def print_checked(path: str, loaded: Loaded | LoadedSweep, *, quick: bool) -> None:

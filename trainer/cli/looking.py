@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from registry.contracts import Evidence, Predictions, ReportPart
-from registry.errors import RecipeError, ReportError
+from registry.errors import DivergedError, RecipeError, ReportError
 from registry.printing import duration, number_text, one_line
 from registry.reports import scores
 from registry.reports.augmentation import AugmentationSheet
@@ -18,7 +18,8 @@ from registry.reports.curves import LRFinderCurve
 from registry.reports.gradcam import GradCAM
 from registry.reports.pictures import as_rgb
 from trainer.cli.console import Console
-from trainer.engine.interrupts import Interrupts
+from trainer.cli.inputs import say
+from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.experiment.experiment import Experiment
 from trainer.experiment.trained import Trained
 from trainer.recipe.afterwards import RESOLVED
@@ -44,11 +45,16 @@ def lr_find(loaded: Loaded) -> int:
     """Sweep, print every pick and draw the curve below runs/<name>/."""
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
+    RunFolder.require_place(OUTPUT, recipe.name)
     experiment = Experiment.from_recipe(recipe, loaded.catalogue, log=console.line)
     section = _finder(loaded, recipe)
     console.line(f"sweeping {section.start:g} to {section.end:g} in {section.steps} steps ...")
-    with console.bar(), Interrupts().listening() as interrupts:
-        finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
+    try:
+        with console.bar(), Interrupts().listening() as interrupts:
+            finding = find_lr(experiment, section, interrupts=interrupts, progress=console.sweep)
+    except Interrupted as interrupt:
+        say(f"interrupted by {interrupt}; nothing was written")
+        raise
     rows = {name: "none" if lr is None else f"{lr:.6g}" for name, lr in finding.picks.items()}
     rows["taken"] = f"{finding.lr:.6g} ({finding.pick})" if finding.lr is not None else f"none: {finding.reason}"
     rows["time"] = duration(finding.seconds)
@@ -58,7 +64,7 @@ def lr_find(loaded: Loaded) -> int:
     LRFinderCurve().render(evidence)
     rows["curve"] = str(folder.path / "figures" / "lr_finder.png")
     console.table(rows)
-    return 0
+    return 0 if finding.lr is not None else DivergedError.exit_code
 
 
 def _finder(loaded: Loaded, recipe: Recipe) -> LRFinder:
@@ -73,6 +79,7 @@ def preview(loaded: Loaded) -> int:
     """Draw a sheet of training images and what augmentation makes of them."""
     recipe, console = _recipe(loaded), Console()
     assert loaded.catalogue is not None
+    RunFolder.require_place(OUTPUT, recipe.name)
     experiment = Experiment.of_images(recipe, loaded.catalogue, log=console.line)
     folder = RunFolder.create(OUTPUT, recipe.name, {}, suffix="-preview")
     evidence = gather(experiment, folder.path, recorder=Recorder([], console.line))

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.shell_completion import shell_complete
 
-from registry.errors import ExpectationError, RecipeError, StorageError, UserError
+from registry.errors import FULL, ExpectationError, RecipeError, StorageError, UserError
 from registry.printing import harmless, never_fails, one_line
 from registry.program import PROGRAM, VERSION, typed_as
 from trainer.cli.inputs import (
     checked,
+    given,
     importing,
     known_with,
     order_of,
@@ -85,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds is written at the exit
             say("error: what is to be shown cannot be written: no space is left on its device")
             return StorageError.exit_code
+        if isinstance(error, OSError) and error.errno in FULL:
+            where = error.filename or "a file"
+            written = StorageError(f"{where}: cannot be written ({error.strerror})", "make room, or work elsewhere")
+            say(harmless(f"error: {written}"))
+            return StorageError.exit_code
         print(
             harmless(f"error: {type(error).__name__}: {error}")
             + "\n  this is a bug of the program; --debug shows where",
@@ -97,7 +103,7 @@ def _answer(words: list[str], typed: Sequence[str]) -> int:
     if instruction := os.environ.get(_COMPLETE):
         return shell_complete(program, {}, PROGRAM, _COMPLETE, instruction)
     if not words:
-        print(program.get_help(click.Context(program, info_name=typed_as())))
+        print(program.get_help(click.Context(program, info_name=typed_as(), **program.context_settings)))
         return RecipeError.exit_code
     try:
         with program.make_context(typed_as(), words, obj=typed) as context:
@@ -405,7 +411,7 @@ def preview(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.preview(checked(recipe_in(words.plain[0]), words.overrides, tried="images"))
+    return looking.preview(given(words.plain[0], words.overrides, tried="images"))
 
 
 @_command(
@@ -425,7 +431,7 @@ def audit(typed: Sequence[str], words: Words, labels: bool, folds: int) -> int:
         from trainer.cli import auditing
 
     run = run_in(words.plain[0]) if names_a_run(Path(words.plain[0])) else None
-    loaded = checked(recipe_in(words.plain[0]), words.overrides, tried="all" if labels else "images")
+    loaded = given(words.plain[0], words.overrides, tried="all" if labels else "images")
     return auditing.audit(loaded, run, typed, folds=folds if labels else None)
 
 
@@ -441,7 +447,7 @@ def lr_find(words: Words) -> int:
     with importing():
         from trainer.cli import looking
 
-    return looking.lr_find(checked(recipe_in(words.plain[0]), words.overrides))
+    return looking.lr_find(given(words.plain[0], words.overrides))
 
 
 @_command(

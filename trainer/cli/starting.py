@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -110,10 +111,16 @@ def _written(path: Path, text: str) -> bool:
         StorageError: it cannot be written.
     """
     try:
-        with path.open("x", encoding="utf-8") as target:
-            target.write(text)
+        target = path.open("x", encoding="utf-8")
     except FileExistsError:
         return False
     except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        with target:
+            target.write(text)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()  # a part of it would be in the way of the next try
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
     return True

@@ -37,7 +37,7 @@ def cautions(made: Comparison) -> list[str]:
     other = [row for row in rows if row.fast is first.fast and not alike(row, first)]
     if other:
         found.append(f"{_listed(other)} had other images to be measured on than #1: there is no distance between them")
-    words = data_in_words([run for run in made.runs if run.fast is first.fast])
+    words = data_in_words(made.runs, [run for run in made.runs if run.fast is first.fast])
     if len(words) > 1:
         found.append("The data are others: " + "; ".join(f"{letter} has {text}" for letter, text in words.items()))
     found += _folds(rows)

@@ -231,10 +231,15 @@ def data_letters(runs: Sequence[Run]) -> dict[Any, str]:
     return {run.folder: _letter(kinds.index(words)) if words else "?" for run, words in zip(runs, told, strict=True)}
 
 
-def data_in_words(runs: Sequence[Run]) -> dict[str, str]:
-    """Return for each letter what the data are: how many images of which classes."""
+def data_in_words(runs: Sequence[Run], of: Sequence[Run]) -> dict[str, str]:
+    """Return for each letter what the data are: how many images of which classes.
+
+    Args:
+        runs: all that letters are dealt over.
+        of: those whose letters are wanted.
+    """
     letters = data_letters(runs)
-    return {letters[run.folder]: _described(run.images) for run in runs}
+    return {letters[run.folder]: _described(run.images) for run in of}
 
 
 def measured_alike(run: Run, other: Run) -> bool:

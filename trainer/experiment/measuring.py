@@ -37,6 +37,7 @@ from trainer.data.standing import StandIn
 from trainer.data.store import AnyStore, LazyStore, Store
 from trainer.experiment.dataset import split_opener
 from trainer.experiment.trained import Trained
+from trainer.recipe.fast import fast_limit
 from trainer.recipe.problems import COMMAND_LINE, listed
 from trainer.recipe.recipe import DEFAULT_VAL, Fraction
 
@@ -192,7 +193,7 @@ class _Measuring:
     def _held_out(self, name: str, store: AnyStore, split: str) -> Part:
         """Return a split that training holds out: the run's own part, or else all of it."""
         whole = _all_of(name, store, split)
-        own = self._limited(whole) if name == "val" else whole
+        own = self._limited(whole) if name in ("val", "test") else whole
         if self._is_own(own):
             self._tell_learnt(own)
             return own
@@ -218,8 +219,11 @@ class _Measuring:
         return part
 
     def _limited(self, part: Part) -> Part:
-        """Return as many images of a part as the run took under `data.limit`."""
-        limit = self._section.limit
+        """Return as many images of a part as the run took under `data.limit` or `--fast`."""
+        few = fast_limit(self._trained.recipe)
+        limit = self._section.limit if few is None else few
+        if part.name == "test":  # which `data.limit` leaves whole
+            return part if few is None else replace(part, indices=part.indices[:few])
         return part if limit is None else limited(part, limit, self._trained.recipe.seed)
 
     def _is_own(self, part: Part) -> bool:

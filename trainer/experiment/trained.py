@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from trainer.engine.weights import as_evaluated
 from trainer.experiment.assembly import Assembly
 from trainer.experiment.evaluation_keys import is_unread, refuse_idle
 from trainer.recipe.afterwards import RESOLVED
+from trainer.recipe.fast import was_fast
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
@@ -97,7 +98,7 @@ class Trained(Assembly):
             raise RecipeError(f"{folder}: its recipe cannot be used\n{render(loaded.problems)}")
         refuse_idle(overrides, resolved)
         _refuse_another_recipe(resolved, state)
-        trained = cls.of(files[0], loaded.recipe, state)
+        trained = cls.of(files[0], replace(loaded.recipe, fast=was_fast(resolved)), state)
         trained._refuse_idle_models(overrides, resolved, state)
         return trained
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from registry import files
 from trainer.recipe.recipe import Recipe, Spec
 
 FAST_EPOCHS = 2
@@ -27,6 +30,20 @@ def fast_recipe(recipe: Recipe) -> Recipe:
         scheduler=_risen(recipe.scheduler),
         lr_finder=None if finder is None else replace(finder, steps=min(finder.steps, FAST_FINDER_STEPS)),
     )
+
+
+def was_fast(resolved: Path) -> bool:
+    """Whether the run that a resolved recipe lies in was cut down: its text is that of a whole run.
+
+    Args:
+        resolved: resolved.yaml in the run's folder.
+    """
+    try:
+        with files.opened(resolved.parent / "summary.json") as file:
+            summary = json.loads(file.read())
+    except (OSError, ValueError):  # nobody says so
+        return False
+    return isinstance(summary, dict) and bool(summary.get("fast"))
 
 
 def fast_limit(recipe: Recipe) -> int | None:

@@ -6,6 +6,7 @@ Owns its layout and how its small files are written. Knows nothing of what they 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -30,6 +31,13 @@ from trainer.run.summary import is_number, sound
 GIVEN = "recipe.yaml"  # in a run folder
 SETTINGS = "settings"  # in lr_finder.json, beside the result
 SUBFOLDERS = ("checkpoints", "figures", "gradcam", "tensorboard")
+
+
+def _no_place(parent: Path, reason: str) -> StorageError:
+    return StorageError(
+        f"{parent}: a run folder cannot be made here ({reason})",
+        "make the place writable, or start in another folder: runs/ lies in the working directory",
+    )
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,22 @@ class RunFolder:
             parent.mkdir(parents=True, exist_ok=True)
             return cls(_made(parent, parent, texts, suffix, named))
         except OSError as error:
-            raise StorageError(
-                f"{parent}: a run folder cannot be made here ({error.strerror or error})",
-                "make the place writable, or start in another folder: runs/ lies in the working directory",
-            ) from error
+            raise _no_place(parent, error.strerror or str(error)) from error
+
+    @classmethod
+    def require_place(cls, root: Path, name: str) -> None:
+        """Refuse, before any work, a place in which `create` could make no folder.
+
+        Raises:
+            StorageError: so it is.
+        """
+        parent = root / name
+        there = next(each for each in (parent, *parent.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise _no_place(parent, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            read_only = os.statvfs(there).f_flag & os.ST_RDONLY if hasattr(os, "statvfs") else False
+            raise _no_place(parent, os.strerror(errno.EROFS if read_only else errno.EACCES))
 
     def page(self, kind: str) -> RunFolder:
         """Make a folder for a page of its own in this run, <run>/explain/`kind`/<time>.

@@ -6,15 +6,13 @@ do about it. Knows nothing of stages.
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import torch
 
-from registry.errors import DataError, MemoryLimitError, StorageError, UserError
+from registry.errors import FULL, DataError, MemoryLimitError, StorageError, UserError
 from trainer.recipe.recipe import Recipe
 
-STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has no type of its own for a CPU that is out of memory
 ONE_VALUE = "Expected more than 1 value per channel when training"  # said by every normalising layer of torch
 
@@ -39,7 +37,7 @@ def as_user_error(error: BaseException, recipe: Recipe, folder: Path) -> UserErr
             "halve data.batch_size and double train.accumulate: the steps stay the same; "
             "data.eval_batch_size counts outside the training",
         )
-    if isinstance(error, OSError) and (error.errno in STORAGE or _is_below(folder, error.filename)):
+    if isinstance(error, OSError) and (error.errno in FULL or _is_below(folder, error.filename)):
         where = error.filename or folder
         return StorageError(
             f"{where}: cannot be written ({error.strerror or error})",

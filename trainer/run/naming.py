@@ -49,7 +49,8 @@ def located(path: Path) -> Path:
             f"{path}: a pattern may name several runs, and one is wanted", "name one; `compare` takes patterns"
         )
     if not _stands_for_newest(path):
-        return path
+        above = next((each for each in path.parents if _stands_for_newest(each)), None)
+        return path if above is None else located(above) / path.relative_to(above)
     above = RUNS if path == Path(LATEST) else path.parent
     runs = runs_below(above)
     if path == Path(LATEST):  # which saw a part of the pictures alone

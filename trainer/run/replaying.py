@@ -29,6 +29,7 @@ from trainer.engine.loop import Loop
 from trainer.experiment.experiment import Experiment, build_callbacks
 from trainer.experiment.trained import Trained
 from trainer.recipe.afterwards import FREE_AT_RESUME, free, patterns
+from trainer.recipe.fast import was_fast
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe
@@ -89,7 +90,7 @@ class Replay:
         loaded = load_recipe(folder.resolved, overrides)
         if loaded.recipe is None:
             raise RecipeError(f"{folder.path}: its recipe cannot be used\n{render(loaded.problems)}")
-        self._recipe: Recipe = loaded.recipe
+        self._recipe: Recipe = replace(loaded.recipe, fast=was_fast(folder.resolved))
         self._names = catalogue(self._recipe.plugins)
         last = checkpoint.read(folder.checkpoints / LAST)
         self._chain = Chain(last.get("chain"))

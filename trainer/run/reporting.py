@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,6 @@ def report_again(path: Path, overrides: Sequence[str], display: Display) -> Repo
     with folder.locked():
         trained = Trained.read(folder.path, overrides)
         state, summary = checkpoint.read(trained.file), folder.read_json("summary.json")
-        trained = replace(trained, recipe=replace(trained.recipe, fast=bool(summary.get("fast"))))
         experiment = Experiment.from_recipe(trained.recipe, trained.catalogue, log=display.line, trained=trained)
         trained.load_into(experiment.model)
         hold_against(state, experiment.data, {}, display.line)

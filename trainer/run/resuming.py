@@ -14,6 +14,7 @@ from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
 from trainer.recipe.afterwards import FREE_AT_RESUME, free, patterns
 from trainer.recipe.checks.expect import not_judged_because
+from trainer.recipe.fast import was_fast
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
@@ -66,7 +67,7 @@ def continued(
         without = f", and {' and '.join(changed)} would change nothing" if changed else ""
         display.line(f"{path} is complete: nothing to do{without}")
         return 0
-    recipe = replace(recipe, fast=bool(summary.get("fast")))
+    recipe = replace(recipe, fast=was_fast(folder.resolved))
     order = Order(
         recipe,
         tuple(warning.text for warning in loaded.warnings),

@@ -142,6 +142,9 @@ class Components:
         engine = EVERY_SLOT[entry.slot].engine if parameter is None else {}
         if key in engine or (parameter is not None and parameter.role == "engine"):
             reason = engine.get(key) or (parameter.reason if parameter is not None else "")
+            settable = entry.settable() if parameter is None else []  # a component without it may have its like
+            near = nearest(key, settable) or [name for name in settable if name.startswith(key)]
+            reason = did_you_mean(near, reason)
             text = f"{label}: '{key}' is the engine's to set"
             self._report("R023", origin, text, hint=reason, path=f"{path}.{key}")
             return None
