@@ -114,6 +114,8 @@ def test_a_recipe_that_extends_another_may_leave_sections_out(validator: Draft20
         "extends: a.yaml",
         "extends: a.yaml\ndata: {batch_size: null}\noptimizer: {type: SGD, momentum: null}",
         "extends: a.yaml\noptimizer: {type: SGD, lr: 0.1, groups: $x-groups}\nx-groups: [{match: ['@bias']}]",
+        "extends: a.yaml\noptimizer: {type: SGD, lr: 0.1, groups: [$x-group]}\nx-group: {match: ['@bias']}",
+        "extends: a.yaml\nmodel: {type: $x-network}\nx-network: resnet18",
         "extends: a.yaml\nmodel: {type: resnet18, weights: MINE.PTH}",
         "extends: a.yaml\nexpect: {best val/accuracy: null}",
     ],

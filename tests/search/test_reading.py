@@ -327,6 +327,13 @@ def test_a_shipped_sweep_is_right_and_passes_the_schema(path):
     jsonschema.validate(yaml12(path), schema())
 
 
+def test_the_schema_takes_what_the_check_takes(written, here):
+    for section in ("confirm: null", "set: null", "pruner: null"):
+        path = written(section)
+        assert said(path) == []
+        jsonschema.validate(yaml12(here / path), schema())
+
+
 def test_the_schema_refuses_what_the_check_refuses(written, here):
     for section in ("trails: 3", "trials: 0", "pruner: MedianPrunner", "objective: {metric: val/loss, at: last}"):
         with pytest.raises(jsonschema.ValidationError):

@@ -53,7 +53,7 @@ def schema(components: Catalogue | None = None) -> Schema:
 def _section(field: Mapping[str, Any]) -> Schema:
     """Return a section's schema without demands; null takes away what a recipe under `extends` has."""
     made = _undemanding(described({**field, "type": _partial(field["type"])}, slot_ref))
-    return made if field["required"] else _nullable(made)
+    return made if field["required"] else nullable(made)
 
 
 def _partial(type: Type) -> Type:
@@ -76,12 +76,12 @@ def _undemanding(made: Schema) -> Schema:
     if "anyOf" in kept:
         kept["anyOf"] = [_undemanding(one) for one in kept["anyOf"]]
     if "properties" in kept:
-        kept["properties"] = {name: _nullable(_undemanding(one)) for name, one in kept["properties"].items()}
+        kept["properties"] = {name: nullable(_undemanding(one)) for name, one in kept["properties"].items()}
     return kept
 
 
-def _nullable(made: Schema) -> Schema:
-    """Let null take the place of a value: it takes away what is inherited."""
+def nullable(made: Schema) -> Schema:
+    """Let null take the place of a value: it takes away what is inherited, or stands for the default."""
     if {"type": "null"} in made.get("anyOf", ()):
         return made
     texts: Schema = {key: made[key] for key in ("description", "default") if key in made}
@@ -127,7 +127,7 @@ def definitions(components: Catalogue, slots: Iterable[SlotRules]) -> Schema:
     return made
 
 
-_PATH = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+_PATH = {"type": "string", "pattern": r"^([^:]+:[^:]+|\$[^$].*)$"}  # or a reference to what names the component
 
 
 def _slot(rules: SlotRules, entries: list[Entry]) -> Schema:
@@ -184,7 +184,7 @@ def required(entry: Entry) -> list[str]:
 
 def _parameter(parameter: Parameter) -> Schema:
     made = value_schema(parameter.type, slot_ref)
-    made = made if parameter.required else _nullable(made)
+    made = made if parameter.required else nullable(made)
     text = parameter.doc if parameter.role == "user" else f"{parameter.doc} Supplied: {parameter.reason}.".strip()
     if text:
         made = {**made, "description": text}
@@ -204,4 +204,5 @@ def _knob(knob: str, name: str, entry: Entry) -> Schema:
                 parameter.name,
                 {"type": parameter.type, "required": False, "default": parameter.default, "doc": parameter.doc},
             )
-    return {"anyOf": [{"type": "array", "items": record_schema(fields, slot_ref)}, REFERENCE, {"type": "null"}]}
+    group = {"anyOf": [record_schema(fields, slot_ref), REFERENCE]}
+    return {"anyOf": [{"type": "array", "items": group}, REFERENCE, {"type": "null"}]}
