@@ -165,7 +165,12 @@ class Callback:
 
     An event may return `Stop` to end training after the current epoch, or a mapping of scalars to add to the epoch's
     row (from `epoch_finished` only).
+
+    Attributes:
+        called: what the recipe calls it by `as`, by which a resume finds its state; "" without.
     """
+
+    called: str = ""
 
     def run_started(self, view: View) -> None:
         """Before the first step of this process, also when resumed."""

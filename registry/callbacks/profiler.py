@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from registry import files
 from registry.catalogue.adoption import Change
 from registry.catalogue.markers import Bounds
-from registry.contracts import Callback, View
+from registry.contracts import Callback, Plain, View
 from registry.recording import RunInfo, Sink
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ class Profiler(Sink, Callback):
         self._skip = skip
         self._readings = 0
         self._profile: profile | None = None
+
+    def state(self) -> dict[str, Plain]:
+        """Return how many readings have passed; a trace that has begun is begun anew."""
+        return {"readings": self._skip - 1 if self._profile is not None else self._readings}
+
+    def load(self, state: Mapping[str, Plain]) -> None:
+        """Continue from `state`."""
+        self._readings = state["readings"]
 
     def open(self, run: RunInfo) -> None:
         """Note where the trace goes."""

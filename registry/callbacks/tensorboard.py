@@ -76,23 +76,15 @@ class TensorBoard(Sink, Callback):
             ".": lambda event: _is_of_a_step(event) and event.step <= run.resumed_step,
         }
         for name, keep in wanted.items():
-            keep_events(folder / name, keep, below=run.folder)
-            begun = any((folder / name).glob("*tfevents*"))
+            there = keep_events(folder / name, keep, below=run.folder)
             self._files[name] = EventFile(folder / name, self._flush_seconds, below=run.folder)
-            if name == "val" and not begun:  # it was not there to take what a resumed run has behind it
-                for row in run.history:
-                    self.epoch(int(row["epoch"]), row)
+            for row in run.history if name != "." else ():  # where it was not there to take what is behind the run
+                if int(row["epoch"]) not in there:
+                    self._files[name].add(summary_of(_by_line(row)[name]), int(row["epoch"]))
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Write "train/loss" as `loss` of the train line, "val/loss" as `loss` of the val line."""
-        lines: dict[str, dict[str, float]] = {"train": {}, "val": {}}
-        for key, value in row.items():
-            line, _, tag = key.partition("/")
-            if line in lines and tag:
-                lines[line][tag] = value
-            elif key != "epoch":
-                lines["train"][key] = value
-        for line, values in lines.items():
+        for line, values in _by_line(row).items():
             self._files[line].add(summary_of(values), epoch)
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
@@ -248,8 +240,22 @@ def _is_of_a_step(event: Event) -> bool:
     return not values or all(value.tag.startswith((STEPS, GRADIENTS)) for value in values)
 
 
-def keep_events(folder: Path, keep: Callable[[Event], bool], *, below: Path) -> None:
+def _by_line(row: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return the numbers of an epoch by line, `train` or `val`, under the tags they have there."""
+    lines: dict[str, dict[str, float]] = {"train": {}, "val": {}}
+    for key, value in row.items():
+        line, _, tag = key.partition("/")
+        if line in lines and tag:
+            lines[line][tag] = value
+        elif key != "epoch":
+            lines["train"][key] = value
+    return lines
+
+
+def keep_events(folder: Path, keep: Callable[[Event], bool], *, below: Path) -> set[int]:
     """Rewrite the event files of `folder` so that they hold the events that `keep` says, whole ones only.
+
+    Returns the steps of those that stayed.
 
     What an earlier rewriting left half done goes, too, and a file of which nothing but its head stays.
 
@@ -264,6 +270,7 @@ def keep_events(folder: Path, keep: Callable[[Event], bool], *, below: Path) -> 
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     files.remove_temporaries(folder, below=below)
+    steps: set[int] = set()
     for path in sorted(folder.glob("*tfevents*")):
         with files.opened(path):  # else a pipe of that name would be waited for
             events = [event for event in LegacyEventFileLoader(str(path)).Load() if keep(event)]
@@ -275,3 +282,5 @@ def keep_events(folder: Path, keep: Callable[[Event], bool], *, below: Path) -> 
         for event in events:
             writer.write(event.SerializeToString())
         files.write(path, kept.getbuffer(), below=below, lasting=False)
+        steps |= {event.step for event in events if event.summary.value}
+    return steps

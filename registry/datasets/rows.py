@@ -314,7 +314,8 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
-        return "" if value.is_nan() else f"{value.normalize():f}"
+        text = "" if value.is_nan() else f"{value:f}"  # `normalize` would round to 28 digits
+        return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     return None if isinstance(value, (list, tuple, Mapping, bytes)) else str(value)

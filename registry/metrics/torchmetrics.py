@@ -53,8 +53,9 @@ class TorchMetric:
         """Take in logits (N, C) and class indices (N,)."""
         if self._metric.device != logits.device:
             self._metric.to(logits.device)
-        # Probabilities, since torchmetrics takes logits that all happen to lie in 0..1 for such.
-        self._metric.update(logits.float().softmax(1), targets)
+        # Probabilities, since torchmetrics takes logits that all happen to lie in 0..1 for such; in float64, in which
+        # those of the last classes are told apart, too.
+        self._metric.update(logits.double().softmax(1), targets)
 
     def compute(self) -> Tensor:
         """Return the value, a scalar.

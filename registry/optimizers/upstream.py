@@ -32,9 +32,8 @@ OPTIMIZERS.adopt(
             "augmentation do not have; take SGD or AdamW"
         ),
         "ASGD": Change(
-            refused="its average of the weights stays within it, and the weights themselves would be measured; take "
-            "SGD with train.ema"
-        ),
+            engine={"t0": "its average of the weights stays within it, and nobody measures that; train.ema averages"}
+        ).over(_BY_GRADIENT),
         **dict.fromkeys(("SGD", "Adagrad", "Adadelta"), _BY_GRADIENT),
         **dict.fromkeys(("Adam", "Adamax", "NAdam", "RAdam"), _ADAPTIVE),
         "RMSprop": Change(types={"alpha": SHARE}).over(_ADAPTIVE),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from registry.callbacks.profiler import Profiler
 from trainer.cli.main import main
 
 RECIPE = """
@@ -51,6 +52,19 @@ def test_the_dashboards_show_what_took_longest(run):
     board.Reload()
     (shown,) = board.Tensors("profile/text_summary")
     assert "| operation | calls | own time |" in shown.tensor_proto.string_val[0].decode()
+
+
+def test_a_resume_traces_once_and_begins_a_trace_anew_that_was_cut_off():
+    before, during, after = Profiler(skip=2), Profiler(skip=2), Profiler(skip=2)
+    during.load({"readings": 1})
+    during.step_finished(None)
+    cut_off = during.state()
+    during._profile.stop()
+    after.load({"readings": 3})
+    assert [each.state() for each in (before, after)] == [{"readings": 0}, {"readings": 3}]
+    assert cut_off == {"readings": 1}, "the next reading begins it"
+    after.step_finished(None)
+    assert after._profile is None
 
 
 def test_a_run_too_short_for_its_trace_writes_what_it_has(run):

@@ -1,6 +1,7 @@
 """TensorBoard's files as TensorBoard's own reader and server see them."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -179,6 +180,22 @@ def test_a_resume_keeps_what_came_before_even_when_the_last_resume_was_cut_short
     board.close()
     assert [(point.step, point.value) for point in read(events.parent).Scalars("loss")] == [(1, 1.0), (2, 2.0)]
     assert not list(events.parent.glob("*.tmp-*"))
+
+
+@pytest.mark.parametrize("gone", ["train", "val"])
+def test_epochs_that_one_line_lacks_are_written_from_the_history_to_that_line_alone(tmp_path, gone):
+    rows = [{"epoch": n, "train/loss": float(n), "val/loss": float(-n), "lr": 0.1} for n in (1, 2, 3)]
+    board = opened(tmp_path)
+    for row in rows[::2]:
+        board.epoch(row["epoch"], row)
+    board.close()
+    shutil.rmtree(tmp_path / "tensorboard" / gone)
+    board = TensorBoard()
+    board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=3, resumed_step=3, history=rows))
+    board.close()
+    for line, sign in (("train", 1), ("val", -1)):
+        points = sorted((point.step, point.value) for point in read(tmp_path / "tensorboard" / line).Scalars("loss"))
+        assert points == [(1, sign * 1.0), (2, sign * 2.0), (3, sign * 3.0)]
 
 
 def test_a_resume_keeps_the_readings_of_the_steps_done_and_drops_what_is_of_the_whole_run(tmp_path):

@@ -130,6 +130,19 @@ def test_a_folder_of_which_half_cannot_be_read_is_audited_and_every_broken_file_
     assert main(["train", "own.yaml", "data.on_bad_image=skip"]) == 3, "a run is not made of the other half"
 
 
+def test_a_split_of_which_nothing_can_be_read_is_a_finding_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(scenes(12)):
+        part = "test" if number > 9 else "train"
+        write(tmp_path / "pictures" / part / "ab"[number % 2] / f"{number:02d}.png", image)
+    for path in Path("pictures/test").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    (tmp_path / "own.yaml").write_text(RECIPE, encoding="utf-8")
+    assert main(["audit", "own.yaml"]) == 0
+    (listed,) = tmp_path.glob("runs/own/*-audit/audit.csv")
+    assert listed.read_text(encoding="utf-8").count("\nbroken,test/") == 2
+
+
 def test_groups_that_a_table_has_on_both_sides_are_found(tmp_path, experiment_of):
     rows = ["path,label,split,patient"]
     for number, image in enumerate(scenes(12)):

@@ -14,6 +14,7 @@ from trainer.data.features import FeatureBatches
 from trainer.engine import checkpoint
 from trainer.engine.interrupts import Interrupted, Interrupts
 from trainer.engine.keeper import read_latest
+from trainer.engine.loop import named_callbacks
 from trainer.engine.progress import history_in
 from trainer.experiment.experiment import build_callbacks
 from trainer.run.recorder import Recorder
@@ -143,3 +144,15 @@ def test_a_run_on_kept_features_cut_at_any_step_ends_in_the_same_state(experimen
         run(resumed, folder, None, state=read_latest(folder, print))
         assert isinstance(resumed.course.train, FeatureBatches)
         assert whole_state(folder) == whole_state(tmp_path / "whole")
+
+
+class Counts(Callback):
+    def __init__(self, called: str, seen: int = 0) -> None:
+        self.called, self.seen = called, seen
+
+
+def test_a_callback_is_found_by_what_the_recipe_calls_it_and_else_by_its_number():
+    both = [Counts(""), Counts("slow"), Counts("quick"), Counts("")]
+    assert [key for key, _ in named_callbacks(both)] == ["Counts-0", "Counts slow", "Counts quick", "Counts-3"]
+    assert [key for key, _ in named_callbacks(both[2:])] == ["Counts quick", "Counts-1"]
+    assert [key for key, _ in named_callbacks(both, by_name=False)] == [f"Counts-{number}" for number in range(4)]

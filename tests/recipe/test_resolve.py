@@ -179,6 +179,22 @@ def test_flat_values_are_plain_and_named_by_their_paths() -> None:
     assert all(isinstance(value, plain) for value in values.values())
 
 
+def test_what_nobody_reads_is_no_mistake_at_its_default() -> None:
+    """Runs of earlier versions have it in their resolved.yaml, and say nothing by it."""
+    text = RICH.replace("momentum: 0.9", "momentum: 0\n  dampening: 0\n  maximize: false").replace(
+        "{type: SomeOf, transforms: [HorizontalFlip], n: 1}", "{type: Rotate, rotate_method: largest_box}"
+    )
+    assert recipe_of(text).optimizer.arguments["maximize"] is False
+    cyclic = re.sub(r"(?s)scheduler:\n.*?(?=lr_finder:)", "scheduler: {type: OneCycleLR, max_lr: 0.1}\n", text)
+    assert recipe_of(cyclic.replace("dampening: 0", "dampening: 0.5")), "the cycle sets the momentum"
+
+
+def test_a_later_phase_with_a_rate_for_every_group_leaves_the_first_theirs() -> None:
+    phases = "[{type: CosineAnnealingLR, T_max: 5}, {type: CyclicLR, max_lr: [0.1, 0.2, 0.3], base_lr: 0.01}]"
+    scheduler = f"scheduler: {{type: SequentialLR, schedulers: {phases}, milestones: [2]}}\n"
+    assert recipe_of(re.sub(r"(?s)scheduler:\n.*?(?=lr_finder:)", scheduler, RICH)).scheduler is not None
+
+
 def test_several_seeds_take_the_place_of_one() -> None:
     recipe = recipe_of(RICH + "seeds: [1, 2]\n")
     text = resolved_yaml(recipe)

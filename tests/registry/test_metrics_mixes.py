@@ -153,7 +153,20 @@ def test_logits_that_look_like_probabilities_are_none_to_torchmetrics(name: str)
     ours, theirs = TorchMetric(name, num_classes=3), getattr(classification, name)(num_classes=3)
     ours.update(logits, targets)
     theirs.update(logits.softmax(1), targets)
-    assert ours.compute() == theirs.compute()
+    assert ours.compute() == pytest.approx(theirs.compute().item(), abs=1e-6)
+
+
+def test_the_greatest_logits_are_told_apart_however_far_they_lie_from_the_first() -> None:
+    pytest.importorskip("torchmetrics")
+    from registry.metrics.torchmetrics import TorchMetric
+
+    logits = torch.tensor([[50.0, 45, 300, 49, 42, 48, 44, 47, 43, 46]]).expand(10, -1)
+    metric = TorchMetric("MulticlassAccuracy", num_classes=10, top_k=5, average="micro")
+    metric.update(logits, torch.arange(10))
+    assert metric.compute() == 0.5
+    metric.reset()
+    metric.update(logits[:5], torch.tensor([0, 2, 3, 5, 7]))
+    assert metric.compute() == 1.0
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 3.0])

@@ -100,7 +100,9 @@ def test_a_parquet_file_with_a_damaged_part_is_no_whole_one(put, part):
 
 
 def test_decimals_of_parquet_are_written_as_other_numbers():
-    assert [_text(Decimal(each)) for each in ("1.00", "100", "2.50", "NaN")] == ["1", "100", "2.5", ""]
+    assert [_text(Decimal(each)) for each in ("1.00", "100", "2.50", "1E+3", "NaN")] == ["1", "100", "2.5", "1000", ""]
+    long = "1" * 38
+    assert _text(Decimal(long)) == long, "of more digits than a context rounds to"
 
 
 def test_without_pyarrow_the_way_to_it_is_said(put, monkeypatch):

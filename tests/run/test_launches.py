@@ -20,7 +20,22 @@ def run(runs: Path, name: str, launch: Launch) -> Path:
 
 def test_a_process_that_nobody_would_start_anew_has_no_launch():
     assert Launch.of(ONE, {}) is None
-    assert Launch.of(ONE, {"SLURM_JOB_ID": "7"}) is None
+
+
+def test_a_job_of_one_process_is_known_from_its_first_start_on(tmp_path):
+    """Slurm tells how often it has started a job anew only once it has."""
+    folder = run(tmp_path, "20260131-120000", Launch.of(ONE, {"SLURM_JOB_ID": "7"}))
+    assert begun(tmp_path, "", Launch.of(ONE, {"SLURM_JOB_ID": "7"})) is None
+    assert begun(tmp_path, "", Launch.of(ONE, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"})) == folder
+
+
+def test_of_two_commands_in_one_job_each_finds_its_own_run(tmp_path):
+    again = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}
+    folders = {
+        asked: run(tmp_path, name, Launch.of(ONE, {"SLURM_JOB_ID": "7"}, asked=asked))
+        for asked, name in (("easy", "20260131-120000"), ("hard", "20260131-120500"))
+    }
+    assert {asked: begun(tmp_path, "", Launch.of(ONE, again, asked=asked)) for asked in folders} == folders
 
 
 def test_the_next_start_of_the_same_agents_finds_the_run(tmp_path):

@@ -97,6 +97,14 @@ def test_a_key_of_ones_own_that_nothing_refers_to_is_not_searched(written, here)
     assert said(written(search)) == []
 
 
+def test_a_key_that_some_choice_of_another_refers_to_is_searched(written, here):
+    (here / "tiny.yaml").write_text((here / "tiny.yaml").read_text() + "x-rate: 0.1\n")
+    search = """search:
+  optimizer: {type: CategoricalDistribution, choices: [{type: SGD, lr: 0.1}, {type: AdamW, lr: $x-rate}]}
+  x-rate: {type: CategoricalDistribution, choices: [0.001, 0.01]}"""
+    assert said(written(search)) == []
+
+
 def test_a_seed_beyond_those_of_numpy_serves_a_sweep(written, here):
     (here / "tiny.yaml").write_text((here / "tiny.yaml").read_text().replace("seed: 1", "seed: 5000000000"))
     assert said(written("sampler: TPESampler")) == []

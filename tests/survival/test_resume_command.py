@@ -100,7 +100,8 @@ def test_fewer_epochs_than_were_begun_let_the_epoch_that_was_begun_come_to_its_e
     assert command(capsys, recipe(TINY), "train.epochs=2").code == 0
     whole = moved("whole")
     run = stopped(capsys, TINY, 6)  # of 4 steps an epoch
-    assert command(capsys, "resume", str(run), "train.epochs=1", "callbacks=[]").code == 0
+    ended = command(capsys, "resume", str(run), "train.epochs=1", "callbacks=[]")
+    assert ended.code == 0
     assert metric_lines(run) == metric_lines(whole)
     assert (summary_of(run)["epochs"], summary_of(run)["test"]) == (2, summary_of(whole)["test"])
 

@@ -289,6 +289,8 @@ class _Opening:
                 continue
             with contextlib.suppress(DataError):  # dealt with when all are looked at
                 sample.add(read(self._source, index).shape)
+        if not sample and self._on_bad_image == "list":
+            return (1, 1, 3), "none of a sample can be read"  # each is looked at, and named
         if not sample:
             looked = min(SAMPLE, self._count)
             raise self._too_many(looked, looked, self._source.describe(0))

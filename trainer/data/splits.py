@@ -357,6 +357,12 @@ class _Splits:
         parts = divided(store, share)
         count, total = len(parts[1]), len(parts[0]) + len(parts[1])
         how = f"{share.share:g}" if share.folds is None else f"fold {share.fold or 0} of {share.folds}, from 0"
+        own = str(getattr(store.source, "group", ""))
+        if share.group and own and share.group != own:
+            self.log(
+                f"warning: data.val.group {share.group!r} takes the place of the dataset's own, {own!r}: what belongs "
+                "together by that may lie on both sides"
+            )
         whole = f", whole groups of {one_line(grouped)}" if (grouped := grouped_by(store.source, share)) else ""
         self.log(f"validation: {count} of {total} training images ({how}{whole}, seed {share.seed})")
         if share.folds is not None and (few := _fewer_than(share.folds, store)):

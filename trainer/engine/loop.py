@@ -306,7 +306,7 @@ class Loop:
         view = self._view()
         with rng.untouched_randomness():
             for callback in self.parts.callbacks:
-                row.update(callback.measure(view))
+                row.update({key: float(value) for key, value in callback.measure(view).items()})
         row = self.parts.processes.said_by_first(row)  # its clock, and what its callbacks have measured
         if not math.isfinite(row["val/loss"]):
             self._not_validated(row["val/loss"])
@@ -474,9 +474,12 @@ class Loop:
         self.meter.load(state["meter"], next(parts.model.parameters()).device, own.meters)
         if "chain" in state:  # a checkpoint of an earlier version has none
             parts.chain.load(state["chain"])
-        for key, callback in named_callbacks(self.parts.callbacks):
-            if key in state["callbacks"]:
-                callback.load(state["callbacks"][key])
+        known = state["callbacks"]
+        for (key, callback), (numbered, _) in zip(
+            named_callbacks(self.parts.callbacks), named_callbacks(self.parts.callbacks, by_name=False), strict=True
+        ):
+            if (there := key if key in known else numbered) in known:  # by number, as earlier versions have it
+                callback.load(known[there])
         if ask_again and self.progress.stopped and not self.progress.out_of_time:
             asked = (callback.still_asks() for callback in self.parts.callbacks)
             self.progress.stopped = next((each.reason for each in asked if each is not None), "")
@@ -562,11 +565,16 @@ class Loop:
         self._clock = now
 
 
-def named_callbacks(callbacks: Sequence[Callback]) -> list[tuple[str, Callback]]:
-    """Return callbacks by type and number among their kind: a resume may add or drop others."""
+def named_callbacks(callbacks: Sequence[Callback], *, by_name: bool = True) -> list[tuple[str, Callback]]:
+    """Return callbacks by type and what the recipe calls them, else number: a resume may add or drop others.
+
+    Args:
+        callbacks: in order.
+        by_name: whether names that the recipe gives (`as`) count.
+    """
     named, seen = [], Counter[str]()
     for callback in callbacks:
-        kind = type(callback).__name__
-        named.append((f"{kind}-{seen[kind]}", callback))
+        kind, called = type(callback).__name__, callback.called if by_name else ""
+        named.append((f"{kind} {called}" if called else f"{kind}-{seen[kind]}", callback))
         seen[kind] += 1
     return named

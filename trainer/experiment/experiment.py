@@ -579,5 +579,8 @@ def build_callbacks(recipe: Recipe, catalogue: Catalogue) -> tuple[list[Sink], l
         RecipeError: one refuses its arguments.
     """
     built = [build(spec, supplied={}, bind=no_reference, catalogue=catalogue) for spec in recipe.callbacks]
+    for spec, callback in zip(recipe.callbacks, built, strict=True):
+        if spec.renamed and isinstance(callback, Callback):
+            callback.called = spec.name
     sinks = [each for each in built if isinstance(each, Sink)]
     return sinks, [each for each in built if isinstance(each, Callback)]

@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 
 from registry.errors import CheckpointError, RecipeError
+from registry.printing import counted_few
+from trainer.engine.interrupts import Interrupted
 from trainer.engine.keeper import Latest, find_latest, require_best
 from trainer.engine.processes import ONE, Processes, states_in
 from trainer.recipe.afterwards import RESOLVED
@@ -56,7 +58,14 @@ def _start(order: Order, root: Path, display: Display, processes: Processes) -> 
     for each in singles:
         display.line(each.said)
         single = replace(order, recipe=each.recipe, not_judged=f"the {many} are judged together")
-        results.append(_new_run(single, root, display, processes, suffix=each.suffix))
+        try:
+            results.append(_new_run(single, root, display, processes, suffix=each.suffix))
+        except Interrupted:
+            if left := [one.said for one in singles[len(results) + 1 :]]:
+                display.line(
+                    f"not begun: {counted_few(left, len(left))}; the mean over all {many} is taken by one command"
+                )
+            raise
     judged = [each.verdicts for each in results]
     means = verdicts_table.mean_verdicts(judged)
     rows = verdicts_table.over_seeds([each.summary for each in results], many)
@@ -149,11 +158,13 @@ def start_as(order: Order, root: Path, folder: str, display: Display) -> Result:
 def _new_run(
     order: Order, root: Path, display: Display, processes: Processes, suffix: str = "", named: str = ""
 ) -> Result:
-    recipe, launch = order.recipe, None if named else Launch.of(processes)
+    recipe = order.recipe
+    resolved = resolved_yaml(recipe, fast_limit=fast_limit(recipe))
+    launch = None if named else Launch.of(processes, asked=short_digest(resolved))
     before = processes.made_by_first(lambda: begun(root / recipe.name, suffix, launch))
     if launch is not None and before is not None:
         return _started_again(order, before, launch, display, processes)
-    files = {GIVEN: recipe.text, RESOLVED: resolved_yaml(recipe, fast_limit=fast_limit(recipe))}
+    files = {GIVEN: recipe.text, RESOLVED: resolved}
     files |= {} if launch is None else {LAUNCH: launch.text()}
     made = processes.made_by_first(lambda: RunFolder.create(root, recipe.name, files, suffix=suffix, named=named))
     folder = made if processes.is_first else FollowedFolder(made.path)

@@ -33,6 +33,7 @@ class Launch:
         requeued: how often Slurm has started the job anew.
         restarted: how often its agents have started all anew; each counts for itself, so it grows by one or more.
         agents: those that start the processes, one per machine.
+        asked: digest of the recipe as it was given: one job may run several of a name.
     """
 
     id: str
@@ -40,16 +41,17 @@ class Launch:
     requeued: int
     restarted: int
     agents: tuple[str, ...]
+    asked: str = ""
 
     @classmethod
-    def of(cls, processes: Processes, environment: Mapping[str, str] = os.environ) -> Launch | None:
+    def of(cls, processes: Processes, environment: Mapping[str, str] = os.environ, *, asked: str = "") -> Launch | None:
         """Return the launch that these processes are part of; None where nobody would start them anew."""
         elastic, job = environment.get("TORCHELASTIC_RUN_ID", ""), environment.get("SLURM_JOB_ID", "")
-        if not elastic and "SLURM_RESTART_COUNT" not in environment:
+        if not elastic and not job:
             return None
         agents = dict(processes.every((_agent(), int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")))))
-        requeued = int(environment.get("SLURM_RESTART_COUNT", "0"))
-        return cls(elastic or job, job, requeued, sum(agents.values()), tuple(sorted(agents)))
+        requeued = int(environment.get("SLURM_RESTART_COUNT", "0"))  # which Slurm sets once it has started a job anew
+        return cls(elastic or job, job, requeued, sum(agents.values()), tuple(sorted(agents)), asked)
 
     def text(self) -> str:
         """Return the content of launch.json."""
@@ -61,6 +63,8 @@ class Launch:
             said: dict[str, Any] = json.loads(files.read_text(folder / FILE))
             other = Launch(**{**said, "agents": tuple(said["agents"])})
         except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if other.asked and other.asked != self.asked:
             return False
         if self.job and self.job == other.job and self.requeued > other.requeued:
             return True

@@ -9,6 +9,7 @@ from typing import Any
 
 from registry.catalogue.catalog import Catalogue
 from registry.errors import CheckpointError, RecipeError
+from registry.printing import counted
 from trainer.engine.keeper import BEST, find_latest, require_best
 from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
@@ -67,6 +68,11 @@ def continued(
         without = f", and {' and '.join(changed)} would change nothing" if changed else ""
         display.line(f"{path} is complete: nothing to do{without}")
         return 0
+    if recipe.train.epochs < (done := len(folder.read_history())):
+        display.line(
+            f"train.epochs is {recipe.train.epochs} now, and {counted(done, 'epoch')} have been finished: no other begins, "
+            "and one that was begun is brought to its end"
+        )
     recipe = replace(recipe, fast=was_fast(folder.resolved))
     order = Order(
         recipe,

@@ -55,7 +55,7 @@ def _read_by_something(sweep: Sweep, problems: Collector) -> None:
     """Report a key of the recipe's own (`x-`) whose choices make one and the same recipe: no reference reads it."""
     lowest = [choice.ends[0] for choice in sweep.choices]
     for number, choice in enumerate(sweep.choices):
-        if not choice.path.startswith("x-"):
+        if not choice.path.startswith("x-") or f"${choice.path.partition('.')[0]}" in sweep.text:
             continue
         made = []
         for end in choice.ends:

@@ -19,6 +19,7 @@ from registry.errors import RecipeError
 from trainer.recipe.checks.check import INVALID, Checker, Invalid, Place
 from trainer.recipe.checks.habits import ARGUMENTS, component_elsewhere
 from trainer.recipe.problems import did_you_mean, listed, shown
+from trainer.recipe.reading.nodes import Entry as KeyEntry
 from trainer.recipe.reading.nodes import ListNode, MapNode, Node, Scalar, plain
 from trainer.recipe.recipe import Group, Origin, Spec, default_name
 from trainer.recipe.sections import section_class, section_type
@@ -64,7 +65,7 @@ class Components:
             if key in EVERY_SLOT[slot].knobs:
                 knobs[key] = self._knob(slot, entry, key, item.node, f"{path}.{key}")
                 continue
-            parameter = self._parameter(entry, key, item.key, path, meant)
+            parameter = self._parameter(entry, key, item, path, meant)
             if parameter is not None:
                 arguments[key] = self._argument(entry, parameter, item.node, path)
         gone = {key: taken.key for key, taken in node.gone.items()} if isinstance(node, MapNode) else {}
@@ -135,11 +136,14 @@ class Components:
         self._report("R026", node.origin, text, path=f"{path}.as")
         return ""
 
-    def _parameter(self, entry: Entry, key: str, origin: Origin, path: str, meant: set[str]) -> Parameter | None:
+    def _parameter(self, entry: Entry, key: str, item: KeyEntry, path: str, meant: set[str]) -> Parameter | None:
         """Return the parameter that a key names; where there is none, report it and remember what was meant."""
+        origin, node = item.key, item.node
         label = f"{entry.slot} {entry.name}"
         parameter = entry.parameter(key)
         engine = EVERY_SLOT[entry.slot].engine if parameter is None else {}
+        if parameter is not None and key not in EVERY_SLOT[entry.slot].engine and _says_nothing(parameter, node):
+            return parameter
         if key in engine or (parameter is not None and parameter.role == "engine"):
             reason = engine.get(key) or (parameter.reason if parameter is not None else "")
             settable = entry.settable() if parameter is None else []  # a component without it may have its like
@@ -222,7 +226,7 @@ class Components:
                 hint = did_you_mean(near)
                 self._report("R011", item.key, f"'{path}' has no key '{key}'", hint=hint, path=f"{path}.{near[0]}")
                 continue
-            parameter = self._parameter(entry, key, item.key, path, set())
+            parameter = self._parameter(entry, key, item, path, set())
             if parameter is not None:
                 arguments[key] = self._argument(entry, parameter, item.node, path)
         return Group(**values, arguments=arguments, origin=node.origin)
@@ -230,6 +234,11 @@ class Components:
 
 def _default(parameter: Parameter) -> str:
     return plain_words(parameter.default) if parameter.default_plain else str(parameter.default)
+
+
+def _says_nothing(parameter: Parameter, node: Node) -> bool:
+    """Whether an argument that nobody reads is written as it would be anyway."""
+    return parameter.role == "engine" and parameter.default_plain and plain(node) == parameter.default
 
 
 def _article(slot: str) -> str:

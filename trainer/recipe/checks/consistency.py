@@ -338,6 +338,7 @@ def _group_rates(draft: Draft) -> None:
         for spec in draft.specs
         for name in ("max_lr", "base_lr")  # of OneCycleLR and CyclicLR, which set the optimizer's own by them
         if isinstance(spec.arguments.get(name), (list, tuple))
+        and (spec.type == "OneCycleLR" or spec is draft.recipe.scheduler)  # a later phase comes after theirs was read
     )
     rates = next(lists, None)
     for index, group in enumerate(groups):
@@ -362,12 +363,17 @@ def _unread_by_optimizer(draft: Draft) -> None:
         return any(each.get(name, unlike) != unlike for each in groups) or draft.argument(optimizer, name) != unlike
 
     unread: dict[str, str] = {}
-    if optimizer.type == "SGD" and not ever("momentum", 0):
+    cycles = any(
+        spec.type in schedules.OWN_RATES and draft.argument(spec, "cycle_momentum") is not False for spec in draft.specs
+    )
+    if optimizer.type == "SGD" and not cycles and not ever("momentum", 0):
         unread["dampening"] = "it dampens the momentum, which is 0"
     if optimizer.type == "MuonConv" and not ever("update", "sgd"):
         unread |= dict.fromkeys(("ns_steps", "normalize"), "update: sgd orthogonalises nothing")
     for name, why in unread.items():
-        if name in optimizer.arguments:
+        parameter = draft.entry(optimizer).parameter(name)
+        idle = parameter is not None and optimizer.arguments.get(name) == parameter.default
+        if name in optimizer.arguments and not idle:
             text = f"nothing reads '{name}' of {optimizer.type}: {why}"
             draft.report("R052", f"optimizer.{name}", text, "leave it out")
 
