@@ -70,8 +70,8 @@ def continued(
         return 0
     if recipe.train.epochs < (done := len(folder.read_history())):
         display.line(
-            f"train.epochs is {recipe.train.epochs} now, and {counted(done, 'epoch')} have been finished: no other begins, "
-            "and one that was begun is brought to its end"
+            f"train.epochs is {recipe.train.epochs} now, and {counted(done, 'epoch')} have been finished: no other "
+            "begins, and one that was begun is brought to its end"
         )
     recipe = replace(recipe, fast=was_fast(folder.resolved))
     order = Order(
