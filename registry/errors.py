@@ -20,9 +20,7 @@ import errno
 
 from registry.printing import one_line
 
-FULL = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-)  # of errors of the system: nothing can be written
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})  # errors of a place that takes no more
 
 
 class UserError(Exception):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 BEST = "best/"  # begins the names of the best weights' numbers
 MOST_PR_CURVES = 20  # classes that get one
 STEPS, GRADIENTS = "step/", "gradients/"  # begin the tags of what belongs to a step, not to an epoch or the whole run
+TRACED = "profile"  # begins the tags of what is traced once, by whichever process
 
 
 class TensorBoard(Sink, Callback):
@@ -72,8 +73,7 @@ class TensorBoard(Sink, Callback):
         wanted: dict[str, Callable[[Event], bool]] = {
             "train": lambda event: event.step <= run.resumed_epoch,
             "val": lambda event: event.step <= run.resumed_epoch,
-            # Curve, pictures and numbers of the whole run are written anew by every process.
-            ".": lambda event: _is_of_a_step(event) and event.step <= run.resumed_step,
+            ".": lambda event: _stays(event, run),
         }
         for name, keep in wanted.items():
             there = keep_events(folder / name, keep, below=run.folder)
@@ -234,10 +234,17 @@ def _later_than(folder: Path) -> float:
     return max(time.time(), latest + 1.0)
 
 
-def _is_of_a_step(event: Event) -> bool:
-    """Whether an event holds readings of a step; one without tags is the head of its file."""
+def _stays(event: Event, run: RunInfo) -> bool:
+    """Whether an event is of what a resumed run has behind it; one without tags is the head of its file.
+
+    Curve, pictures and numbers of the whole run are written anew by every process, at step 0.
+    """
     values = event.summary.value
-    return not values or all(value.tag.startswith((STEPS, GRADIENTS)) for value in values)
+    if not values or all(value.tag.startswith((STEPS, GRADIENTS)) for value in values):
+        return bool(event.step <= run.resumed_step)
+    if all(value.tag.startswith(TRACED) for value in values):
+        return run.resumed_step > 0
+    return bool(0 < event.step <= run.resumed_epoch) and all(value.HasField("image") for value in values)
 
 
 def _by_line(row: Mapping[str, float]) -> dict[str, dict[str, float]]:

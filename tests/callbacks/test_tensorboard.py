@@ -217,6 +217,23 @@ def test_a_resume_keeps_the_readings_of_the_steps_done_and_drops_what_is_of_the_
     assert (found.Tags()["scalars"], found.Tags()["images"]) == (["step/loss"], [])
 
 
+def test_a_resume_keeps_what_callbacks_drew_in_the_epochs_that_are_done_and_the_table_of_the_trace(tmp_path):
+    board = opened(tmp_path)
+    for epoch in (1, 2, 3):
+        board.image("mine/picture", np.full((4, 4, 3), epoch, np.uint8), step=epoch)
+    board.image("confusion", np.zeros((4, 4, 3), np.uint8))
+    board.text("profile", "| operation | calls |")
+    board.text("model", "of the whole run")
+    board.close()
+    board = TensorBoard()
+    board.open(RunInfo("made", tmp_path, 3, {}, resumed_epoch=2, resumed_step=8))
+    board.close()
+    found = read(tmp_path / "tensorboard")
+    assert found.Tags()["images"] == ["mine/picture"]
+    assert [each.step for each in found.Images("mine/picture")] == [1, 2]
+    assert found.Tags()["tensors"] == ["profile/text_summary"]
+
+
 def test_a_run_is_three_entries_with_as_many_results_as_the_best_weights_have(run):
     assert {path.name for path in (run / "tensorboard").iterdir() if path.is_dir()} == {"train", "val"}
     tags = read(run / "tensorboard").Tags()["scalars"]

@@ -20,6 +20,7 @@ from trainer.run.folder import RunFolder
 from trainer.run.index import page
 from trainer.run.listing import Row, rows_below
 from trainer.run.locking import is_held, lock
+from trainer.run.naming import runs_below
 
 RECIPE = """
 version: 1
@@ -71,6 +72,7 @@ def test_a_run_and_links_to_it_count_once_and_one_without_a_summary_is_there(tmp
     (tmp_path / "alike").symlink_to(tmp_path / "tiny", target_is_directory=True)
     (tmp_path / "tiny/again").symlink_to(whole, target_is_directory=True)
     assert [row.path for row in rows_below(tmp_path)] == [whole]
+    assert list(runs_below(tmp_path)) == [whole]
     (whole / "summary.json").unlink()
     assert [(row.path, row.status) for row in rows_below(tmp_path)] == [(whole, "unreadable")]
 

@@ -16,7 +16,7 @@ from typing import Any
 from registry.errors import CheckpointError, RecipeError
 from trainer.run.folder import RunFolder
 from trainer.run.locking import is_held
-from trainer.run.naming import begun
+from trainer.run.naming import begun, themselves
 
 KILLED = "killed"  # said of a run that says it is running while no process is at it
 UNREADABLE = "unreadable"
@@ -107,16 +107,10 @@ def folders_below(root: Path) -> Iterator[RunFolder]:
 
     Of a run and links to it the run itself is taken.
     """
-    seen = set()
-    for path in sorted((path for name in _folders(root) for path in _folders(name)), key=_is_led_to):
-        folder, place = RunFolder(path), path.resolve()
-        if place not in seen and folder.resolved.exists():
-            seen.add(place)
+    for path in themselves(path for name in _folders(root) for path in _folders(name)):
+        folder = RunFolder(path)
+        if folder.resolved.exists():
             yield folder
-
-
-def _is_led_to(path: Path) -> bool:
-    return path.is_symlink() or path.parent.is_symlink()
 
 
 def _folders(path: Path) -> list[Path]:

@@ -10,7 +10,7 @@ Knows where runs lie and what they are called, nothing of what is in them; impor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from glob import glob, has_magic
 from pathlib import Path
@@ -84,11 +84,19 @@ def is_pattern(path: Path) -> bool:
 
 
 def runs_below(folder: Path) -> Iterator[Path]:
-    """Yield the runs in a folder, `runs/` or one name's, in no order."""
-    for pattern in ("*", "*/*"):
-        for resolved in folder.glob(f"{pattern}/{RESOLVED}"):
-            if not any(part.startswith(".") for part in resolved.relative_to(folder).parts):  # one being made
-                yield resolved.parent
+    """Yield the runs in a folder, `runs/` or one name's, each once and in no order; of one and links to it itself."""
+    found = (resolved for pattern in ("*", "*/*") for resolved in folder.glob(f"{pattern}/{RESOLVED}"))
+    made = [each.parent for each in found if not any(part[0] == "." for part in each.relative_to(folder).parts)]
+    yield from themselves(made)
+
+
+def themselves(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield folders without those that only links make others of."""
+    seen = set()
+    for path in sorted(folders, key=lambda each: each.is_symlink() or each.parent.is_symlink()):
+        if (place := path.resolve()) not in seen:
+            seen.add(place)
+            yield path
 
 
 def _stands_for_newest(path: Path) -> bool:
