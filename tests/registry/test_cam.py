@@ -168,12 +168,13 @@ def test_a_network_of_1x1_convolutions_is_equivariant_to_flips_and_shifts():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_gives_what_its_images_give_alone(method):
-    model = settled(cifar_resnet18(10), torch.randn(8, 3, 32, 32))
-    images, targets = torch.randn(5, 3, 32, 32), torch.arange(5)
+    # In float64: by float32's rounding a unit may lie on another side of its ReLU alone than in a batch.
+    model = settled(cifar_resnet18(10), torch.randn(8, 3, 32, 32)).double()
+    images, targets = torch.randn(5, 3, 32, 32).double(), torch.arange(5)
     together = explain(model, images, ["layer2", "layer4"], targets, method).maps
     for layer, maps in together.items():
         alone = torch.cat([raw(model, images[i : i + 1], layer, targets[i : i + 1], method) for i in range(5)])
-        assert float((maps[0] - alone).abs().amax() / alone.amax()) < 1e-4
+        assert float((maps[0] - alone).abs().amax() / alone.amax()) < 1e-6
 
 
 def test_several_targets_per_image_are_what_each_gives_alone():
