@@ -41,6 +41,15 @@ def loaded(sources, log=None, facts=None, seed=1, **values):
     return open_data(section(**values), open_split, facts, seed=seed, log=log.append)
 
 
+def test_a_column_that_takes_the_place_of_the_datasets_own_groups_is_warned_of():
+    grouped = source(TRAIN)
+    grouped.group, grouped.column = "patient", lambda name: [f"{name} {number // 2}" for number in range(100)]
+    for column, warned in (("scan", True), ("patient", False), ("", False)):
+        said = []
+        loaded({"train": grouped}, said, val=Fraction(fraction=0.2, group=column or None))
+        assert any("'scan' takes the place of the dataset's own, 'patient'" in line for line in said) is warned
+
+
 TRAIN = [0] * 60 + [1] * 30 + [2] * 10
 
 

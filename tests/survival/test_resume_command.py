@@ -102,6 +102,7 @@ def test_fewer_epochs_than_were_begun_let_the_epoch_that_was_begun_come_to_its_e
     run = stopped(capsys, TINY, 6)  # of 4 steps an epoch
     ended = command(capsys, "resume", str(run), "train.epochs=1", "callbacks=[]")
     assert ended.code == 0
+    assert "train.epochs is 1 now" not in ended.out, "one epoch is finished, and as many are asked for"
     assert metric_lines(run) == metric_lines(whole)
     assert (summary_of(run)["epochs"], summary_of(run)["test"]) == (2, summary_of(whole)["test"])
 

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from registry.errors import RecipeError
 from registry.printing import one_line
@@ -38,7 +38,6 @@ def importing(*, told: bool = False) -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
-    before = _end_at_once()
     words = "importing torch ..."
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes of one run one speaks
     told, on_terminal = told and is_first, sys.stderr.isatty() and is_first
@@ -48,16 +47,16 @@ def importing(*, told: bool = False) -> Iterator[None]:
         elif told:
             print(words, flush=True)
     try:
-        yield
+        with _ctrl_c_ends_at_once():
+            yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
         if on_terminal:
             print(f"\r{'':{len(words)}}\r", end="", file=sys.stderr, flush=True)
 
 
-def _end_at_once() -> Callable[[int, FrameType | None], Any] | None:
-    """Have Ctrl-C end the process where it is, and return what handled it before; None where that is not Python's own.
+@contextmanager
+def _ctrl_c_ends_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process where it is, unless somebody else handles it.
 
     Modules that are half imported do not bear an exception out of nowhere: some swallow it and go on broken.
     """
@@ -66,13 +65,15 @@ def _end_at_once() -> Callable[[int, FrameType | None], Any] | None:
         os.write(2, b"\ninterrupted\n")
         os._exit(130)
 
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        return None
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
     signal.signal(signal.SIGINT, end)
-    return signal.default_int_handler
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_in(word: str) -> Path:

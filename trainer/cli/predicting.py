@@ -161,8 +161,8 @@ def _said(run: Answerer, answer: Answer) -> str:
 
 
 def _line(run: Answerer, answer: Answer, top: int) -> str:
-    found = _likeliest(run, answer, max(top, 1))
-    likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found[:top])
+    found = _likeliest(run, answer, top)
+    likeliest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found)
     told = likeliest if run.sureness.is_sure(found[0][1]) else f"{NOT_SURE} ({likeliest})"
     return one_line(f"{answer.asked.name}: {told}")
 

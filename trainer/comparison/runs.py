@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from trainer.run.folder import RunFolder
 from trainer.run.listing import KILLED
 from trainer.run.locking import is_held
 from trainer.run.predictions import Answers, read_answers
+from trainer.run.summary import chosen
 from trainer.run.verdicts import numbers
 
 Better = Literal["min", "max"]
@@ -126,8 +126,7 @@ class Run:
     @property
     def _best_so_far(self) -> Mapping[str, float]:
         key, better = self.metric
-        rows = [row for row in self.history if row.get(key) is not None and math.isfinite(row[key])]
-        return (min if better == "min" else max)(rows, key=lambda row: row[key], default={})
+        return chosen(self.history, key, better) or {}
 
     def count(self, number: str) -> int | None:
         """Return how many images a number is a share of; None where it is no share of images, or nobody knows."""

@@ -32,7 +32,7 @@ from trainer.run.environment import of_training
 from trainer.run.folder import RunFolder
 from trainer.run.loading import decoding_of
 from trainer.run.predictions import read_answers
-from trainer.run.summary import is_number
+from trainer.run.summary import chosen, is_number
 
 FILE = "README.md"  # what the Hub shows of a model
 EXPORTED = "export/model.onnx"  # where `export` writes in a run
@@ -51,13 +51,9 @@ _NAMED = 100  # classes that are named without being folded away
 
 def _so_far(history: Sequence[Mapping[str, float]], recipe: Recipe) -> dict[str, Any]:
     """Return what a summary says of epochs, from their rows: that of a run that was broken off lacks it."""
-    best = recipe.train.best
-    known = [row for row in history if is_number(row.get(best.metric)) and is_number(row.get("val/loss"))]
-    choose = max if best.mode == "max" else min
-    return {
-        **({"final": history[-1]} if history else {}),
-        **({"best": choose(known, key=lambda row: row[best.metric])} if known else {}),
-    }
+    best = chosen(history, recipe.train.best.metric, recipe.train.best.mode)
+    rows = {"final": history[-1] if history else None, "best": best}
+    return {name: row for name, row in rows.items() if row is not None}
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,7 @@ def _of_a_run(path: Path) -> list[Removable]:
     """Return the states that a resume would go on from; best.pt answers for the run without them, if it can be read."""
     checkpoints = path / "checkpoints"
     others = [*checkpoints.glob("last.pt"), *checkpoints.glob("epoch-*.pt"), *checkpoints.glob("*.unreadable")]
-    if not zipfile.is_zipfile(
-        checkpoints / "best.pt"
-    ):  # as torch writes them, whole; else the last one is all there is
+    if not zipfile.is_zipfile(checkpoints / "best.pt"):  # whole, as torch writes it; else the last is all there is
         return []
     found, counted = [], set()
     for file in sorted(others):

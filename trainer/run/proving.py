@@ -24,7 +24,7 @@ from trainer.engine.weights import read_weights
 from trainer.run.fixed import learnt_from, recipe_digest
 from trainer.run.folder import RunFolder
 from trainer.run.predictions import read_answers
-from trainer.run.summary import is_number
+from trainer.run.summary import chosen
 
 Outcome = Literal["holds", "broken", "unknown"]
 
@@ -152,9 +152,9 @@ def _given_away(path: Path, best: Path) -> Check:
     except CheckpointError as error:
         return Check("weights", "broken" if best.exists() else "unknown", error.message)
     same = tensors.keys() == state.keys() and all(torch.equal(tensors[name], state[name]) for name in state)
-    return (
-        Check("weights", "holds", path.name) if same else Check("weights", "broken", f"{path.name} is not {best.name}")
-    )
+    if same:
+        return Check("weights", "holds", path.name)
+    return Check("weights", "broken", f"{path.name} does not hold the weights of {best.name}")
 
 
 def _saved(name: str, state: Mapping[str, Any], chain: Chain) -> Check:
@@ -205,11 +205,8 @@ def _best_epoch(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> int | N
     """Return the epoch that the recipe's metric chooses, as the loop does; None where nothing tells."""
     train = yaml.safe_load(folder.resolved.read_text(encoding="utf-8")).get("train") or {}
     metric, mode = (str((train.get("best") or {}).get(key)) for key in ("metric", "mode"))
-    known = [row for row in rows if is_number(row.get(metric)) and is_number(row.get("val/loss"))]
-    if mode not in ("min", "max") or not known:
-        return None
-    best = (max if mode == "max" else min)(float(row[metric]) for row in known)
-    return next(int(row["epoch"]) for row in known if row[metric] == best)
+    best = chosen(rows, metric, mode) if mode in ("min", "max") else None
+    return None if best is None else int(best["epoch"])
 
 
 def _answers(folder: RunFolder) -> Iterator[Check]:

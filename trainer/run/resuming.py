@@ -15,7 +15,6 @@ from trainer.engine.processes import ONE, Processes
 from trainer.experiment.components import filled
 from trainer.recipe.afterwards import FREE_AT_RESUME, free, patterns
 from trainer.recipe.checks.expect import not_judged_because
-from trainer.recipe.fast import was_fast
 from trainer.recipe.load import load_recipe
 from trainer.recipe.problems import render
 from trainer.recipe.recipe import Recipe, Reference, Spec
@@ -73,7 +72,7 @@ def continued(
             f"train.epochs is {recipe.train.epochs} now, and {counted(done, 'epoch')} have been finished: no other "
             "begins, and one that was begun is brought to its end"
         )
-    recipe = replace(recipe, fast=was_fast(folder.resolved))
+    recipe = replace(recipe, fast=bool(summary.get("fast")))
     order = Order(
         recipe,
         tuple(warning.text for warning in loaded.warnings),

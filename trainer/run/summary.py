@@ -7,7 +7,7 @@ Whoever takes numbers from one reads it through here, so that what is no number 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _MOST = 1e300  # whole numbers in a file may have any number of digits
@@ -31,6 +31,18 @@ def sound(stored: Mapping[str, Any]) -> dict[str, Any]:
         if kept is not None:
             found[key] = kept
     return found
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> Mapping[str, Any] | None:
+    """Return the row of the epoch that a metric chooses, as the training loop does; None where none can be chosen.
+
+    Args:
+        rows: of metrics.jsonl, by epoch; of epochs alike the first is taken.
+        metric: key.
+        mode: "max" where greater is better, "min" where less is.
+    """
+    known = [row for row in rows if is_number(row.get(metric)) and is_number(row.get("val/loss", 0))]
+    return (max if mode == "max" else min)(known, key=lambda row: row[metric], default=None)
 
 
 def is_number(value: object) -> bool:

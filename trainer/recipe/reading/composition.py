@@ -105,9 +105,8 @@ class _Files:
         named = node.entries.get("extends")
         entries = {key: entry for key, entry in node.entries.items() if key != "extends"}
         own = MapNode(entries, node.origin)
-        found = [
-            None if name is None else self._base(path, name) for name in self._names(named.node if named else None)
-        ]
+        names = self._names(named.node if named else None)
+        found = [None if name is None else self._base(path, name) for name in names]
         bases = [base for base in found if base is not None]
         if len(bases) < len(found):
             return None  # without a base, nearly everything below would be reported as missing
